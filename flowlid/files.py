@@ -1,0 +1,65 @@
+"""Files that are whole or absent: every result is written to a temporary name and renamed."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` and rename it to `path` when the block ends well.
+
+    The file is flushed to the disk before the rename, so that after a crash or a full disk
+    `path` holds either its old content or the whole new one. Text is UTF-8 with "\\n" line ends.
+
+    Args:
+        path: the file to write; its directory is created.
+        mode: "w" for text or "wb" for bytes.
+
+    Raises:
+        OSError: the disk is full or the place cannot be written; `path` is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        os.fchmod(handle, 0o666 & ~_umask())
+        with os.fdopen(handle, mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically; NaN and Inf are refused (JSON has none)."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as file:
+        file.write(text + "\n")
+
+
+def read_json(path: str | Path) -> Any:  # noqa: ANN401  (JSON is any value)
+    """Read a JSON file.
+
+    Raises:
+        ValueError: the file is no JSON; the message names it.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error}); remove it and run its stage again") from error
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
