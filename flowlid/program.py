@@ -1,14 +1,22 @@
 """What every step's program does around its work: log where it ran, and end with a clear error."""
 
+import argparse
+import contextlib
 import logging
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    import torch
 
 _LIBRARIES = ("torch", "lhotse", "kaldiio", "numpy", "scipy", "scikit-learn", "matplotlib")
 _ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +41,62 @@ def run(main: Callable[[], None]) -> None:
             raise
         logging.getLogger("flowlid").error("%s", error)
         sys.exit(1)
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Give a program `--device`."""
+    parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N")
+
+
+def add_pipes_option(parser: argparse.ArgumentParser) -> None:
+    """Give a program `--allow-pipes`."""
+    parser.add_argument(
+        "--allow-pipes", choices=("true", "false"), default="false", help="run commands that stand in scp files"
+    )
+
+
+def choose_device(name: str) -> "torch.device":
+    """The device that `--device` names.
+
+    Raises:
+        ValueError: no such device on this machine.
+    """
+    import torch  # here, because most programs start in a fraction of the time without it
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {name}: not on this machine ({reason}); use cpu, or auto") from error
+    logging.getLogger("flowlid").info("device: %s, %d threads", device, torch.get_num_threads())
+    return device
+
+
+@contextlib.contextmanager
+def progress_bar(name: str, total: int) -> Iterator[Callable[..., None]]:
+    """A live bar on a terminal, nothing in a log; gives a function of (done, total) and what else to show.
+
+    A program whose stderr goes to a log draws on the terminal that FLOWLID_PROGRESS names, which
+    `run.sh` sets when it runs on one.
+    """
+    with contextlib.ExitStack() as stack:
+        stream = sys.stderr
+        if not stream.isatty() and os.environ.get("FLOWLID_PROGRESS"):
+            stream = stack.enter_context(open(os.environ["FLOWLID_PROGRESS"], "w"))
+        bar = stack.enter_context(
+            tqdm(total=total, desc=name, file=stream, disable=not stream.isatty(), leave=False)
+        )
+
+        def show(done: int, total: int, **values: float) -> None:
+            if done <= bar.n:
+                bar.reset(total)
+            bar.set_postfix(values, refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def log_provenance() -> dict[str, str]:

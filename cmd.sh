@@ -1,0 +1,7 @@
+# shellcheck shell=bash
+# Which program runs jobs. utils/run.py runs them on this machine. On a cluster, name Kaldi's slurm.pl or queue.pl
+# instead, with what a job needs: they take the same options before JOB=1:N, the log and the command, as in
+#   train_cmd="/path/to/kaldi/egs/wsj/s5/utils/parallel/slurm.pl --mem 8G --gpu 1 --config conf/slurm.conf"
+export extract_cmd="utils/run.py"   # feature extraction: many short jobs on CPUs
+export train_cmd="utils/run.py"     # training: one long job an experiment
+export score_cmd="utils/run.py"     # scoring and latents: one job an experiment

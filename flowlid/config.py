@@ -1,0 +1,196 @@
+"""An experiment's configuration: YAML with numbers and names only, checked when it is read."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data directories an experiment uses (names below `data/`)."""
+
+    train: str = ""
+    dev: str = ""
+    tests: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    """How features become the flow's input frames."""
+
+    context: int = 1  # frames spliced on each side: D = F x (2 context + 1)
+    subsampling: int = 1  # train on every n-th frame only
+    cmvn: str = "none"  # mean subtracted: none, utterance, speaker or global
+    norm_vars: bool = False  # whether cmvn divides by the standard deviation too
+    vad: bool = True  # voiced frames only, from vad.scp
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The flow and its latent density."""
+
+    type: str = "nf"  # dnf: one mean a class; nf: one standard normal
+    blocks: int = 10
+    hidden: int = 512
+    layers: int = 2
+    class_dim: int | None = None  # latent dims that tell classes apart; null: all
+    class_variance: float = 1.0
+    residual_variance: float = 1.0
+    normalization: str = "actnorm"  # between couplings: actnorm, batchnorm or none
+    scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Adam and what keeps it on the road."""
+
+    epochs: int = 100
+    batch_size: int = 10000
+    learning_rate: float = 1e-4
+    warmup_steps: int = 100  # the learning rate rises linearly over these
+    decay: str = "cosine"  # to zero at the last step; or none
+    weight_decay: float = 0.0
+    clip_norm: float | None = 100.0  # of the gradient; null: none
+    jump: float = 1.0  # a loss this many nats per dimension above its running mean is a jump
+    select: str = "last"  # epoch that becomes final.pt: last, dev_loglik or dev_accuracy
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        return dataclasses.asdict(self)
+
+
+_CHOICES = {
+    "frames.cmvn": ("none", "utterance", "speaker", "global"),
+    "model.type": ("dnf", "nf"),
+    "model.normalization": ("actnorm", "batchnorm", "none"),
+    "training.decay": ("cosine", "none"),
+    "training.select": ("last", "dev_loglik", "dev_accuracy"),
+}
+_AT_LEAST_ONE = (
+    "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
+    "training.epochs", "training.batch_size",
+)  # fmt: skip
+_AT_LEAST_ZERO = ("frames.context", "training.warmup_steps", "training.weight_decay", "training.seed")
+_POSITIVE = (
+    "model.class_variance", "model.residual_variance", "model.scale_bound",
+    "training.learning_rate", "training.clip_norm", "training.jump",
+)  # fmt: skip
+
+
+def load_config(path: str | Path) -> Config:
+    """Read an experiment's YAML file.
+
+    Raises:
+        ValueError: no YAML, an unknown key (the nearest known one is named), a value of another
+            type, or one out of its range; the message names the file and the key.
+        FileNotFoundError: no such file.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML file: {error}") from error
+    return config_from_dict(content, str(path))
+
+
+def config_from_dict(content: object, where: str) -> Config:
+    """Build a `Config` from nested mappings; `where` stands in the messages. Raises as `load_config`."""
+    config = _section(Config, {} if content is None else content, where, "")
+    for key, value in flatten(config).items():
+        _check_value(key, value, where)
+    if not config.data.train:
+        raise ValueError(f"{where}: data.train is missing: name the training set's directory below data/")
+    if config.model.type == "nf" and (config.model.class_dim, config.model.residual_variance) != (None, 1.0):
+        raise ValueError(f"{where}: a normal flow (model.type: nf) has no class_dim and no residual_variance")
+    if config.training.select != "last" and not config.data.dev:
+        raise ValueError(f"{where}: training.select: {config.training.select} needs a set in data.dev")
+    if config.training.select == "dev_accuracy" and config.model.type == "nf":
+        raise ValueError(f"{where}: a normal flow decides nothing: training.select may be last or dev_loglik")
+    return config
+
+
+def save_config(config: Config, file: typing.IO[str], header: str = "") -> None:
+    """Write the resolved configuration, every key of it, below a header of comment lines."""
+    file.write("".join(f"# {line}\n" for line in header.splitlines()))
+    yaml.safe_dump(config.to_dict(), file, sort_keys=False)
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """{"section.key": value} of every key."""
+    return {f"{name}.{key}": value for name, section in config.to_dict().items() for key, value in section.items()}
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """One line, "section.key: old -> new", for each key that changes what is trained.
+
+    The test sets and the name of the development set's role aside: scoring may change them freely.
+    """
+    before, after = flatten(old), flatten(new)
+    return [f"{key}: {before[key]} -> {after[key]}" for key in after if key != "data.tests" and before[key] != after[key]]
+
+
+def _section(cls: type, content: object, where: str, prefix: str) -> Any:  # noqa: ANN401  (a dataclass of type cls)
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: {prefix.rstrip('.') or 'the file'} must hold keys and values, not {content!r}")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in content.items():
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0)
+            raise ValueError(f"{where}: unknown key {prefix}{key}; the nearest known one is {prefix}{near[0]}")
+        nested = dataclasses.is_dataclass(hints[key])
+        values[key] = (
+            _section(hints[key], value, where, f"{prefix}{key}.")
+            if nested
+            else _typed(value, hints[key], f"{where}: {prefix}{key}")
+        )
+    return cls(**values)
+
+
+def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint and a value of it)
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    kind = options[0]
+    if kind == list[str]:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return value
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+    raise ValueError(f"{what} must be {names.get(kind, 'a list of names')}, not {value!r}")
+
+
+def _check_value(key: str, value: Any, where: str) -> None:  # noqa: ANN401  (any value of a configuration)
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise ValueError(f"{where}: {key} must be one of {', '.join(_CHOICES[key])}, not {value!r}")
+    if value is None:
+        return
+    limits = ((_AT_LEAST_ONE, 1, "1 or more"), (_AT_LEAST_ZERO, 0, "0 or more"))
+    for keys, least, words in limits:
+        if key in keys and value < least:
+            raise ValueError(f"{where}: {key} must be {words}, not {value}")
+    if key in _POSITIVE and not 0 < value < float("inf"):
+        raise ValueError(f"{where}: {key} must be a positive number, not {value}")

@@ -1,0 +1,155 @@
+"""Filterbanks and voice activity as Kaldi computes them, through lhotse's extractor.
+
+lhotse's defaults are not Kaldi's. What is set here, and why:
+
+- samples are scaled to 16-bit range (x 32768): Kaldi works on integer samples;
+- `snip_edges` is true: only frames that fit wholly into the audio;
+- `high_freq` is 0, the Nyquist frequency (lhotse: 400 Hz below it);
+- `dither` is 0, so that a run can be repeated;
+- the energy floor is 0 (lhotse: 1e-10), and frame energy is "raw": before pre-emphasis and window;
+- the arithmetic is float64: in float32 a mel bin far below its frame's energy is rounding noise.
+"""
+
+import difflib
+import math
+import shlex
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lhotse import Fbank, FbankConfig
+
+
+@dataclass(frozen=True)
+class FbankOptions:
+    """Options of Kaldi's `compute-fbank-feats`, with Kaldi's names, units and (but for dither and bins) defaults."""
+
+    sample_frequency: float = 16000.0  # Hz
+    frame_length: float = 25.0  # ms
+    frame_shift: float = 10.0  # ms
+    num_mel_bins: int = 40
+    low_freq: float = 20.0  # Hz
+    high_freq: float = 0.0  # Hz; 0 or less: so far from the Nyquist frequency
+    preemphasis_coefficient: float = 0.97
+    window_type: str = "povey"
+    remove_dc_offset: bool = True
+    round_to_power_of_two: bool = True
+    snip_edges: bool = True
+    raw_energy: bool = True
+    dither: float = 0.0
+
+
+@dataclass(frozen=True)
+class VadOptions:
+    """Options of Kaldi's `compute-vad`, with its names and defaults."""
+
+    vad_energy_threshold: float = 5.0  # constant term of the threshold on log energy
+    vad_energy_mean_scale: float = 0.5  # of the utterance's mean log energy, added to the threshold
+    vad_frames_context: int = 0  # frames on each side that vote
+    vad_proportion_threshold: float = 0.6  # share of votes that makes a frame voiced
+
+
+def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an instance of cls)
+    """Read a Kaldi configuration file: lines `--name=value`, "#" starts a comment.
+
+    Raises:
+        ValueError: a line of another form, an unknown option (the nearest known one is named), or a
+            value of the wrong type; the message names file and line.
+    """
+    kinds = {field.name: type(field.default) for field in fields(cls)}
+    values: dict[str, Any] = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        for word in shlex.split(line, comments=True):
+            name, equals, text = word.removeprefix("--").partition("=")
+            key = name.replace("-", "_")
+            if not word.startswith("--") or not equals:
+                raise ValueError(f"{path}:{number}: {word!r} is no option; write --name=value")
+            if key not in kinds:
+                near = difflib.get_close_matches(key, kinds, n=1, cutoff=0)[0].replace("_", "-")
+                raise ValueError(f"{path}:{number}: unknown option --{name}; the nearest known one is --{near}")
+            values[key] = _parse(text, kinds[key], f"{path}:{number}: --{name}")
+    return cls(**values)
+
+
+class FeatureExtractor:
+    """Log-mel filterbanks and log energy of frames, equal to Kaldi's.
+
+    Calling it with samples (n,) in [-1, 1] gives the filterbank (T, F) and the raw log energy (T,),
+    both float32; T = 1 + (n - frame length) // frame shift, or 0.
+
+    Source: Kaldi's `compute-fbank-feats`; checked against kaldi_native_fbank in the tests.
+    """
+
+    def __init__(self, options: FbankOptions) -> None:
+        self.options = options
+        with warnings.catch_warnings():
+            # lhotse warns that snip_edges breaks its own duration arithmetic, which is not used here
+            warnings.filterwarnings("ignore", message=".*snip_edges.*")
+            self._fbank = Fbank(
+                FbankConfig(
+                    sampling_rate=round(options.sample_frequency),
+                    frame_length=options.frame_length / 1000,
+                    frame_shift=options.frame_shift / 1000,
+                    round_to_power_of_two=options.round_to_power_of_two,
+                    remove_dc_offset=options.remove_dc_offset,
+                    preemph_coeff=options.preemphasis_coefficient,
+                    window_type=options.window_type,
+                    dither=options.dither,
+                    snip_edges=options.snip_edges,
+                    energy_floor=0.0,
+                    raw_energy=options.raw_energy,
+                    use_energy=True,
+                    low_freq=options.low_freq,
+                    high_freq=options.high_freq,
+                    num_filters=options.num_mel_bins,
+                )
+            )
+        self._fbank.extractor.double()
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples that one frame needs."""
+        return math.floor(self.options.frame_length / 1000 * round(self.options.sample_frequency))
+
+    @torch.no_grad()
+    def __call__(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if len(samples) < self.frame_samples:
+            return np.zeros((0, self.options.num_mel_bins), np.float32), np.zeros(0, np.float32)
+        scaled = torch.from_numpy(np.asarray(samples, np.float64) * 32768.0)
+        both = self._fbank.extract(scaled, self._fbank.config.sampling_rate).float().numpy()
+        return both[:, 1:], both[:, 0]
+
+
+def energy_vad(log_energy: np.ndarray, options: VadOptions) -> np.ndarray:
+    """Voiced frames by energy: (T,) raw log energies -> (T,) bool.
+
+    A frame's own vote is log energy > threshold + mean_scale x mean(log energy); the frame is voiced
+    if at least `vad_proportion_threshold` of the votes within `vad_frames_context` frames (those
+    that exist) say so.
+
+    Source: Kaldi's `ivector/voice-activity-detection.cc`, which reads coefficient 0 of MFCC made
+    with energy; here it is the frame's true energy, never a mel bin.
+    """
+    if len(log_energy) == 0:
+        return np.zeros(0, bool)
+    energy = log_energy.astype(np.float64)
+    votes = energy > options.vad_energy_threshold + options.vad_energy_mean_scale * energy.mean()
+    context = options.vad_frames_context
+    counts = np.concatenate([[0], np.cumsum(votes)])
+    frame = np.arange(len(votes))
+    first, last = np.maximum(frame - context, 0), np.minimum(frame + context + 1, len(votes))
+    return counts[last] - counts[first] >= options.vad_proportion_threshold * (last - first)
+
+
+def _parse(text: str, kind: type, what: str) -> Any:  # noqa: ANN401  (a value of `kind`)
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ValueError(f"{what} must be true or false, not {text!r}")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"{what} must be a number, not {text!r}") from error

@@ -1,0 +1,119 @@
+"""The look that all pictures share: type, colours, markers, and files with the same bytes each time."""
+
+import colorsys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from flowlid.files import atomic_write
+
+GREY = "#666666"
+# Okabe and Ito's colours (told apart by colour-blind readers, yellow left out: too pale for
+# points on white), then those of Paul Tol's "muted" scheme that differ from them.
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+    "#332288", "#999933", "#882255", "#44AA99", "#DDCC77", "#117733", "#AA4499",
+)  # fmt: skip
+_STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.formatter.useoffset": False,
+    "figure.titlesize": 9,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.3,
+    "pdf.fonttype": 42,  # publishers refuse Type 3 fonts
+    "text.parse_math": False,  # a "$" in a set's name starts no formula
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+_SLICES = 10  # of a scatter, drawn label by label in turn: else the last label would cover the others
+_PDF_FIELDS = ("CreationDate", "Creator", "Producer")
+
+# A decorator: the caller's matplotlib settings neither change a picture nor are changed by it.
+styled = style.context(["default", _STYLE])
+
+
+def class_colors(classes: Iterable[str], unseen: Iterable[str] = ()) -> dict[str, str]:
+    """One colour a language: the model's classes in sorted order first, then the unseen ones.
+
+    Made once for an experiment and handed to every plot, it keeps a class's colour also in a set
+    where other classes are missing.
+
+    Args:
+        classes: the model's classes.
+        unseen: all other languages that the experiment's plots show.
+
+    Returns:
+        `{name: "#RRGGBB"}`, in the order in which legends list them.
+    """
+    names = [*sorted(set(classes)), *sorted(set(unseen) - set(classes))]
+    return {name: _color(index) for index, name in enumerate(names)}
+
+
+def colors_for(labels: Iterable[str], unseen: set[str], colors: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The colours given, or those of `labels` alone.
+
+    Raises:
+        ValueError: a label has no colour.
+    """
+    names = set(labels)
+    found = class_colors(names - unseen, names & unseen) if colors is None else colors
+    without = sorted(names - set(found))
+    if without:
+        raise ValueError(f"no colour for {without[0]}; make the colours from all classes and all unseen languages")
+    return found
+
+
+def shown(label: str, unseen: set[str]) -> str:
+    """A label as legends show it."""
+    return f"{label} (unseen)" if label in unseen else label
+
+
+def hatch(label: str, unseen: set[str]) -> str | None:
+    """The hatch of a label's histogram."""
+    return "////" if label in unseen else None
+
+
+def scatter(
+    axes: Axes, groups: Mapping[str, NDArray[np.float64]], unseen: set[str], colors: Mapping[str, str]
+) -> list[Line2D]:
+    """Draw each label's points, shape (n, 2), translucent; return what a legend needs, in the order of `colors`."""
+    count = sum(len(points) for points in groups.values())
+    alpha, size = (0.7, 4.0) if count < 500 else (0.45, 2.8) if count < 5000 else (0.3, 2.0)
+    look = {
+        label: {"color": color, "linestyle": "", "marker": "^" if label in unseen else "o"}
+        for label, color in colors.items()
+        if label in groups
+    }
+    for part in range(_SLICES):
+        for label, drawn in look.items():
+            x, y = groups[label][part::_SLICES].T
+            axes.plot(x, y, **drawn, markersize=size, alpha=alpha, markeredgewidth=0, rasterized=True)
+    return [Line2D([], [], **drawn, label=shown(label, unseen)) for label, drawn in look.items()]
+
+
+def save(figure: Figure, stem: str | Path) -> None:
+    """Write `stem`.png (150 dpi) and `stem`.pdf, each whole or not at all, without dates or versions in them."""
+    for suffix, metadata in (("png", {"Software": None}), ("pdf", dict.fromkeys(_PDF_FIELDS))):
+        with atomic_write(f"{stem}.{suffix}", "wb") as file:
+            figure.savefig(file, format=suffix, dpi=150, metadata=metadata, bbox_inches="tight", pad_inches=0.05)
+
+
+def _color(index: int) -> str:
+    if index < len(PALETTE):
+        return PALETTE[index]
+    red, green, blue = colorsys.hls_to_rgb(index * 0.618 % 1, 0.45, 0.65)  # golden ratio: neighbours differ
+    return f"#{round(255 * red):02X}{round(255 * green):02X}{round(255 * blue):02X}"

@@ -1,0 +1,80 @@
+"""A flow: a transform of the frames and a density of the latents, joined."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowlid.bases import ClassGaussians
+from flowlid.config import ModelConfig
+from flowlid.transforms import Composition, Standardization, Transform, real_nvp
+
+
+class Flow(nn.Module):
+    """Density of frames x given a class y: log p(x | y) = log p(z | y) + log |det dz/dx|.
+
+    Calling it, `flow(x)`, gives the latents and their log-determinant, as a transform does.
+
+    Example:
+        >>> flow = build_flow(ModelConfig(blocks=2, hidden=8), 1, mean=torch.zeros(4), std=torch.ones(4))
+        >>> flow.log_prob(torch.zeros(3, 4)).shape
+        torch.Size([3, 1])
+    """
+
+    def __init__(self, transform: Transform, base: ClassGaussians, dim: int) -> None:
+        super().__init__()
+        self.transform, self.base, self.dim = transform, base, dim
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (N, D) -> z (N, D) and log |det dz/dx| (N,)."""
+        return self.transform(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z (N, D) -> x (N, D) and log |det dx/dz| (N,)."""
+        return self.transform.inverse(z)
+
+    def log_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """LogP of every class (N, K) and LogDet (N,), in nats; their sum is log p(x | y)."""
+        z, logdet = self.transform(x)
+        return self.base.log_prob(z), logdet
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x | y) of every class in nats: (N, D) -> (N, K)."""
+        logp, logdet = self.log_terms(x)
+        return logp + logdet.unsqueeze(1)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, labels: Tensor) -> None:
+        """Data-dependent start from frames x (N, D) and their classes (N,)."""
+        self.transform.initialize(x)
+        self.base.initialize(self.transform(x)[0], labels)
+
+    @torch.no_grad()
+    def sample(self, labels: Sequence[int] | Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one frame x for each class number in `labels`: -> (N, D)."""
+        labels = torch.as_tensor(labels, device=self.base.means.device)
+        return self.inverse(self.base.sample(labels, self.dim, generator))[0]
+
+
+def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> Flow:
+    """The flow that a configuration describes, its weights from torch's current random state.
+
+    Args:
+        config: the `model` section of an experiment.
+        classes: K; a normal flow ("nf") models all frames as one class.
+        mean, std: (D,) statistics of the training frames, for the standardization.
+
+    Raises:
+        ValueError: a value that does not fit the dimension.
+    """
+    dim = len(mean)
+    blocks = real_nvp(dim, config.blocks, config.hidden, config.layers, config.normalization, config.scale_bound)
+    base = ClassGaussians(
+        classes=classes,
+        dim=dim,
+        class_dim=config.class_dim or dim,
+        class_variance=config.class_variance,
+        residual_variance=config.residual_variance,
+        trained=config.type == "dnf",
+    )
+    return Flow(Composition([Standardization(mean, std), *blocks]), base, dim)

@@ -1,0 +1,433 @@
+#!/usr/bin/env python3
+"""Turn the telephone prompts that Debian packages for Asterisk into lhotse manifests.
+
+Usage:   local/prepare_prompts.py [--corpus DIR] [--cache DIR] [--voices "NAME NAME"] OUT_DIR
+Example: local/prepare_prompts.py data/manifests
+
+Without --corpus the packages are fetched (local/fetch_debian_packages.sh; no root needed) into the cache.
+With it they are taken from DIR/<package>/usr/share/asterisk/sounds/..., or from a machine where they are
+installed: DIR is then / or /usr/share/asterisk/sounds.
+
+A prompt (such as `vm-goodbye`) is one utterance. Its part (train, dev or test) hangs on its name alone, so
+that a prompt and its translations stand on the same side in every language and voice.
+"""
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from lhotse import AudioSource, Recording, SupervisionSegment
+from scipy.signal import correlate
+
+from flowlid.files import atomic_write
+from flowlid.program import log_provenance, run
+
+logger = logging.getLogger("prepare_prompts")
+
+RATE = 8000
+SOUNDS = "usr/share/asterisk/sounds"
+# Sounds that every package repeats, re-scaled or re-coded: tones, noises, and monkeys.
+NOT_SPEECH = re.compile(
+    r"silence/.*|beep|beeperr|ascending-2tone|descending-2tone|confbridge-join|confbridge-leave|tt-monkeys"
+)
+REASONS = ("not_speech", "shared", "repeated", "unreadable")
+MAX_UNREADABLE = 0.05
+GSM_FRAME = 33  # bytes, for 160 samples; the first four bits are 1101
+SAME = 0.9  # the corpus has pairs above 0.98 (one recording, saved twice) and below 0.8, and none between
+MAX_SHIFT = RATE // 20  # samples that a second copy is longer or shorter at most
+HOP = RATE // 50
+FRAME = RATE // 40
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One speaker's recordings in one language: a Debian package."""
+
+    name: str
+    package: str
+    folder: str
+    language: str
+    speaker: str
+    gender: str
+    codec: str
+
+
+_CORE = "asterisk-core-sounds-{}-wav"
+VOICES = {
+    voice.name: voice
+    for voice in (
+        # Allison Smith speaks both: between these two, only the language differs.
+        Voice("en_allison", _CORE.format("en"), "en_US_f_Allison", "en", "allison", "f", "wav"),
+        Voice("es_allison", _CORE.format("es"), "es_MX_f_Allison", "es", "allison", "f", "wav"),
+        Voice("fr_june", _CORE.format("fr"), "fr_CA_f_June", "fr", "june", "f", "wav"),
+        Voice("it_carlo", _CORE.format("it"), "it_IT_m_Carlo", "it", "carlo", "m", "wav"),
+        Voice("ru_ivrvoice", _CORE.format("ru"), "ru_RU_f_IvrvoiceRU", "ru", "ivrvoice", "f", "wav"),
+        Voice("es_co", "asterisk-prompt-es-co", "es", "es", "esco", "f", "gsm"),
+        Voice("fr_armelle", "asterisk-prompt-fr-armelle", "fr", "fr", "armelle", "f", "gsm"),
+        Voice("it_menardi", "asterisk-prompt-it-menardi-wav", "it_IT_f_Menardi", "it", "menardi", "f", "wav"),
+    )
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One recorded prompt; `samples` is int16 of shape (samples,) at 8 kHz."""
+
+    voice: Voice
+    prompt: str
+    path: Path
+    samples: np.ndarray
+
+    @cached_property
+    def digest(self) -> str:
+        """Checksum of the samples."""
+        return hashlib.sha1(self.samples.tobytes()).hexdigest()
+
+    @cached_property
+    def envelope(self) -> np.ndarray:
+        """Loudness in steps of 20 ms, less its mean."""
+        padded = np.pad(self.samples.astype(np.float32), (0, -len(self.samples) % HOP))
+        loudness = np.sqrt((padded.reshape(-1, HOP) ** 2).mean(axis=1))
+        return loudness - loudness.mean()
+
+
+def prompt_key(prompt: str) -> str:
+    """Name under which a prompt, its variants and its translations fall on the same side of the split.
+
+    The lower-cased prompt without a variant's mark: `x_LOCAL` is `x`, `phonetic/ICAO/a_p` is `phonetic/a_p`
+    and `phonetic/k_p2` is `phonetic/k_p`.
+    """
+    key = re.sub(r"_[A-Z]{3,}$", "", prompt).lower().replace("phonetic/icao/", "phonetic/")
+    return re.sub(r"^phonetic/(.)\d?_p\d?$", r"phonetic/\1_p", key)
+
+
+def part_of(prompt: str) -> str:
+    """Part of a prompt, by the SHA-1 of its key modulo 100: 70 train, 10 dev, 20 test."""
+    bucket = int(hashlib.sha1(prompt_key(prompt).encode()).hexdigest(), 16) % 100
+    return "train" if bucket < 70 else "dev" if bucket < 80 else "test"
+
+
+def find_voices(corpus: Path, voices: Iterable[Voice]) -> dict[Voice, Path]:
+    """Folder of each voice in `corpus`.
+
+    Raises:
+        ValueError: `corpus` is no directory, or packages are missing from it; all are named.
+    """
+    if not corpus.is_dir():
+        raise ValueError(f"--corpus {corpus}: there is no such directory")
+    found = {voice: folder for voice in voices if (folder := _voice_folder(corpus, voice)) is not None}
+    for voice, folder in found.items():
+        logger.info("found %s (%s) in %s", voice.package, voice.name, folder)
+    missing = [voice for voice in voices if voice not in found]
+    if missing:
+        packages = " ".join(voice.package for voice in missing)
+        names = " ".join(voice.name for voice in missing)
+        raise ValueError(
+            f"{corpus}: missing packages: {packages}. Unpack each with `dpkg-deb -x FILE.deb {corpus}/PACKAGE`, or "
+            f"run without --corpus to fetch them, or leave their voices ({names}) out with --voices"
+        )
+    return found
+
+
+def _voice_folder(corpus: Path, voice: Voice) -> Path | None:
+    for base in (corpus / voice.package / SOUNDS, corpus / SOUNDS, corpus):
+        folder = base / voice.folder
+        # An installed /usr/share/asterisk/sounds/es may be a link to another voice in Spanish.
+        if folder.is_dir() and not folder.is_symlink() and any(folder.rglob(f"*.{voice.codec}")):
+            return folder.absolute()
+    return None
+
+
+def read_audio(path: Path, codec: str) -> np.ndarray:
+    """Samples of a WAV or of a headerless GSM 06.10 file, int16 of shape (samples,).
+
+    Raises:
+        ValueError: empty, truncated, not what its name says, not mono or not at 8 kHz.
+    """
+    data = path.read_bytes()
+    if not data:
+        raise ValueError("empty file")
+    raw = {}
+    if codec == "gsm":
+        if len(data) % GSM_FRAME or any(byte >> 4 != 0b1101 for byte in data[::GSM_FRAME]):
+            raise ValueError(f"{len(data)} bytes that are not GSM 06.10 frames of {GSM_FRAME}")
+        raw = {"samplerate": RATE, "channels": 1, "format": "RAW", "subtype": "GSM610"}
+    else:
+        _check_riff(data)
+    try:
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="int16", always_2d=True, **raw)
+    except soundfile.SoundFileError as error:
+        raise ValueError(str(error)) from error
+    if samples.shape[1] != 1 or rate != RATE:
+        raise ValueError(f"{samples.shape[1]} channels at {rate} Hz; expected one at {RATE} Hz")
+    if len(samples) < FRAME or not samples.any():
+        raise ValueError(f"{len(samples)} samples: less than a frame of {FRAME}, or only zeros")
+    return samples[:, 0]
+
+
+def _check_riff(data: bytes) -> None:
+    """Find what libsndfile passes over: a data chunk that the file ends within."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise ValueError("not a RIFF WAV file")
+    start = 12
+    while start + 8 <= len(data):
+        size = int.from_bytes(data[start + 4 : start + 8], "little")
+        if data[start : start + 4] == b"data":
+            if start + 8 + size > len(data):
+                raise ValueError(f"truncated: {size} bytes of samples promised, {len(data) - start - 8} there")
+            return
+        start += 8 + size + size % 2
+    raise ValueError("truncated: no data chunk")
+
+
+def read_voice(voice: Voice, folder: Path) -> tuple[list[Clip], Counter[str]]:
+    """Read a voice's speech; count what is left out, and log its names.
+
+    Raises:
+        ValueError: more than 5% of the files cannot be read.
+    """
+    clips, left_out, total = [], Counter(), 0
+    for path in _walk(folder, voice.codec):
+        total += 1
+        prompt = path.relative_to(folder).with_suffix("").as_posix()
+        if NOT_SPEECH.fullmatch(prompt):
+            _leave_out(left_out, "not_speech", path, "tone, noise or silence")
+            continue
+        try:
+            clips.append(Clip(voice, prompt, path, read_audio(path, voice.codec)))
+        except (ValueError, OSError) as error:
+            _leave_out(left_out, "unreadable", path, str(error))
+    if left_out["unreadable"] > MAX_UNREADABLE * total:
+        raise ValueError(
+            f"{folder}: {left_out['unreadable']} of {total} files cannot be read (named above); "
+            f"unpack {voice.package} again"
+        )
+    return clips, left_out
+
+
+def _walk(folder: Path, codec: str) -> Iterator[Path]:
+    """Files of a codec below `folder`, in order, but not the links to others of them."""
+    real = folder.resolve()
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        for path in (Path(root, name) for name in sorted(files)):
+            if path.suffix == f".{codec}" and not (path.is_symlink() and path.resolve().is_relative_to(real)):
+                yield path
+
+
+def _leave_out(left_out: Counter[str], reason: str, path: Path, why: str) -> None:
+    left_out[reason] += 1
+    logger.info("left out (%s): %s: %s", reason, path, why)
+
+
+def _same_recording(a: Clip, b: Clip) -> bool:
+    if a.digest == b.digest:
+        return True
+    if abs(len(a.samples) - len(b.samples)) > MAX_SHIFT or _peak(a.envelope, b.envelope) < SAME:
+        return False
+    return _peak(a.samples.astype(np.float32), b.samples.astype(np.float32)) >= SAME
+
+
+def _peak(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest cosine between a and a shifted b: 1 for copies, whatever their gain."""
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.abs(correlate(a, b, method="fft")).max()) / norm if norm > 0 else 0.0
+
+
+def find_shared(clips: list[Clip]) -> dict[Clip, str]:
+    """Clips that stand in two voices, with the other's name: no single speaker or language can own them."""
+    groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    for clip in clips:
+        groups["name", prompt_key(clip.prompt)].append(clip)
+        groups["samples", clip.digest].append(clip)
+    shared: dict[Clip, str] = {}
+    for group in groups.values():
+        for a, b in combinations(group, 2):
+            if a.voice != b.voice and _same_recording(a, b):
+                shared.setdefault(a, f"also in {b.voice.name}, as {b.prompt}")
+                shared.setdefault(b, f"also in {a.voice.name}, as {a.prompt}")
+    return shared
+
+
+def find_repeated(clips: list[Clip]) -> dict[Clip, Clip]:
+    """Clips of one voice that repeat another, each with the one, first by name, that it repeats."""
+    repeated: dict[Clip, Clip] = {}
+    by_length = sorted(clips, key=lambda clip: len(clip.samples))
+    for index, a in enumerate(by_length):
+        for b in by_length[index + 1 :]:
+            if len(b.samples) - len(a.samples) > MAX_SHIFT:
+                break
+            if _same_recording(a, b):
+                first, second = sorted((repeated.get(a, a), repeated.get(b, b)), key=lambda clip: clip.prompt)
+                if first is not second:
+                    repeated[second] = first
+                    repeated.update({clip: first for clip, other in repeated.items() if other is second})
+    return repeated
+
+
+def select(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]]) -> dict[str, list[Clip]]:
+    """Drop from each voice what another voice also has, and the second and later copies of a recording."""
+    shared = find_shared([clip for group in clips.values() for clip in group])
+    kept = {}
+    for name, group in clips.items():
+        repeated = find_repeated(group)
+        # A copy of a shared recording is shared too, whichever of the two was found in the other voice.
+        for clip, first in repeated.items():
+            if clip in shared or first in shared:
+                shared.setdefault(clip, f"same as {first.prompt}")
+                shared.setdefault(first, f"same as {clip.prompt}")
+        for clip in group:
+            if clip in shared:
+                _leave_out(left_out[name], "shared", clip.path, shared[clip])
+            elif clip in repeated:
+                _leave_out(left_out[name], "repeated", clip.path, f"same recording as {repeated[clip].prompt}")
+        kept[name] = [clip for clip in group if clip not in shared and clip not in repeated]
+        if not kept[name]:
+            raise ValueError(f"{VOICES[name].package}: no speech in it; unpack it again")
+    return kept
+
+
+def make_manifests(
+    voice: Voice, clips: list[Clip], out_dir: Path
+) -> tuple[list[Recording], list[SupervisionSegment]]:
+    """Recordings and supervisions of a voice; GSM is decoded to WAV in `out_dir`/../audio/<voice>.
+
+    Raises:
+        ValueError: two prompts whose utterances would have one name.
+    """
+    recordings: dict[str, Recording] = {}
+    supervisions = []
+    for clip in clips:
+        name = f"{voice.speaker}-{voice.language}-{re.sub(r'[^A-Za-z0-9.-]', '_', clip.prompt)}"
+        if name in recordings:
+            raise ValueError(f"{clip.path}: its utterance {name} is another file's too; rename one of the two")
+        path = clip.path if voice.codec == "wav" else _decoded(clip, out_dir.absolute().parent / "audio")
+        length = len(clip.samples)
+        source = AudioSource(type="file", channels=[0], source=str(path))
+        recordings[name] = Recording(name, [source], RATE, length, length / RATE)
+        custom = {"prompt": clip.prompt, "part": part_of(clip.prompt), "voice": voice.name, "codec": voice.codec}
+        supervisions.append(
+            SupervisionSegment(
+                id=name,
+                recording_id=name,
+                start=0.0,
+                duration=length / RATE,
+                language=voice.language,
+                speaker=voice.speaker,
+                gender=voice.gender,
+                custom=custom,
+            )
+        )
+    return list(recordings.values()), supervisions
+
+
+def _decoded(clip: Clip, audio: Path) -> Path:
+    path = audio / clip.voice.name / f"{clip.prompt}.wav"
+    buffer = io.BytesIO()
+    soundfile.write(buffer, clip.samples, RATE, format="WAV", subtype="PCM_16")
+    if not path.is_file() or path.read_bytes() != buffer.getvalue():
+        with atomic_write(path, "wb") as file:
+            file.write(buffer.getvalue())
+    return path
+
+
+def _manifest(out_dir: Path, kind: str, voice: Voice) -> Path:
+    return out_dir / f"prompts_{kind}_{voice.name}.jsonl.gz"
+
+
+def _write_jsonl(path: Path, items: Iterable[Recording | SupervisionSegment]) -> None:
+    lines = "".join(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items)
+    with atomic_write(path, "wb") as file:
+        file.write(gzip.compress(lines.encode(), mtime=0))  # no time stamp: same corpus, same bytes
+
+
+def write_summary(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]], out_dir: Path) -> None:
+    """Log, and write to `out_dir`/summary.tsv, files and minutes of each voice and language."""
+    rows = ["\t".join(["language", "voice", "files", "minutes", "train", "dev", "test", *REASONS])]
+    languages = sorted({VOICES[name].language for name in clips})
+    for language in [*languages, "all"]:
+        names = [name for name in clips if language in (VOICES[name].language, "all")]
+        groups = [(name, [name]) for name in names if language != "all"] + [("all", names)]
+        for label, group in groups:
+            minutes: Counter[str] = Counter()
+            for clip in (clip for name in group for clip in clips[name]):
+                minutes[part_of(clip.prompt)] += len(clip.samples) / RATE / 60
+            lengths = [minutes.total(), minutes["train"], minutes["dev"], minutes["test"]]
+            lost = sum((left_out[name] for name in group), Counter())
+            files = sum(len(clips[name]) for name in group)
+            cells = [*(f"{value:.2f}" for value in lengths), *(str(lost[reason]) for reason in REASONS)]
+            rows.append("\t".join([language, label, str(files), *cells]))
+    with atomic_write(out_dir / "summary.tsv") as file:
+        file.writelines(row + "\n" for row in rows)
+    logger.info("minutes, and files left out:\n%s", "\n".join(row.expandtabs(13) for row in rows))
+
+
+def prepare(corpus: Path, names: list[str], out_dir: Path) -> None:
+    """Write the manifests of the voices `names`, and remove older ones of other voices.
+
+    Raises:
+        ValueError: missing packages, unreadable files, a voice without speech or two utterances
+            of one name; the manifests are as they were.
+    """
+    clips, left_out = {}, {}
+    for voice, folder in find_voices(corpus, [VOICES[name] for name in names]).items():
+        clips[voice.name], left_out[voice.name] = read_voice(voice, folder)
+    clips = select(clips, left_out)
+    manifests = {name: make_manifests(VOICES[name], group, out_dir) for name, group in clips.items()}
+    for name, (recordings, supervisions) in manifests.items():
+        _write_jsonl(_manifest(out_dir, "recordings", VOICES[name]), recordings)
+        _write_jsonl(_manifest(out_dir, "supervisions", VOICES[name]), supervisions)
+    for voice in (voice for name, voice in VOICES.items() if name not in clips):
+        for path in (_manifest(out_dir, "recordings", voice), _manifest(out_dir, "supervisions", voice)):
+            if path.exists():
+                logger.info("removing %s: its voice was not asked for", path)
+                path.unlink()
+    write_summary(clips, left_out, out_dir)
+
+
+def fetch(cache: Path, names: list[str]) -> Path:
+    """Fetch the packages of the voices `names` into `cache`/prompts, and return that place.
+
+    Raises:
+        ValueError: they could not be fetched; what to do stands in the log.
+    """
+    script = Path(__file__).resolve().parent / "fetch_debian_packages.sh"
+    place = cache / "prompts"
+    if subprocess.run([script, place, *(VOICES[name].package for name in names)], check=False).returncode:
+        raise ValueError("the prompts could not be fetched, as said above; with --corpus DIR they are not fetched")
+    return place
+
+
+def main() -> None:
+    """Parse the command line and prepare the corpus."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go: data/manifests")
+    parser.add_argument("--corpus", metavar="DIR", type=Path, help="packages unpacked or installed; nothing is fetched")
+    cache = os.environ.get("FLOWLID_CACHE") or "~/.cache/flowlid"
+    parser.add_argument("--cache", metavar="DIR", default=cache, help="where to fetch to (%(default)s)")
+    parser.add_argument("--voices", default=" ".join(VOICES), help="which to prepare (%(default)s)")
+    args = parser.parse_args()
+    names = list(dict.fromkeys(args.voices.split()))
+    unknown = [name for name in names if name not in VOICES]
+    if unknown or not names:
+        raise ValueError(f"--voices {args.voices!r}: unknown {unknown}; choose from {' '.join(VOICES)}")
+    log_provenance()
+    prepare(args.corpus or fetch(Path(args.cache).expanduser(), names), names, args.out_dir)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# The stage machine of all recipes: corpus -> data directories -> features -> flows -> scores -> latents -> report.
+# Bare, it runs the default recipe, egs/prompts, from beginning to end.
+set -euo pipefail
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
+command_line="./run.sh${*:+ $*}"
+
+# options begin
+recipe=$root/egs/prompts        # recipe directory
+stage=0                         # first stage to run: 0 corpus, 1 data directories, 2 features,
+                                #   3 training, 4 scoring, 5 latents and plots, 6 report
+stop_stage=6                    # last stage to run
+experiments=                    # names of conf/*.yaml to run ("a b"), or all
+conf=conf                       # directory of the experiments, one YAML file each
+sets=sets.yaml                  # which recordings make which set (stage 1)
+data=data                       # where data directories are
+exp=exp                         # where models, scores and plots go
+nj=$(nproc)                     # parallel jobs of feature extraction
+fbank_config=conf/fbank.conf    # options of compute-fbank-feats
+vad_config=conf/vad.conf        # options of compute-vad
+device=auto                     # of training and scoring: auto (a GPU if there is one), cpu, cuda
+overwrite=false                 # train even where a model of another configuration stands
+allow_pipes=false               # run commands that stand in wav.scp or feats.scp
+# options end
+
+arguments=("$@")
+for ((i = 0; i < $#; i++)); do
+  if [ "${arguments[i]}" = --recipe ]; then recipe=$(readlink -m "${arguments[i + 1]-}"); fi
+done
+if [ ! -f "$recipe/run.sh" ]; then
+  echo "run.sh: no recipe $recipe: --recipe names a directory with a run.sh; there are $(cd "$root" && echo egs/*)" >&2
+  exit 1
+fi
+cd "$recipe"
+# shellcheck source=egs/prompts/run.sh
+. ./run.sh
+describe_options() { # FILE: name, current value and comment of each option that it sets
+  sed -n '/^# options begin/,/^# options end/p' "$1" | while IFS= read -r line; do
+    case $line in
+      [a-z]*=*\#*) name=${line%%=*} && printf '  --%-15s %-28s %s\n' "${name//_/-}" "[${!name}]" "${line#*# }" ;;
+      [a-z]*=*) ;;
+      ' '*\#*) printf '  %-17s %-28s %s\n' '' '' "${line#*# }" ;;
+    esac
+  done
+}
+help_message="Usage: ./run.sh [options]
+
+Options of every recipe, with their defaults:
+$(describe_options "$root/run.sh")
+
+Options of this recipe, $(basename "$recipe"):
+$(describe_options "$recipe/run.sh")
+
+Examples: ./run.sh --stage 3                        (trains again from the features that are there)
+          ./run.sh --stage 4 --stop-stage 4         (scores only)
+          ./run.sh --experiments \"dnf_120 nf_120\""
+. utils/parse_options.sh
+if [ $# -ne 0 ]; then
+  echo "run.sh: unexpected argument '$1'; options are --name value (see --help)" >&2
+  exit 1
+fi
+
+utils/setup_env.sh
+. ./path.sh
+. ./cmd.sh
+if [ -t 2 ]; then FLOWLID_PROGRESS=$(readlink -f /dev/fd/2) && export FLOWLID_PROGRESS; fi
+
+if [ "$experiments" = all ]; then experiments=$(cd "$conf" && echo *.yaml); fi
+configs=()
+for name in $experiments; do
+  name=${name%.yaml}
+  if [ ! -f "$conf/$name.yaml" ]; then
+    echo "run.sh: no experiment $name: there is no $PWD/$conf/$name.yaml; there are $(cd "$conf" && echo *.yaml)" >&2
+    exit 1
+  fi
+  configs+=("$conf/$name.yaml")
+done
+if [ ${#configs[@]} -eq 0 ]; then
+  echo "run.sh: --experiments names nothing to run" >&2
+  exit 1
+fi
+
+began=$SECONDS
+say() { echo "$(date +%T) $*"; }
+runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+# Run a job through the cluster's wrapper; on failure show the end of the log that tells why.
+run_job() { # CMD LOG PROGRAM...
+  local cmd=$1 log=$2
+  shift 2
+  # shellcheck disable=SC2086  # $cmd holds a program and its options
+  $cmd "$log" "$@" || fail_with "$log"
+}
+fail_with() { # LOG...
+  local log
+  for log in "$@"; do
+    if ! grep -q '^# Ended (code 0)' "$log"; then
+      echo "run.sh: the end of $PWD/$log:" >&2
+      grep -v '^#' "$log" | tail -n 12 >&2
+    fi
+  done
+  exit 1
+}
+
+if runs 0; then
+  say "stage 0: corpus -> $data/manifests"
+  prepare_corpus "$data/manifests"
+fi
+
+if runs 1; then
+  say "stage 1: manifests -> data directories $data/<set>"
+  steps/make_data_dirs.py --sets "$sets" "$data/manifests" "$data"
+fi
+
+if runs 2; then
+  say "stage 2: features and voice activity, $nj jobs"
+  mapfile -t names < <(steps/list_sets.py "$conf"/*.yaml)
+  utils/combine_data.py "$data/pool" "${names[@]/#/$data/}"
+  rm -f "$data"/pool/log/make_fbank.*.log
+  steps/make_fbank.sh --nj "$nj" --cmd "$extract_cmd" --fbank-config "$fbank_config" --vad-config "$vad_config" \
+    --allow-pipes "$allow_pipes" "$data/pool" || fail_with "$data"/pool/log/make_fbank.*.log
+  steps/copy_features.py "$data/pool" "${names[@]/#/$data/}"
+fi
+
+for config in "${configs[@]}"; do
+  name=$(basename "$config" .yaml)
+  dir=$exp/$name
+  if runs 3; then
+    say "stage 3: train $name, log in $recipe/$dir/log/train.log"
+    run_job "$train_cmd" "$dir/log/train.log" steps/train.py --device "$device" --allow-pipes "$allow_pipes" \
+      --overwrite "$overwrite" "$config" "$data" "$dir"
+  fi
+  if runs 4; then
+    say "stage 4: score $name, log in $recipe/$dir/log/score.log"
+    mapfile -t names < <(steps/list_sets.py --role dev "$config" && steps/list_sets.py --role tests "$config")
+    run_job "$score_cmd" "$dir/log/score.log" steps/score.py --device "$device" --allow-pipes "$allow_pipes" \
+      "$dir" "$data" "${names[@]}"
+  fi
+  if runs 5; then
+    say "stage 5: latents and plots of $name, log in $recipe/$dir/log/latents.log"
+    mapfile -t names < <(steps/list_sets.py --role train "$config" && steps/list_sets.py --role tests "$config")
+    run_job "$score_cmd" "$dir/log/latents.log" steps/analyse_latents.py --device "$device" \
+      --allow-pipes "$allow_pipes" "$dir" "$data" "${names[@]}"
+    run_job "$score_cmd" "$dir/log/plot.log" steps/plot.py "$dir"
+  fi
+done
+
+if runs 6; then
+  say "stage 6: report"
+  steps/make_report.py --command "$command_line" "$exp"
+fi
+say "done in $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s"

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Filterbank features and voice activity of one data directory (a split of one), as Kaldi computes them.
+
+Example: steps/compute_fbank.py conf/fbank.conf conf/vad.conf data/train/split4utt/1 data/train/fbank/1
+Writes OUT/feats.{ark,scp}, OUT/vad.{ark,scp} and OUT/utt2num_frames. An utterance that cannot be used is
+named in the log and left out; steps/make_fbank.sh counts them.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from flowlid import program
+from flowlid.audio import read_audio
+from flowlid.datadir import ArkWriter, DataDir, write_table
+from flowlid.features import FbankOptions, FeatureExtractor, VadOptions, energy_vad, read_options
+
+log = logging.getLogger("flowlid")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    program.add_pipes_option(parser)
+    parser.add_argument("fbank_config", help="options of compute-fbank-feats")
+    parser.add_argument("vad_config", help="options of compute-vad")
+    parser.add_argument("data", help="data directory")
+    parser.add_argument("out", type=Path, help="output directory")
+    args = parser.parse_args()
+    program.log_provenance()
+
+    extract = FeatureExtractor(read_options(args.fbank_config, FbankOptions))
+    vad_options = read_options(args.vad_config, VadOptions)
+    data = DataDir(args.data)
+    data.validate(require=("utt2spk", "spk2utt", "wav.scp"))
+    segments = data.segments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    frames = {}
+    with (
+        ArkWriter(args.out / "feats.ark", args.out / "feats.scp") as write_feats,
+        ArkWriter(args.out / "vad.ark", args.out / "vad.scp") as write_vad,
+    ):
+        for utt in data.utts:
+            try:
+                feats, vad = extract_utterance(data, segments, utt, extract, vad_options, args.allow_pipes == "true")
+            except ValueError as error:
+                log.error("left out: %s", error)
+                continue
+            write_feats(utt, feats)
+            write_vad(utt, vad.astype(np.float32))
+            frames[utt] = str(len(feats))
+        if not frames:
+            raise ValueError(f"{args.data}: not one utterance could be used; the reasons are above")
+        write_table(args.out / "utt2num_frames", frames)
+    log.info("%s: features of %d of %d utterances", args.data, len(frames), len(data.utts))
+
+
+def extract_utterance(
+    data: DataDir,
+    segments: dict[str, tuple[str, float, float]],
+    utt: str,
+    extract: FeatureExtractor,
+    vad_options: VadOptions,
+    allow_pipes: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Filterbank (T, F) and voiced frames (T,) of an utterance; ValueError names it if it cannot be used."""
+    recording, start, end = segments.get(utt, (utt, 0.0, None))
+    name = f"{data.path}/wav.scp: utterance {utt}"
+    rate = round(extract.options.sample_frequency)
+    samples = read_audio(data.table("wav.scp")[recording], name, rate, start, end, allow_pipes)
+    feats, energy = extract(samples)
+    if not len(feats):
+        raise ValueError(f"{name}: {len(samples)} samples are less than one frame of {extract.frame_samples}; remove it")
+    if not (np.isfinite(feats).all() and np.isfinite(energy).all()):
+        raise ValueError(f"{name}: NaN or Inf in its features; its samples are not sound, remove it")
+    vad = energy_vad(energy, vad_options)
+    if not vad.any():
+        raise ValueError(f"{name}: no voiced frame; remove it, or lower --vad-energy-threshold in conf/vad.conf")
+    return feats, vad
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Join what the jobs of steps/make_fbank.sh wrote into one data directory, and count what is missing.
+
+Example: steps/gather_fbank.py data/train 4
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from flowlid import program
+from flowlid.datadir import DataDir, read_table, write_table
+
+NEEDED = 0.95  # share of the utterances below which a stage fails
+log = logging.getLogger("flowlid")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="data directory")
+    parser.add_argument("jobs", type=int, help="number of jobs")
+    args = parser.parse_args()
+
+    utts = DataDir(args.data).utts
+    tables: dict[str, dict[str, str]] = {name: {} for name in ("vad.scp", "utt2num_frames", "feats.scp")}
+    for job in range(1, args.jobs + 1):
+        for name, table in tables.items():
+            table.update(read_table(args.data / "fbank" / str(job) / name))
+    missing = [utt for utt in utts if utt not in tables["feats.scp"]]
+    if missing:
+        log.warning("%s: no features of %s", args.data, " ".join(missing))
+    if len(utts) - len(missing) < NEEDED * len(utts):
+        raise ValueError(
+            f"{args.data}: features of {len(utts) - len(missing)} of {len(utts)} utterances, less than {NEEDED:.0%}; "
+            f"the reasons are in {args.data}/log/make_fbank.*.log (grep 'left out')"
+        )
+    for name, table in tables.items():
+        write_table(args.data / name, table)
+    log.info("%s: features of %d of %d utterances", args.data, len(tables["feats.scp"]), len(utts))
+
+
+if __name__ == "__main__":
+    program.run(main)

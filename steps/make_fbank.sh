@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Features and voice activity of a data directory, in parallel jobs.
+set -euo pipefail
+
+# options begin
+nj=4                           # parallel jobs
+cmd=utils/run.py               # how jobs are run
+fbank_config=conf/fbank.conf   # options of compute-fbank-feats
+vad_config=conf/vad.conf       # options of compute-vad
+allow_pipes=false              # run commands that stand in wav.scp
+# options end
+
+help_message="Usage: $0 [options] <data-dir>
+Writes feats.scp, vad.scp and utt2num_frames into the directory, archives into <data-dir>/fbank.
+Fails if fewer than 95% of the utterances could be used; fewer are named in <data-dir>/log.
+Options: --nj $nj, --cmd $cmd, --fbank-config $fbank_config, --vad-config $vad_config,
+  --allow-pipes $allow_pipes
+Example: $0 --nj 8 data/train"
+echo "$0 $*"
+. ./path.sh
+. utils/parse_options.sh
+if [ $# -ne 1 ]; then
+  echo "$help_message" >&2
+  exit 1
+fi
+data=$1
+
+for file in "$fbank_config" "$vad_config" "$data/utt2spk" "$data/wav.scp"; do
+  if [ ! -f "$file" ]; then
+    echo "$0: no file $file" >&2
+    exit 1
+  fi
+done
+utts=$(wc -l <"$data/utt2spk")
+if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
+
+utils/split_data.py --per-utt "$data" "$nj"
+# shellcheck disable=SC2086  # $cmd holds a program and its options
+$cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
+  steps/compute_fbank.py --allow-pipes "$allow_pipes" "$fbank_config" "$vad_config" \
+  "$data/split${nj}utt/JOB" "$data/fbank/JOB"
+steps/gather_fbank.py "$data" "$nj"
+rm -rf "$data/split${nj}utt"

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Draw the pictures of one experiment, as PNG and PDF, into EXP/plots.
+
+Example: steps/plot.py exp/dnf_120
+They show the training curves; for the training set, for the first test set and for all test sets together the
+first two latent dims, t-SNE and histograms against the model's density; and where each set's frames and
+utterances went.
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from flowlid import plots, program
+from flowlid.checkpoint import Model, load_model
+from flowlid.files import read_json
+
+_HISTOGRAMS = 4  # dims of c, and as many of r, that are shown
+log = logging.getLogger("flowlid")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1, help="of t-SNE")
+    parser.add_argument("--tsne-frames", type=int, default=2000, help="most frames embedded by t-SNE")
+    parser.add_argument("exp", type=Path, help="experiment directory with latent_<set> and score_<set>")
+    args = parser.parse_args()
+    program.log_provenance()
+    model = load_model(args.exp / "final.pt")
+    out, name, data = args.exp / "plots", args.exp.name, model.config.data
+    history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    plots.loss_curve(history, out / "loss_curve", f"{name}: training")
+
+    groups = {"train": ([data.train], data.train)}
+    if data.tests:
+        groups["test"] = (data.tests[:1], data.tests[0])
+        groups["all"] = (data.tests, "all test sets")
+    samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
+    languages = {language for sample in samples.values() for language in sample}
+    unseen = languages - set(model.classes)
+    colors = plots.class_colors(model.classes, sorted(unseen))
+    for group, (_, shown) in groups.items():
+        draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
+    draw_confusion(args.exp, model, unseen, out)
+    log.info("%s: pictures in %s", name, out)
+
+
+def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
+    """Language -> sampled latents (n, D) of these sets together."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for name in sets:
+        with np.load(exp / f"latent_{name}" / "sample.npz") as sample:
+            for language in np.unique(sample["language"]):
+                parts.setdefault(str(language), []).append(sample["z"][sample["language"] == language])
+    return {language: np.concatenate(parts[language]) for language in sorted(parts)}
+
+
+def draw_latents(
+    model: Model,
+    samples: dict[str, np.ndarray],
+    unseen: set[str],
+    colors: dict[str, str],
+    out: Path,
+    group: str,
+    title: str,
+    args: argparse.Namespace,
+) -> None:
+    """First two dims, t-SNE and histograms of one group of sets."""
+    base = model.flow.base
+    means = {name: mean.numpy() for name, mean in zip(model.classes, base.means.detach(), strict=True)}
+    plots.first_dims(samples, unseen, out / f"first_dims_{group}", title, class_means=means, colors=colors)
+
+    each = min(args.tsne_frames // len(samples), *(len(z) for z in samples.values()), args.tsne_frames)
+    generator = np.random.default_rng(args.seed)
+    balanced = {name: z[np.sort(generator.choice(len(z), each, replace=False))] for name, z in samples.items()}
+    embedding = plots.tsne_embedding(np.concatenate(list(balanced.values())), args.seed)
+    labels = [name for name in balanced for _ in range(each)]
+    plots.tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
+
+    dims = list(range(min(_HISTOGRAMS, base.class_dim)))
+    dims += list(range(base.class_dim, min(base.class_dim + _HISTOGRAMS, model.flow.dim)))
+    density = {
+        name: [
+            (float(mean[dim]), base.class_variance) if dim < base.class_dim else (0.0, base.residual_variance)
+            for dim in dims
+        ]
+        for name, mean in means.items()
+    }
+    plots.histograms(samples, density, dims, unseen, out / f"histograms_{group}", title, colors=colors)
+
+
+def draw_confusion(exp: Path, model: Model, unseen: set[str], out: Path) -> None:
+    """Where frames and utterances of each test set went, for a model that decides."""
+    if model.config.model.type != "dnf" or not model.config.data.tests:
+        return
+    results = {name: read_json(exp / f"score_{name}" / "result.json") for name in model.config.data.tests}
+    for unit, words in (("frame", "frames"), ("utt", "utterances")):
+        confusion = {name: result[f"{unit}_confusion"] for name, result in results.items()}
+        title = f"{exp.name}: share of {words} given to each class"
+        plots.confusion_shares(confusion, model.classes, unseen, out / f"confusion_{unit}", title)
+
+
+if __name__ == "__main__":
+    program.run(main)

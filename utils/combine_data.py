@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Merge Kaldi data directories into one.
+
+A table that only some of the sources have is left out, with a message; only segments are made where they
+are missing, from utt2dur. The same line may be in several sources; a key with two values is an error.
+
+Example: utils/combine_data.py data/wsj+ce data/wsj data/ce
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from flowlid.datadir import DataDir, disagreements, invert
+from flowlid.program import run
+from flowlid.tables import listed, write_directory
+
+_Tables = dict[str, dict[str, str]]
+
+
+def read_source(path: Path, with_segments: bool) -> _Tables:
+    """The tables of a source; its recordings become segments where another source has segments."""
+    directory = DataDir(path)
+    directory.validate()
+    tables = directory.tables()
+    if with_segments and "segments" not in tables:
+        if "utt2dur" not in tables:
+            raise ValueError(f"{path}: another source has segments, and making them here needs utt2dur; add it")
+        tables["segments"] = {utt: f"{utt} 0 {seconds}" for utt, seconds in tables["utt2dur"].items()}
+    return tables
+
+
+def merge(name: str, sources: dict[Path, _Tables]) -> dict[str, str]:
+    """One table of all sources; ValueError lists the keys that have two values."""
+    merged: dict[str, str] = {}
+    origin: dict[str, Path] = {}
+    problems: list[str] = []
+    for path, tables in sources.items():
+        for number, (key, value) in enumerate(tables[name].items(), 1):
+            if merged.setdefault(key, value) != value:
+                other = origin[key] / name
+                problems.append(f"{path / name}:{number}: {key!r} has another value in {other}; rename one")
+            origin.setdefault(key, path)
+    if problems:
+        raise ValueError(listed(problems))
+    return dict(sorted(merged.items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dest", type=Path, metavar="DEST", help="data directory to make")
+    parser.add_argument("sources", type=Path, nargs="+", metavar="SRC", help="data directories to merge")
+    args = parser.parse_args()
+    if args.dest.resolve() in [source.resolve() for source in args.sources]:
+        raise ValueError(f"{args.dest}: the destination is one of the sources; give another destination")
+    with_segments = any((source / "segments").is_file() for source in args.sources)
+    sources = {source: read_source(source, with_segments) for source in args.sources}
+    names = sorted({name for tables in sources.values() for name in tables} - {"spk2utt"})
+    missing = {name: [str(source) for source, tables in sources.items() if name not in tables] for name in names}
+    for name in names:
+        if missing[name]:
+            print(f"combine_data.py: {name} left out: not in {', '.join(missing[name])}")
+    merged = {name: merge(name, sources) for name in names if not missing[name]}
+    merged["spk2utt"] = invert(merged["utt2spk"])
+    problems = disagreements(args.dest, merged)
+    if problems:
+        raise ValueError(f"{args.dest}: not made; it would have\n{listed(problems)}")
+    write_directory(args.dest, merged)
+    print(f"combine_data.py: {len(merged['utt2spk'])} utterances of {len(sources)} directories in {args.dest}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Split a Kaldi data directory into N parts: DIR/splitN/1 to DIR/splitN/N, for N parallel jobs.
+
+Speakers stay whole, in their order, and the parts have about equally many utterances. With --per-utt
+speakers may be cut, and the parts are DIR/splitNutt/1 to N. A split that is newer than DIR is kept.
+
+Example: utils/split_data.py data/train 8
+"""
+
+import argparse
+import bisect
+import itertools
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from flowlid.datadir import DataDir
+from flowlid.program import run
+from flowlid.tables import select, table_names, write_directory
+
+
+def cut(groups: Sequence[Sequence[str]], parts: int) -> list[list[str]]:
+    """Join neighbouring groups of utterances to `parts` lists, none empty, each as near U / parts as they come."""
+    ends = list(itertools.accumulate(map(len, groups), initial=0))
+    cuts = [0]
+    for part in range(1, parts):
+        first, last = cuts[-1] + 1, len(groups) - (parts - part)  # leave a group for each part to come
+        target = ends[-1] * part / parts
+        after = bisect.bisect_left(ends, target)
+        nearest = after if ends[after] - target < target - ends[after - 1] else after - 1
+        cuts.append(min(max(nearest, first), last))
+    cuts.append(len(groups))
+    return [[utt for group in groups[start:end] for utt in group] for start, end in itertools.pairwise(cuts)]
+
+
+def is_current(source: Path, split: Path, parts: int) -> bool:
+    """Whether a split is complete, has the tables that the source has, and is newer than all of them."""
+    names = table_names(source)
+    made = [split / str(part) / name for part in range(1, parts + 1) for name in names]
+    if not all(file.is_file() for file in made) or table_names(split / "1") != names:
+        return False
+    # ctime, not mtime: an older file that is moved into the source changes it too
+    changed = max((source / name).stat().st_ctime_ns for name in names)
+    return changed < min(file.stat().st_mtime_ns for file in made)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--per-utt", action="store_true", help="split by utterance, not by speaker")
+    parser.add_argument("dir", type=Path, help="data directory")
+    parser.add_argument("parts", type=int, metavar="N", help="number of parts")
+    args = parser.parse_args()
+    if args.parts < 1:
+        raise ValueError(f"{args.parts} parts: give a positive number")
+    directory = DataDir(args.dir)
+    split = args.dir / f"split{args.parts}{'utt' if args.per_utt else ''}"
+    if is_current(args.dir, split, args.parts):
+        print(f"split_data.py: {split} is up to date")
+        return
+    directory.validate()
+    groups = directory.table("spk2utt").values()
+    groups = [[utt] for utt in directory.utts] if args.per_utt else [utts.split() for utts in groups]
+    if args.parts > len(groups):
+        of_what = "utterances; ask for fewer" if args.per_utt else "speakers; ask for fewer, or give --per-utt"
+        raise ValueError(f"{args.dir}: {args.parts} parts asked for of {len(groups)} {of_what}")
+    tables = directory.tables()
+    with tempfile.TemporaryDirectory(dir=args.dir, prefix=f".{split.name}.", suffix=".tmp") as temporary:
+        new = Path(temporary) / "new"
+        for part, utts in enumerate(cut(groups, args.parts), 1):
+            write_directory(new / str(part), select(tables, utts))
+        if split.exists():
+            os.rename(split, Path(temporary) / "old")
+        os.rename(new, split)
+    print(f"split_data.py: {len(directory.utts)} utterances in {args.parts} parts in {split}")
+
+
+if __name__ == "__main__":
+    run(main)
