@@ -104,7 +104,7 @@ def setting(result: Result) -> str:
     train = result["train"]
     parts = [
         f"{result['model'].upper()} on {train['set'] or 'an unnamed set'}",
-        f"classes {', '.join(result['classes'])}",
+        *([f"classes {', '.join(result['classes'])}"] if result["model"] == "dnf" else []),
         f"D = {result['dim']}",
         *([f"class_dim {result['class_dim']}"] if result["class_dim"] is not None else []),
         f"cmvn {result['cmvn']}",

@@ -17,7 +17,7 @@ _CAPTIONS = {
 }
 _CSS = """
 :root { color-scheme: light; }
-body { margin: 0 auto; max-width: 62rem; padding: 1rem; background: #fff; color: #1a1a1a;
+body { margin: 0 auto; max-width: 70rem; padding: 1rem; background: #fff; color: #1a1a1a;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.3rem; border-top: 2px solid #ccc; padding-top: 1rem; margin-top: 2.5rem; }
 h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
@@ -26,12 +26,12 @@ code, pre { font: .85em/1.45 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, 
 code { overflow-wrap: anywhere; }
 pre { background: #f5f5f5; padding: .7rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .5rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
 .word { text-align: left; }
-td.word { white-space: normal; min-width: 7rem; }
-figure { display: inline-block; vertical-align: top; margin: 1rem 1rem 0 0; max-width: 100%; }
+td.word { white-space: normal; min-width: 6rem; }
+figure { display: inline-block; vertical-align: top; margin: 1rem 1.5rem 0 0; max-width: 100%; }
 figure img { max-width: 100%; height: auto; }
 figcaption, .note, dd { font-size: .85rem; color: #444; }
 figcaption { max-width: 30rem; }

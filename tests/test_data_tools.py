@@ -148,10 +148,16 @@ def test_fix_sorts_and_keeps_the_utterances_of_all_files(tool: Tool, tmp_path: P
 
 def test_fix_drops_utterances_without_recording_or_speaker_entry(tool: Tool, tmp_path: Path) -> None:
     data = make(tmp_path / "data", {"a": 2, "b": 2, "c": 2})
+    (data / "segments").write_text("a-00 a_r0 0 1\na-01 a_r0 1 2\nb-01 b_r0 0 1\nc-00 c_r0 0 1\nc-01 c_r0 1 2\n")
     (data / "wav.scp").write_text("b_r0 x\nc_r0 x\n")
     (data / "spk2gender").write_text("a f\nb m\n")
-    assert tool("fix_data_dir", data)[-2] == "fix_data_dir.py: kept 2 utterances out of 6"
-    assert utts(data) == ["b-00", "b-01"]
+    assert tool("fix_data_dir", data)[:-1] == [
+        "fix_data_dir.py: dropped 1 utterances not in segments, the first b-00",
+        "fix_data_dir.py: dropped 2 utterances not in spk2gender, the first c-00",
+        "fix_data_dir.py: dropped 2 utterances not in wav.scp, the first a-00",
+        "fix_data_dir.py: kept 1 utterances out of 6",
+    ]
+    assert utts(data) == ["b-01"]
 
 
 def test_fix_sorts_in_c_order(tool: Tool, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_markdown_tables_by_hand(exp: Path) -> None:
         "| test_z | r, pooled | 0.0086 | 0.7271 |",
     ):
         assert f"\n{line}\n" in first, line
-    assert "NF on an unnamed set" in second and "class_dim" not in second
+    assert "NF on an unnamed set; D = 120; cmvn speaker" in second
     assert "recognised as" not in second and "unseen" not in second
     assert "| train | z, pooled | 0.0000 | -1.1429 |" in second and "r, pooled" not in second
 

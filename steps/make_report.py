@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Report all trained experiments: RESULTS.md, results.json and report.html.
+
+Example: steps/make_report.py --command "./run.sh" exp
+Prints a short table.
+"""
+
+import argparse
+from pathlib import Path
+
+from flowlid import program, report
+from flowlid.files import atomic_write, write_json
+from flowlid.report_html import report_html
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--command", default="./run.sh", help="the command that made the results, for the report")
+    parser.add_argument("exp", type=Path, help="where the experiments are")
+    args = parser.parse_args()
+    results = report.collect(args.exp)
+    if not results:
+        raise ValueError(f"{args.exp}: no trained experiment to report; run stage 3 to 5 first")
+    write_json(args.exp / "results.json", results)
+    with atomic_write(args.exp / "RESULTS.md") as file:
+        file.write(report.results_markdown(results, args.command))
+    with atomic_write(args.exp / "report.html") as file:
+        file.write(report_html(results, args.exp, args.command))
+    print(report.results_table_text(results))
+    print(f"\nreport: {(args.exp / 'report.html').resolve()}\ntables: {(args.exp / 'RESULTS.md').resolve()}")
+
+
+if __name__ == "__main__":
+    program.run(main)
