@@ -45,7 +45,7 @@ describe_options() { # FILE: name, current value and comment of each option that
 }
 help_message="Usage: ./run.sh [options]
 
-Options of every recipe, with their defaults:
+Options of every recipe, with their defaults (paths count from the recipe directory):
 $(describe_options "$root/run.sh")
 
 Options of this recipe, $(basename "$recipe"):
@@ -70,7 +70,7 @@ configs=()
 for name in $experiments; do
   name=${name%.yaml}
   if [ ! -f "$conf/$name.yaml" ]; then
-    echo "run.sh: no experiment $name: there is no $PWD/$conf/$name.yaml; there are $(cd "$conf" && echo *.yaml)" >&2
+    echo "run.sh: no experiment $name: there is no $(realpath -m "$conf")/$name.yaml; there are $(cd "$conf" && echo *.yaml)" >&2
     exit 1
   fi
   configs+=("$conf/$name.yaml")
@@ -94,7 +94,7 @@ fail_with() { # LOG...
   local log
   for log in "$@"; do
     if ! grep -q '^# Ended (code 0)' "$log"; then
-      echo "run.sh: the end of $PWD/$log:" >&2
+      echo "run.sh: the end of $(realpath "$log"):" >&2
       grep -v '^#' "$log" | tail -n 12 >&2
     fi
   done
@@ -124,19 +124,20 @@ fi
 for config in "${configs[@]}"; do
   name=$(basename "$config" .yaml)
   dir=$exp/$name
+  logs=$(realpath -m "$dir")/log
   if runs 3; then
-    say "stage 3: train $name, log in $recipe/$dir/log/train.log"
+    say "stage 3: train $name, log in $logs/train.log"
     run_job "$train_cmd" "$dir/log/train.log" steps/train.py --device "$device" --allow-pipes "$allow_pipes" \
       --overwrite "$overwrite" "$config" "$data" "$dir"
   fi
   if runs 4; then
-    say "stage 4: score $name, log in $recipe/$dir/log/score.log"
+    say "stage 4: score $name, log in $logs/score.log"
     mapfile -t names < <(steps/list_sets.py --role dev "$config" && steps/list_sets.py --role tests "$config")
     run_job "$score_cmd" "$dir/log/score.log" steps/score.py --device "$device" --allow-pipes "$allow_pipes" \
       "$dir" "$data" "${names[@]}"
   fi
   if runs 5; then
-    say "stage 5: latents and plots of $name, log in $recipe/$dir/log/latents.log"
+    say "stage 5: latents and plots of $name, log in $logs/latents.log"
     mapfile -t names < <(steps/list_sets.py --role train "$config" && steps/list_sets.py --role tests "$config")
     run_job "$score_cmd" "$dir/log/latents.log" steps/analyse_latents.py --device "$device" \
       --allow-pipes "$allow_pipes" "$dir" "$data" "${names[@]}"

@@ -45,7 +45,9 @@ def read_audio(
         if recording.num_samples == 0:
             raise ValueError(f"{name}: {specifier}: empty, not one sample; leave it out of the data directory")
         if end is not None and end > recording.duration + 0.5 / sampling_rate:
-            raise ValueError(f"{name}: segment ends at {end} s, but {specifier} at {recording.duration} s; mend segments")
+            raise ValueError(
+                f"{name}: its segment ends at {end} s, but {specifier} at {recording.duration} s; mend segments"
+            )
         duration = None if end is None else end - start
         return recording.load_audio(offset=start, duration=duration)[0]
     except (AudioLoadingError, DurationMismatchError, OSError, RuntimeError) as error:

@@ -74,13 +74,17 @@ class ClassGaussians(nn.Module):
                     raise ValueError(f"class number {label} has no training frame to start its mean from")
                 self.means[label] = chosen.mean(0)
 
+    def std(self, dim: int) -> Tensor:
+        """Standard deviation of each of `dim` latent dims, the same for every class: (D,)."""
+        variance = torch.full((dim,), self.residual_variance, dtype=self.means.dtype, device=self.means.device)
+        variance[: self.class_dim] = self.class_variance
+        return variance.sqrt()
+
     def sample(self, labels: Tensor, dim: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw one z of `dim` dims for each label: (N,) -> (N, D)."""
-        noise = torch.randn(
-            len(labels), dim, generator=generator, dtype=self.means.dtype, device=self.means.device
-        )
-        c = self.means[labels] + math.sqrt(self.class_variance) * noise[:, : self.class_dim]
-        return torch.cat([c, math.sqrt(self.residual_variance) * noise[:, self.class_dim :]], dim=1)
+        noise = torch.randn(len(labels), dim, generator=generator, dtype=self.means.dtype, device=self.means.device)
+        z = self.std(dim) * noise
+        return torch.cat([self.means[labels] + z[:, : self.class_dim], z[:, self.class_dim :]], dim=1)
 
     @staticmethod
     def _constant(dims: int, variance: float) -> float:

@@ -136,12 +136,10 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """One line, "section.key: old -> new", for each key that changes what is trained.
-
-    The test sets and the name of the development set's role aside: scoring may change them freely.
-    """
+    """One line, "section.key: old -> new", for each key that changes what is trained (not the test sets)."""
     before, after = flatten(old), flatten(new)
-    return [f"{key}: {before[key]} -> {after[key]}" for key in after if key != "data.tests" and before[key] != after[key]]
+    changed = [key for key in after if key != "data.tests" and before[key] != after[key]]
+    return [f"{key}: {before[key]} -> {after[key]}" for key in changed]
 
 
 def _section(cls: type, content: object, where: str, prefix: str) -> Any:  # noqa: ANN401  (a dataclass of type cls)

@@ -7,6 +7,7 @@ lhotse's defaults are not Kaldi's. What is set here, and why:
 - `high_freq` is 0, the Nyquist frequency (lhotse: 400 Hz below it);
 - `dither` is 0, so that a run can be repeated;
 - the energy floor is 0 (lhotse: 1e-10), and frame energy is "raw": before pre-emphasis and window;
+- log energy is at least log(1.2e-7), as in Kaldi: digital silence counts -15.9, not lhotse's -34.5;
 - the arithmetic is float64: in float32 a mel bin far below its frame's energy is rounding noise.
 """
 
@@ -21,6 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 from lhotse import Fbank, FbankConfig
+
+_WINDOWS = ("povey", "hanning", "hamming", "blackman", "rectangular")
+_LEAST_LOG_ENERGY = math.log(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,21 @@ class FbankOptions:
     raw_energy: bool = True
     dither: float = 0.0
 
+    def __post_init__(self) -> None:
+        nyquist = self.sample_frequency / 2
+        high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
+        if self.window_type not in _WINDOWS:
+            raise ValueError(f"--window-type must be one of {', '.join(_WINDOWS)}, not {self.window_type!r}")
+        if self.num_mel_bins < 3:
+            raise ValueError(f"--num-mel-bins must be 3 or more, not {self.num_mel_bins}")
+        if not 0 <= self.low_freq < high <= nyquist:
+            raise ValueError(
+                f"--low-freq={self.low_freq} and --high-freq={self.high_freq} are no band within 0 to {nyquist} Hz, "
+                "half of --sample-frequency"
+            )
+        if not all(self.sample_frequency * ms >= 1000 for ms in (self.frame_length, self.frame_shift)):
+            raise ValueError("--frame-length and --frame-shift must be one sample or more, in ms")
+
 
 @dataclass(frozen=True)
 class VadOptions:
@@ -57,12 +76,12 @@ def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an insta
 
     Raises:
         ValueError: a line of another form, an unknown option (the nearest known one is named), or a
-            value of the wrong type; the message names file and line.
+            value of the wrong type or out of range; the message names the file, and the line if one is wrong.
     """
     kinds = {field.name: type(field.default) for field in fields(cls)}
     values: dict[str, Any] = {}
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-        for word in shlex.split(line, comments=True):
+        for word in _words(line, f"{path}:{number}"):
             name, equals, text = word.removeprefix("--").partition("=")
             key = name.replace("-", "_")
             if not word.startswith("--") or not equals:
@@ -71,7 +90,10 @@ def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an insta
                 near = difflib.get_close_matches(key, kinds, n=1, cutoff=0)[0].replace("_", "-")
                 raise ValueError(f"{path}:{number}: unknown option --{name}; the nearest known one is --{near}")
             values[key] = _parse(text, kinds[key], f"{path}:{number}: --{name}")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 class FeatureExtractor:
@@ -120,7 +142,7 @@ class FeatureExtractor:
             return np.zeros((0, self.options.num_mel_bins), np.float32), np.zeros(0, np.float32)
         scaled = torch.from_numpy(np.asarray(samples, np.float64) * 32768.0)
         both = self._fbank.extract(scaled, self._fbank.config.sampling_rate).float().numpy()
-        return both[:, 1:], both[:, 0]
+        return both[:, 1:], np.maximum(both[:, 0], np.float32(_LEAST_LOG_ENERGY))
 
 
 def energy_vad(log_energy: np.ndarray, options: VadOptions) -> np.ndarray:
@@ -142,6 +164,13 @@ def energy_vad(log_energy: np.ndarray, options: VadOptions) -> np.ndarray:
     frame = np.arange(len(votes))
     first, last = np.maximum(frame - context, 0), np.minimum(frame + context + 1, len(votes))
     return counts[last] - counts[first] >= options.vad_proportion_threshold * (last - first)
+
+
+def _words(line: str, where: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError as error:
+        raise ValueError(f"{where}: {line.strip()!r}: {error}; close the quotation") from error
 
 
 def _parse(text: str, kind: type, what: str) -> Any:  # noqa: ANN401  (a value of `kind`)

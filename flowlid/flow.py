@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from flowlid.bases import ClassGaussians
 from flowlid.config import ModelConfig
-from flowlid.transforms import Composition, Standardization, Transform, real_nvp
+from flowlid.transforms import ActNorm, BatchNorm, Composition, Standardization, real_nvp
 
 
 class Flow(nn.Module):
@@ -21,7 +21,7 @@ class Flow(nn.Module):
         torch.Size([3, 1])
     """
 
-    def __init__(self, transform: Transform, base: ClassGaussians, dim: int) -> None:
+    def __init__(self, transform: Composition, base: ClassGaussians, dim: int) -> None:
         super().__init__()
         self.transform, self.base, self.dim = transform, base, dim
 
@@ -45,8 +45,15 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, labels: Tensor) -> None:
-        """Data-dependent start from frames x (N, D) and their classes (N,)."""
+        """Data-dependent start from frames x (N, D) and their classes (N,).
+
+        The last normalization starts at the base's variances: to reach a residual variance of 1000 by
+        gradient steps alone would take thousands of them.
+        """
         self.transform.initialize(x)
+        last = self.transform.transforms[-1]
+        if isinstance(last, ActNorm | BatchNorm):
+            last.log_scale += self.base.std(self.dim).log()
         self.base.initialize(self.transform(x)[0], labels)
 
     @torch.no_grad()

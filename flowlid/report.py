@@ -66,7 +66,7 @@ def results_markdown(results: Sequence[Result], command: str, title: str = "Resu
     for result in results:
         made = f"Trained by `{result['command']}`, commit {result['commit']}; {result['versions']}."
         parts += [f"## {result['experiment']}", setting(result), made]
-        parts += [f"{table.title}:\n\n{_markdown_table(table)}" for table in tables(result)]
+        parts += [f"{table.title}:\n\n{markdown_table(table)}" for table in tables(result)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -249,7 +249,7 @@ def _count(value: int | None) -> str:
     return _NONE if value is None else f"{value:,}"
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
     rule = ["---" if index < table.labels else "---:" for index in range(len(table.head))]
     rows = [[cell.replace("|", "\\|") for cell in row] for row in (table.head, *table.rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))

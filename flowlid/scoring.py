@@ -72,7 +72,10 @@ def score_frames(
     scores = SetScores(_counts(frames.utt_of, utts), *(t.cpu().numpy() for t in (logp, logdet, decided)))
     bad = np.flatnonzero(~np.isfinite(scores.loglik).all(axis=1))
     if len(bad):
-        raise ValueError(f"utterance {frames.utts[bad[0]]}: log-likelihood not finite under this model ({len(bad)} such)")
+        raise ValueError(
+            f"utterance {frames.utts[bad[0]]}: its log-likelihood under this model is not finite ({len(bad)} such); "
+            "check its features"
+        )
     return scores
 
 

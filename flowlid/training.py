@@ -54,9 +54,7 @@ class Trainer:
         self.flow, self.frames, self.config, self.dev = flow, frames, config, dev
         self.frame_labels = labels[frames.utt_of]
         self.steps_per_epoch = math.ceil(len(frames) / config.batch_size)
-        self.optimizer = torch.optim.Adam(
-            flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = torch.optim.Adam(flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None  # {"epoch", "value", "state"} of the selected epoch so far
         self.step = 0  # steps done or skipped
@@ -153,8 +151,8 @@ class Trainer:
                 continue
             in_a_row, since_snapshot = 0, since_snapshot + 1
             value = loss.item()
-            self.running_loss = value if self.running_loss is None else (
-                _SMOOTHING * self.running_loss + (1 - _SMOOTHING) * value
+            self.running_loss = (
+                value if self.running_loss is None else (_SMOOTHING * self.running_loss + (1 - _SMOOTHING) * value)
             )
             for key, amount in zip(("logp", "logdet"), terms.tolist(), strict=True):
                 sums[key] += amount * len(chosen)
@@ -225,7 +223,9 @@ class Trainer:
         self.rate_scale *= 0.5
         log.warning(
             "%s: %s; went back to the last good state, learning rate now x %g of its plan",
-            where, reason, self.rate_scale,
+            where,
+            reason,
+            self.rate_scale,
         )
 
     def _learning_rate(self) -> float:

@@ -71,7 +71,7 @@ def extract_utterance(
     samples = read_audio(data.table("wav.scp")[recording], name, rate, start, end, allow_pipes)
     feats, energy = extract(samples)
     if not len(feats):
-        raise ValueError(f"{name}: {len(samples)} samples are less than one frame of {extract.frame_samples}; remove it")
+        raise ValueError(f"{name}: {len(samples)} samples, less than one frame ({extract.frame_samples}); remove it")
     if not (np.isfinite(feats).all() and np.isfinite(energy).all()):
         raise ValueError(f"{name}: NaN or Inf in its features; its samples are not sound, remove it")
     vad = energy_vad(energy, vad_options)

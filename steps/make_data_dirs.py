@@ -169,14 +169,13 @@ def check_leaks(sets: Sets, chosen: Mapping[str, list[SupervisionSegment]]) -> N
     Raises:
         ValueError: a shared value, with the two sets, or an utterance without the field.
     """
+    others = [name for name in chosen if not name.startswith("train")]
     for train in (name for name in chosen if name.startswith("train")):
-        for other in (name for name in chosen if not name.startswith("train")):
-            speakers = {item.speaker for item in chosen[train]} & {item.speaker for item in chosen[other]}
-            if speakers:
-                some = " ".join(sorted(map(str, speakers))[:SHOWN])
-                logger.info("speakers in both %s and %s: %s", train, other, some)
-            if sets.disjoint is None:
-                continue
+        speakers = {item.speaker for item in chosen[train]}
+        same = [name for name in others if speakers & {item.speaker for item in chosen[name]}]
+        if same:
+            logger.info("%s shares speakers with %s", train, " ".join(same))
+        for other in others if sets.disjoint else []:
             shared = _values(sets, train, chosen[train]) & _values(sets, other, chosen[other])
             if shared:
                 raise ValueError(

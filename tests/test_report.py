@@ -123,7 +123,7 @@ def test_an_experiment_that_is_not_there_is_named(exp: Path, tmp_path: Path) -> 
         report.collect(tmp_path / "log")
 
 
-def test_markdown_tables_by_hand(exp: Path) -> None:
+def testmarkdown_tables_by_hand(exp: Path) -> None:
     text = report.results_markdown(report.collect(exp), COMMAND)
     assert f"Made by `{COMMAND}`." in text and "-LogLL" in text
     first, second = text.split("\n## ")[1:]
@@ -149,7 +149,7 @@ def test_markdown_tables_by_hand(exp: Path) -> None:
     assert "| train | z, pooled | 0.0000 | -1.1429 |" in second and "r, pooled" not in second
 
 
-def test_every_markdown_table_has_as_many_cells_as_its_head(exp: Path) -> None:
+def test_everymarkdown_table_has_as_many_cells_as_its_head(exp: Path) -> None:
     text = report.results_markdown(report.collect(exp), COMMAND)
     blocks = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
     assert len(blocks) == 4 + 3
