@@ -9,6 +9,8 @@ from lhotse.audio import AudioLoadingError, DurationMismatchError
 
 from flowlid.datadir import is_pipe
 
+_UNKNOWN = 0x7FFFF000  # bytes of samples from which on a RIFF header's length is taken for "unknown"
+
 
 def read_audio(
     specifier: str,
@@ -51,7 +53,7 @@ def read_audio(
         duration = None if end is None else end - start
         return recording.load_audio(offset=start, duration=duration)[0]
     except (AudioLoadingError, DurationMismatchError, OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = _reason(error)
         raise ValueError(f"{name}: {specifier}: not readable as audio ({reason}); convert or remove it") from error
 
 
@@ -68,10 +70,16 @@ def riff_bytes_missing(path: str | Path) -> int:
         while len(chunk := file.read(8)) == 8:
             length = int.from_bytes(chunk[4:], "little")
             if chunk[:4] == b"data":
-                # 0xFFFFFFFF and 0 stand for "unknown" in files that were written as a stream
-                return max(0, length - (size - file.tell())) if length != 0xFFFFFFFF else 0
+                # files that were written as a stream have 0xFFFFFFFF, 0x7FFFF000 (sox) or 0 for "unknown"
+                return max(0, length - (size - file.tell())) if length < _UNKNOWN else 0
             file.seek(length + length % 2, 1)
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """The line of an error that tells why; lhotse lists what each of its backends says, libsndfile first."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if line.startswith("Exception #0")), lines[0]).rpartition(">: ")[2]
 
 
 def _open(specifier: str, name: str, allow_pipes: bool) -> Recording:

@@ -1,5 +1,7 @@
 """Models and training states on disk: whole or absent, and loaded without running code from them."""
 
+import io
+import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,11 @@ from flowlid.files import atomic_write
 from flowlid.flow import Flow, build_flow
 
 _VERSION = 1
+# what torch.load raises on a file that is none of its own, or half of one
+_UNREADABLE = (
+    RuntimeError, UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
+    zipfile.BadZipFile, struct.error,
+)  # fmt: skip
 
 
 @dataclass
@@ -74,8 +81,10 @@ def load_model(path: str | Path) -> Model:
 
 def save_payload(path: str | Path, kind: str, payload: dict[str, Any]) -> None:
     """Write tensors, numbers and names, marked with their kind ("model" or "training state"), atomically."""
+    content = io.BytesIO()  # torch's own writer makes a RuntimeError of a full disk
+    torch.save({"flowlid": kind, "version": _VERSION, **payload}, content)
     with atomic_write(path, "wb") as file:
-        torch.save({"flowlid": kind, "version": _VERSION, **payload}, file)
+        file.write(content.getbuffer())
 
 
 def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
@@ -90,12 +99,12 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such {kind}; train it first (stage 3)")
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, KeyError, zipfile.BadZipFile, ValueError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {fix}") from error
     if not isinstance(payload, dict) or payload.get("flowlid") != kind:
         raise ValueError(f"{path}: no {kind} of flowlid; {fix}")
-    if payload["version"] != _VERSION:
-        raise ValueError(f"{path}: format {payload['version']}, this flowlid reads {_VERSION}; {fix}")
+    if payload.get("version") != _VERSION:
+        raise ValueError(f"{path}: format {payload.get('version')}, this flowlid reads {_VERSION}; {fix}")
     return payload
 
 

@@ -56,7 +56,7 @@ class TrainingConfig:
     warmup_steps: int = 100  # the learning rate rises linearly over these
     decay: str = "cosine"  # to zero at the last step; or none
     weight_decay: float = 0.0
-    clip_norm: float | None = 100.0  # of the gradient; null: none
+    clip_norm: float | None = 1000.0  # of the gradient; null: none
     jump: float = 1.0  # a loss this many nats per dimension above its running mean is a jump
     select: str = "last"  # epoch that becomes final.pt: last, dev_loglik or dev_accuracy
     seed: int = 1
@@ -115,8 +115,12 @@ def config_from_dict(content: object, where: str) -> Config:
         _check_value(key, value, where)
     if not config.data.train:
         raise ValueError(f"{where}: data.train is missing: name the training set's directory below data/")
-    if config.model.type == "nf" and (config.model.class_dim, config.model.residual_variance) != (None, 1.0):
-        raise ValueError(f"{where}: a normal flow (model.type: nf) has no class_dim and no residual_variance")
+    model = config.model
+    if model.type == "nf" and (model.class_dim, model.class_variance, model.residual_variance) != (None, 1.0, 1.0):
+        raise ValueError(
+            f"{where}: a normal flow (model.type: nf) has no class_dim, class_variance or residual_variance; "
+            "its variance is 1"
+        )
     if config.training.select != "last" and not config.data.dev:
         raise ValueError(f"{where}: training.select: {config.training.select} needs a set in data.dev")
     if config.training.select == "dev_accuracy" and config.model.type == "nf":
@@ -188,7 +192,7 @@ def _check_value(key: str, value: Any, where: str) -> None:  # noqa: ANN401  (an
         return
     limits = ((_AT_LEAST_ONE, 1, "1 or more"), (_AT_LEAST_ZERO, 0, "0 or more"))
     for keys, least, words in limits:
-        if key in keys and value < least:
+        if key in keys and not least <= value < float("inf"):  # NaN is refused too
             raise ValueError(f"{where}: {key} must be {words}, not {value}")
     if key in _POSITIVE and not 0 < value < float("inf"):
         raise ValueError(f"{where}: {key} must be a positive number, not {value}")

@@ -19,8 +19,16 @@ from flowlid.tables import (
     write_table,
 )
 
-__all__ = ["ArkWriter", "DataDir", "disagreements", "invert", "is_pipe"]
+__all__ = ["ArkWriter", "DataDir", "check_enough", "disagreements", "invert", "is_pipe"]
 __all__ += ["read_matrix", "read_table", "read_vector", "write_table"]
+
+ENOUGH = 0.95  # share of its utterances that a stage must get through
+
+
+def check_enough(done: int, wanted: int, where: str | Path, logs: str) -> None:
+    """Raise ValueError if a stage got through fewer than 95% of its utterances; `logs` tells why."""
+    if done < ENOUGH * wanted:
+        raise ValueError(f"{where}: features of {done} of {wanted} utterances, less than {ENOUGH:.0%}; see {logs}")
 
 
 class DataDir:

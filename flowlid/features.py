@@ -110,6 +110,8 @@ class FeatureExtractor:
         with warnings.catch_warnings():
             # lhotse warns that snip_edges breaks its own duration arithmetic, which is not used here
             warnings.filterwarnings("ignore", message=".*snip_edges.*")
+            # of a numpy interface that torch implements as it was before numpy 2
+            warnings.filterwarnings("ignore", message=".*__array_wrap__.*")
             self._fbank = Fbank(
                 FbankConfig(
                     sampling_rate=round(options.sample_frequency),

@@ -131,7 +131,8 @@ class Trainer:
         began = time.monotonic()
         self.flow.train()
         sums = {"logp": 0.0, "logdet": 0.0, "frames": 0, "grad_norm": 0.0}
-        good, recoveries, in_a_row, since_snapshot = None, 0, 0, _SNAPSHOT_STEPS
+        # where the epoch starts, so that its first step has something to go back to
+        good, recoveries, in_a_row, since_snapshot = self._snapshot(), 0, 0, 0
         for number, chosen in enumerate(self._batches(epoch), 1):
             rate = self._learning_rate()
             self.step += 1
@@ -141,7 +142,7 @@ class Trainer:
             reason = self._trouble(loss.item())
             if reason is None:
                 # this loss shows that the weights are good: keep them before they change
-                if since_snapshot >= _SNAPSHOT_STEPS or good is None:
+                if since_snapshot >= _SNAPSHOT_STEPS:
                     good, since_snapshot = self._snapshot(), 0
                 norm = self._update(loss, rate)
                 reason = None if math.isfinite(norm) else "the gradient is not finite"
@@ -210,9 +211,9 @@ class Trainer:
     def _snapshot(self) -> dict[str, Any]:
         return copy.deepcopy({"flow": self.flow.state_dict(), "optimizer": self.optimizer.state_dict()})
 
-    def _recover(self, good: dict[str, Any] | None, epoch: int, number: int, reason: str, in_a_row: int) -> None:
+    def _recover(self, good: dict[str, Any], epoch: int, number: int, reason: str, in_a_row: int) -> None:
         where = f"epoch {epoch}, step {number} of {self.steps_per_epoch}"
-        if good is None or in_a_row > _MAX_RECOVERIES:
+        if in_a_row > _MAX_RECOVERIES:
             raise ValueError(
                 f"training diverged at {where}: {reason}, and going back does not help; lower "
                 "training.learning_rate or set training.clip_norm and model.scale_bound"

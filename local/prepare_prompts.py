@@ -24,17 +24,17 @@ import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from lhotse import AudioSource, Recording, SupervisionSegment
-from scipy.signal import correlate
 
+from flowlid.audio import riff_bytes_missing
 from flowlid.files import atomic_write
 from flowlid.program import log_provenance, run
+from flowlid.repeats import Sound, same_recording
 
 logger = logging.getLogger("prepare_prompts")
 
@@ -47,9 +47,6 @@ NOT_SPEECH = re.compile(
 REASONS = ("not_speech", "shared", "repeated", "unreadable")
 MAX_UNREADABLE = 0.05
 GSM_FRAME = 33  # bytes, for 160 samples; the first four bits are 1101
-SAME = 0.9  # the corpus has pairs above 0.98 (one recording, saved twice) and below 0.8, and none between
-MAX_SHIFT = RATE // 20  # samples that a second copy is longer or shorter at most
-HOP = RATE // 50
 FRAME = RATE // 40
 
 
@@ -83,26 +80,12 @@ VOICES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Clip:
-    """One recorded prompt; `samples` is int16 of shape (samples,) at 8 kHz."""
+class Clip(Sound):
+    """One recorded prompt; `samples` is int16 of shape (n,) at 8 kHz."""
 
-    voice: Voice
-    prompt: str
-    path: Path
-    samples: np.ndarray
-
-    @cached_property
-    def digest(self) -> str:
-        """Checksum of the samples."""
-        return hashlib.sha1(self.samples.tobytes()).hexdigest()
-
-    @cached_property
-    def envelope(self) -> np.ndarray:
-        """Loudness in steps of 20 ms, less its mean."""
-        padded = np.pad(self.samples.astype(np.float32), (0, -len(self.samples) % HOP))
-        loudness = np.sqrt((padded.reshape(-1, HOP) ** 2).mean(axis=1))
-        return loudness - loudness.mean()
+    def __init__(self, voice: Voice, prompt: str, path: Path, samples: np.ndarray) -> None:
+        super().__init__(samples, RATE)
+        self.voice, self.prompt, self.path = voice, prompt, path
 
 
 def prompt_key(prompt: str) -> str:
@@ -166,8 +149,8 @@ def read_audio(path: Path, codec: str) -> np.ndarray:
         if len(data) % GSM_FRAME or any(byte >> 4 != 0b1101 for byte in data[::GSM_FRAME]):
             raise ValueError(f"{len(data)} bytes that are not GSM 06.10 frames of {GSM_FRAME}")
         raw = {"samplerate": RATE, "channels": 1, "format": "RAW", "subtype": "GSM610"}
-    else:
-        _check_riff(data)
+    elif missing := riff_bytes_missing(path):
+        raise ValueError(f"truncated: {missing} bytes of samples are missing")
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype="int16", always_2d=True, **raw)
     except soundfile.SoundFileError as error:
@@ -177,21 +160,6 @@ def read_audio(path: Path, codec: str) -> np.ndarray:
     if len(samples) < FRAME or not samples.any():
         raise ValueError(f"{len(samples)} samples: less than a frame of {FRAME}, or only zeros")
     return samples[:, 0]
-
-
-def _check_riff(data: bytes) -> None:
-    """Find what libsndfile passes over: a data chunk that the file ends within."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise ValueError("not a RIFF WAV file")
-    start = 12
-    while start + 8 <= len(data):
-        size = int.from_bytes(data[start + 4 : start + 8], "little")
-        if data[start : start + 4] == b"data":
-            if start + 8 + size > len(data):
-                raise ValueError(f"truncated: {size} bytes of samples promised, {len(data) - start - 8} there")
-            return
-        start += 8 + size + size % 2
-    raise ValueError("truncated: no data chunk")
 
 
 def read_voice(voice: Voice, folder: Path) -> tuple[list[Clip], Counter[str]]:
@@ -234,20 +202,6 @@ def _leave_out(left_out: Counter[str], reason: str, path: Path, why: str) -> Non
     logger.info("left out (%s): %s: %s", reason, path, why)
 
 
-def _same_recording(a: Clip, b: Clip) -> bool:
-    if a.digest == b.digest:
-        return True
-    if abs(len(a.samples) - len(b.samples)) > MAX_SHIFT or _peak(a.envelope, b.envelope) < SAME:
-        return False
-    return _peak(a.samples.astype(np.float32), b.samples.astype(np.float32)) >= SAME
-
-
-def _peak(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest cosine between a and a shifted b: 1 for copies, whatever their gain."""
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.abs(correlate(a, b, method="fft")).max()) / norm if norm > 0 else 0.0
-
-
 def find_shared(clips: list[Clip]) -> dict[Clip, str]:
     """Clips that stand in two voices, with the other's name: no single speaker or language can own them."""
     groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
@@ -257,7 +211,7 @@ def find_shared(clips: list[Clip]) -> dict[Clip, str]:
     shared: dict[Clip, str] = {}
     for group in groups.values():
         for a, b in combinations(group, 2):
-            if a.voice != b.voice and _same_recording(a, b):
+            if a.voice != b.voice and same_recording(a, b):
                 shared.setdefault(a, f"also in {b.voice.name}, as {b.prompt}")
                 shared.setdefault(b, f"also in {a.voice.name}, as {a.prompt}")
     return shared
@@ -269,9 +223,9 @@ def find_repeated(clips: list[Clip]) -> dict[Clip, Clip]:
     by_length = sorted(clips, key=lambda clip: len(clip.samples))
     for index, a in enumerate(by_length):
         for b in by_length[index + 1 :]:
-            if len(b.samples) - len(a.samples) > MAX_SHIFT:
+            if not a.may_repeat(b):
                 break
-            if _same_recording(a, b):
+            if same_recording(a, b):
                 first, second = sorted((repeated.get(a, a), repeated.get(b, b)), key=lambda clip: clip.prompt)
                 if first is not second:
                     repeated[second] = first

@@ -15,10 +15,9 @@ from collections import defaultdict
 import numpy as np
 
 from flowlid import program
-from flowlid.datadir import ArkWriter, DataDir, write_table
+from flowlid.datadir import ArkWriter, DataDir, check_enough, write_table
 from flowlid.frames import cmvn_stats
 
-NEEDED = 0.95  # share of the utterances below which a stage fails
 log = logging.getLogger("flowlid")
 
 
@@ -36,11 +35,7 @@ def copy_features(pool: DataDir, data: DataDir) -> None:
     """Filter the pool's tables to the utterances of `data`, and add statistics of its speakers."""
     utts = data.utts
     kept = [utt for utt in utts if utt in pool.table("feats.scp")]
-    if len(kept) < NEEDED * len(utts):
-        raise ValueError(
-            f"{data.path}: {pool.path} has features of {len(kept)} of {len(utts)} utterances, less than {NEEDED:.0%}; "
-            f"see {pool.path}/log/make_fbank.*.log"
-        )
+    check_enough(len(kept), len(utts), data.path, f"{pool.path}/log/make_fbank.*.log")
     by_speaker: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(()))
     for utt in kept:
         speaker = data.table("utt2spk")[utt]

@@ -9,9 +9,8 @@ import logging
 from pathlib import Path
 
 from flowlid import program
-from flowlid.datadir import DataDir, read_table, write_table
+from flowlid.datadir import DataDir, check_enough, read_table, write_table
 
-NEEDED = 0.95  # share of the utterances below which a stage fails
 log = logging.getLogger("flowlid")
 
 
@@ -29,11 +28,8 @@ def main() -> None:
     missing = [utt for utt in utts if utt not in tables["feats.scp"]]
     if missing:
         log.warning("%s: no features of %s", args.data, " ".join(missing))
-    if len(utts) - len(missing) < NEEDED * len(utts):
-        raise ValueError(
-            f"{args.data}: features of {len(utts) - len(missing)} of {len(utts)} utterances, less than {NEEDED:.0%}; "
-            f"the reasons are in {args.data}/log/make_fbank.*.log (grep 'left out')"
-        )
+    logs = f"'left out' in {args.data}/log/make_fbank.*.log"
+    check_enough(len(utts) - len(missing), len(utts), args.data, logs)
     for name, table in tables.items():
         write_table(args.data / name, table)
     log.info("%s: features of %d of %d utterances", args.data, len(tables["feats.scp"]), len(utts))

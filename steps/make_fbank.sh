@@ -34,10 +34,12 @@ done
 utts=$(wc -l <"$data/utt2spk")
 if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 
+rm -f "$data"/log/make_fbank.*.log
 utils/split_data.py --per-utt "$data" "$nj"
 # shellcheck disable=SC2086  # $cmd holds a program and its options
 $cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
   steps/compute_fbank.py --allow-pipes "$allow_pipes" "$fbank_config" "$vad_config" \
   "$data/split${nj}utt/JOB" "$data/fbank/JOB"
+grep -h 'left out' "$data"/log/make_fbank.*.log | sed 's/.*left out/left out/' >&2 || true
 steps/gather_fbank.py "$data" "$nj"
 rm -rf "$data/split${nj}utt"

@@ -25,7 +25,7 @@ log = logging.getLogger("flowlid")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="of t-SNE")
-    parser.add_argument("--tsne-frames", type=int, default=2000, help="most frames embedded by t-SNE")
+    parser.add_argument("--tsne-frames", type=int, default=1000, help="most frames embedded by t-SNE")
     parser.add_argument("exp", type=Path, help="experiment directory with latent_<set> and score_<set>")
     args = parser.parse_args()
     program.log_provenance()

@@ -17,7 +17,15 @@ settings.load_profile("flowlid")
 
 
 @pytest.fixture(scope="session")
-def randomize() -> "Callable[..., nn.Module]":
+def one_thread() -> None:
+    """Tiny matrices gain nothing from threads, and lose much where the processors are busy."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def randomize(one_thread: None) -> "Callable[..., nn.Module]":
     """`randomize(module, seed)` gives every weight and every buffer a random value other than its start.
 
     Zero-initialized layers, running statistics and the standardization's moments included: a wrong
@@ -43,7 +51,7 @@ def randomize() -> "Callable[..., nn.Module]":
 
 
 @pytest.fixture(scope="session")
-def make_frames() -> "Callable[..., FrameSet]":
+def make_frames(one_thread: None) -> "Callable[..., FrameSet]":
     """`make_frames(seed, languages)` builds a `FrameSet` in memory: 8 dims, 6 utterances of 50 frames a language.
 
     Languages are Gaussians of different means, bent by one nonlinearity and off any standard scale;
@@ -54,7 +62,11 @@ def make_frames() -> "Callable[..., FrameSet]":
     from flowlid.frames import FrameSet
 
     def build(
-        seed: int = 1, languages: tuple[str, ...] = ("en", "es"), utterances: int = 6, length: int = 50, context: int = 0
+        seed: int = 1,
+        languages: tuple[str, ...] = ("en", "es"),
+        utterances: int = 6,
+        length: int = 50,
+        context: int = 0,
     ) -> FrameSet:
         fixed = torch.Generator().manual_seed(0)  # the languages: the same for every seed
         centres = {name: 1.5 * torch.randn(8, generator=fixed) for name in ("en", "es", "fr")}

@@ -9,7 +9,6 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from scipy.signal import resample_poly
 
 from flowlid.features import FbankOptions, FeatureExtractor, VadOptions, energy_vad, read_options
@@ -88,7 +87,7 @@ def test_equal_to_kaldi_on_recorded_speech(recordings: dict[str, np.ndarray], na
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_to_the_definition_in_float64(recordings: dict[str, np.ndarray], name: str, rate: int) -> None:
-    samples = recordings[name] if rate == 8000 else resample_poly(recordings[name], 2, 1)
+    samples = recordings[name] if rate == 8000 else wideband(recordings[name])
     feats, energy = FeatureExtractor(FbankOptions(sample_frequency=rate, num_mel_bins=40))(samples)
     expected = plain(samples, rate, 40)
     assert np.abs(feats - expected[:, 1:]).max() < 1e-4
@@ -118,9 +117,10 @@ def test_number_of_frames(rate: int) -> None:
         assert feats.dtype == energy.dtype == np.float32
 
 
+@pytest.mark.filterwarnings("ignore:.*__array_wrap__:DeprecationWarning")
 def test_defaults_of_lhotse_are_not_kaldis(recordings: dict[str, np.ndarray]) -> None:
     samples = recordings["en"]
-    theirs = lhotse.Fbank(lhotse.FbankConfig(sampling_rate=8000, num_filters=40)).extract(samples, 8000)
+    theirs = lhotse.Fbank(lhotse.FbankConfig(sampling_rate=8000, num_filters=40)).extract(samples.astype(np.float32), 8000)
     feats, _ = FeatureExtractor(FbankOptions(sample_frequency=8000))(samples)
     assert len(theirs) > len(feats)
     assert np.abs(np.median(theirs[: len(feats)] - feats)) > 10  # samples in [-1, 1]: 2 log 32768 = 20.8 nats less
@@ -181,25 +181,25 @@ def kaldi_loops(energy: np.ndarray, options: VadOptions) -> list[bool]:
     """ComputeVadEnergy, word by word: votes counted in a window that the edges cut short."""
     threshold = options.vad_energy_threshold
     if options.vad_energy_mean_scale != 0:
-        threshold += options.vad_energy_mean_scale * float(np.sum(energy.astype(float))) / len(energy)
+        threshold += options.vad_energy_mean_scale * sum(map(float, energy)) / len(energy)
     voiced = []
     for t in range(len(energy)):
         votes = count = 0
         for neighbour in range(t - options.vad_frames_context, t + options.vad_frames_context + 1):
             if 0 <= neighbour < len(energy):
                 count += 1
-                votes += bool(energy[neighbour] > threshold)
+                votes += float(energy[neighbour]) > threshold
         voiced.append(votes >= count * options.vad_proportion_threshold)
     return voiced
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
-    energy=arrays.arrays(np.float32, st.integers(1, 30), elements=st.floats(-16, 25, width=32)),
+    energy=st.lists(st.integers(-16, 25), min_size=1, max_size=30).map(lambda e: np.array(e, np.float32)),
     options=st.builds(
         VadOptions,
-        vad_energy_threshold=st.floats(-5, 15),
-        vad_energy_mean_scale=st.floats(0, 1),
+        vad_energy_threshold=st.integers(-10, 30).map(lambda half: half / 2),
+        vad_energy_mean_scale=st.sampled_from((0.0, 0.25, 0.5, 1.0)),
         vad_frames_context=st.integers(0, 6),
         vad_proportion_threshold=st.floats(0.01, 0.99),
     ),

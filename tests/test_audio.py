@@ -1,0 +1,168 @@
+"""Reading utterances: what is read is what stands in the file, and each kind of bad file is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tools import SPEECH, write_wav
+
+from flowlid.audio import read_audio, riff_bytes_missing
+
+NAME = "data/x/wav.scp: utterance u1"
+
+
+@pytest.fixture
+def samples() -> np.ndarray:
+    return soundfile.read(SPEECH / "en.wav", dtype="float32")[0]
+
+
+def read(path: object, **options: object) -> np.ndarray:
+    return read_audio(str(path), NAME, 8000, **options)
+
+
+def refused(path: object, **options: object) -> str:
+    """The error, which must name the utterance and the file."""
+    with pytest.raises(ValueError) as error:
+        read(path, **options)
+    assert str(error.value).startswith(NAME) and str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_reads_the_samples(samples: np.ndarray) -> None:
+    read_samples = read(SPEECH / "en.wav")
+    assert read_samples.dtype == np.float32 and read_samples.shape == samples.shape
+    assert (read_samples == samples).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"),
+    [("FLAC", "PCM_16"), ("WAVEX", "PCM_16"), ("AIFF", "PCM_16"), ("WAV", "PCM_24"), ("W64", "FLOAT")],
+)
+def test_reads_other_headers_and_forms(tmp_path: Path, samples: np.ndarray, form: str, subtype: str) -> None:
+    soundfile.write(tmp_path / f"a.{form.lower()}", samples, 8000, format=form, subtype=subtype)
+    assert (read(tmp_path / f"a.{form.lower()}") == samples).all()
+
+
+def test_reads_telephone_codecs(tmp_path: Path, samples: np.ndarray) -> None:
+    for codec in ("ULAW", "ALAW"):
+        soundfile.write(tmp_path / "a.wav", samples, 8000, subtype=codec)
+        assert np.corrcoef(read(tmp_path / "a.wav"), samples)[0, 1] > 0.99
+
+
+def test_gsm_in_wav_must_be_converted(tmp_path: Path, samples: np.ndarray) -> None:
+    """lhotse cannot read a codec without random access."""
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="GSM610")
+    assert "non-seekable files); convert" in refused(tmp_path / "a.wav")
+
+
+def test_chunks_after_the_samples_are_no_samples(tmp_path: Path, samples: np.ndarray) -> None:
+    with soundfile.SoundFile(tmp_path / "a.wav", "w", 8000, 1, "PCM_16") as file:
+        file.title = "a prompt"
+        file.write(samples)
+    assert riff_bytes_missing(tmp_path / "a.wav") == 0
+    assert (read(tmp_path / "a.wav") == samples).all()
+
+
+def test_segments(samples: np.ndarray) -> None:
+    path, whole = SPEECH / "en.wav", len(samples) / 8000
+    assert (read(path, start=0.25, end=0.75) == samples[2000:6000]).all()
+    assert (read(path, start=0.1, end=whole) == samples[800:]).all()
+    assert (read(path, start=1.0) == samples[8000:]).all()
+    parts = [read(path, start=first / 8000, end=(first + 1999) / 8000) for first in range(0, 11994, 1999)]
+    assert (np.concatenate(parts) == samples[:11994]).all()  # ends and starts that are no short decimal numbers
+
+
+def test_segment_past_the_end(samples: np.ndarray) -> None:
+    path, whole = SPEECH / "en.wav", len(samples) / 8000
+    message = refused(path, start=0.0, end=whole + 0.01)
+    assert f"segment ends at {whole + 0.01} s" in message and "mend segments" in message
+    assert "mend segments" in refused(path, start=whole + 1, end=whole + 2)
+    # rounded up by less than half a sample, as times of six digits are
+    assert (read(path, start=0.0, end=whole + 0.4 / 8000) == samples).all()
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "no audio file" in refused(tmp_path / "none.wav")
+    assert "no audio file" in refused(tmp_path)  # a directory
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.touch()
+    assert "not one byte; leave it out" in refused(path)
+
+
+def test_header_without_samples(tmp_path: Path) -> None:
+    assert "empty, not one sample; leave it out" in refused(write_wav(tmp_path / "a.wav", np.zeros(0)))
+
+
+@pytest.mark.parametrize("kept", [30, 44, 45, 1000, 26400])
+def test_cut_wav(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.wav"
+    whole = (SPEECH / "en.wav").read_bytes()
+    path.write_bytes(whole[:kept])
+    message = refused(path)
+    if kept >= 44:
+        assert f"cut off, {len(whole) - kept} bytes are missing; fetch the file again" in message
+
+
+def test_cut_flac(tmp_path: Path, samples: np.ndarray) -> None:
+    soundfile.write(tmp_path / "whole.flac", samples, 8000)
+    path = tmp_path / "a.flac"
+    path.write_bytes((tmp_path / "whole.flac").read_bytes()[:5000])
+    assert "not readable as audio" in refused(path)
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000])
+def test_wav_of_unknown_length(tmp_path: Path, samples: np.ndarray, length: int) -> None:
+    """A program that writes into a pipe cannot know the length: ffmpeg and sox write these."""
+    whole = bytearray((SPEECH / "en.wav").read_bytes())
+    at = whole.index(b"data")
+    whole[at + 4 : at + 8] = whole[4:8] = length.to_bytes(4, "little")
+    path = tmp_path / "a.wav"
+    path.write_bytes(whole)
+    assert riff_bytes_missing(path) == 0
+    assert (read(path) == samples).all()
+    assert (read(f"cat {path} |", allow_pipes=True) == samples).all()
+
+
+def test_garbage(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+    assert "not readable as audio (Error opening" in refused(path)
+    path.write_text("<html>404 Not Found</html>\n")
+    assert "not readable as audio" in refused(path)
+
+
+def test_other_sampling_rate(tmp_path: Path, samples: np.ndarray) -> None:
+    message = refused(write_wav(tmp_path / "a.wav", samples, 16000))
+    assert "sampled at 16000 Hz, but conf/fbank.conf says 8000; resample" in message
+
+
+def test_two_channels(tmp_path: Path, samples: np.ndarray) -> None:
+    message = refused(write_wav(tmp_path / "a.wav", np.column_stack([samples, samples])))
+    assert "2 channels; write the wanted channel" in message
+
+
+def test_pipes(tmp_path: Path, samples: np.ndarray) -> None:
+    command = f"cat {SPEECH / 'en.wav'} |"
+    assert "commands are not run; give --allow-pipes true" in refused(command)
+    assert (read(command, allow_pipes=True) == samples).all()
+    assert (read(command, start=0.25, end=0.75, allow_pipes=True) == samples[2000:6000]).all()
+
+
+def test_refused_pipe_is_not_run(tmp_path: Path) -> None:
+    refused(f"touch {tmp_path / 'ran'} |")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pipe_that_fails(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"utterance u1: command 'exit 7' ended with 7; run it by itself"):
+        read("exit 7 |", allow_pipes=True)
+
+
+@pytest.mark.parametrize("command", ["true |", "echo no audio |"])
+def test_pipe_without_audio(command: str) -> None:
+    assert "not readable as audio" in refused(command, allow_pipes=True)

@@ -1,0 +1,194 @@
+"""Configurations: what is refused, and how clearly; what is read; what survives a round trip."""
+
+from pathlib import Path
+
+import pytest
+
+from flowlid.config import Config, config_from_dict, differences, flatten, load_config, save_config
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = sorted(ROOT.glob("egs/*/conf/*.yaml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "dnf.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def config(**sections: dict[str, object]) -> Config:
+    sections.setdefault("data", {"train": "train_a"})
+    return config_from_dict(sections, "here.yaml")
+
+
+def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
+    read = load_config(write(tmp_path, "data: {train: train_a}\nmodel: {type: dnf, class_dim: 40}\n"))
+    assert (read.data.train, read.model.type, read.model.class_dim) == ("train_a", "dnf", 40)
+    assert (read.model.blocks, read.training.batch_size, read.frames.cmvn) == (10, 10000, "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown", "near"),
+    [
+        ("modle: {type: nf}", "modle", "model"),
+        ("data: {train: a}\nmodel: {hiden: 256}", "model.hiden", "model.hidden"),
+        ("training: {learning-rate: 0.1}", "training.learning-rate", "training.learning_rate"),
+        ("frames: {xyz: 1}", "frames.xyz", "frames."),  # nothing is near: one is named all the same
+        ("data: {train: a}\n3: 4", "3", ""),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_one_and_the_file(tmp_path: Path, text: str, unknown: str, near: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=rf"unknown key {unknown}; the nearest known one is {near}") as error:
+        load_config(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "wanted"),
+    [
+        ("model", "blocks", "ten", "a whole number"),
+        ("model", "blocks", 2.5, "a whole number"),
+        ("model", "blocks", True, "a whole number"),
+        ("model", "blocks", None, "a whole number"),
+        ("model", "class_dim", "all", "a whole number"),
+        ("training", "learning_rate", "fast", "a number"),
+        ("training", "learning_rate", True, "a number"),
+        ("training", "learning_rate", [1], "a number"),
+        ("frames", "vad", "yes", "true or false"),
+        ("frames", "vad", 1, "true or false"),
+        ("data", "train", 3, "a name"),
+        ("data", "tests", "test_a", "a list of names"),
+        ("data", "tests", [1, 2], "a list of names"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(section: str, key: str, value: object, wanted: str) -> None:
+    with pytest.raises(ValueError, match=rf"^here.yaml: {section}\.{key} must be {wanted}, not "):
+        config(**{section: {key: value}})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "wanted"),
+    [
+        ("model", "type", "DNF", "one of dnf, nf"),
+        ("model", "normalization", "layernorm", "one of actnorm, batchnorm, none"),
+        ("frames", "cmvn", "file", "one of none, utterance, speaker, global"),
+        ("training", "decay", "linear", "one of cosine, none"),
+        ("training", "select", "best", "one of last, dev_loglik, dev_accuracy"),
+        ("model", "blocks", 0, "1 or more"),
+        ("model", "class_dim", 0, "1 or more"),
+        ("frames", "subsampling", 0, "1 or more"),
+        ("training", "batch_size", -5, "1 or more"),
+        ("frames", "context", -1, "0 or more"),
+        ("training", "warmup_steps", -1, "0 or more"),
+        ("training", "weight_decay", -0.1, "0 or more"),
+        ("training", "weight_decay", float("nan"), "0 or more"),
+        ("training", "weight_decay", float("inf"), "0 or more"),
+        ("model", "class_variance", 0, "a positive number"),
+        ("model", "residual_variance", -1.0, "a positive number"),
+        ("model", "scale_bound", 0.0, "a positive number"),
+        ("training", "learning_rate", 0, "a positive number"),
+        ("training", "learning_rate", float("nan"), "a positive number"),
+        ("training", "learning_rate", float("inf"), "a positive number"),
+        ("training", "clip_norm", -1, "a positive number"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(section: str, key: str, value: object, wanted: str) -> None:
+    with pytest.raises(ValueError, match=rf"^here.yaml: {section}\.{key} must be {wanted}, not "):
+        config(**{section: {key: value}})
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("1.0e-4", 1e-4), ("3", 3.0), ("0.5", 0.5)])
+def test_numbers_as_people_write_them(tmp_path: Path, text: str, value: float) -> None:
+    read = load_config(write(tmp_path, f"data: {{train: a}}\ntraining: {{learning_rate: {text}}}\n"))
+    assert read.training.learning_rate == value
+    assert type(read.training.learning_rate) is float
+
+
+def test_null_switches_a_bound_off() -> None:
+    read = config(model={"type": "dnf", "scale_bound": None, "class_dim": None}, training={"clip_norm": None})
+    assert (read.model.scale_bound, read.model.class_dim, read.training.clip_norm) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "the file must hold keys and values"),
+        ("just words\n", "the file must hold keys and values"),
+        ("data: train_a\n", "data must hold keys and values, not 'train_a'"),
+        ("data: {train: a}\nmodel:\n", "model must hold keys and values, not None"),
+        ("data: {train: a\n", "not a YAML file"),
+        ("data: !!python/object/apply:os.system [true]\n", "not a YAML file"),
+        ("", "data.train is missing"),
+        ("model: {type: nf}\n", "data.train is missing"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=message) as error:
+        load_config(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ValueError, match=r"x\.yaml: not a YAML file"):
+        load_config(tmp_path / "x.yaml")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.yaml"):
+        load_config(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize("setting", [{"class_dim": 40}, {"residual_variance": 1000.0}, {"class_variance": 2.0}])
+def test_a_normal_flow_has_none_of_the_dnfs_settings(setting: dict[str, float]) -> None:
+    assert config(model={"type": "dnf", **setting}).model.type == "dnf"
+    with pytest.raises(ValueError, match=r"here\.yaml: a normal flow .*has no class_dim"):
+        config(model={"type": "nf", **setting})
+
+
+def test_selecting_by_a_development_set_needs_one_and_a_flow_that_decides() -> None:
+    with pytest.raises(ValueError, match=r"training\.select: dev_loglik needs a set in data\.dev"):
+        config(training={"select": "dev_loglik"})
+    with pytest.raises(ValueError, match="a normal flow decides nothing"):
+        config(data={"train": "a", "dev": "b"}, model={"type": "nf"}, training={"select": "dev_accuracy"})
+    assert config(data={"train": "a", "dev": "b"}, training={"select": "dev_loglik"}).data.dev == "b"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_shipped_configurations_load(path: Path) -> None:
+    read = load_config(path)
+    assert read.data.tests
+    assert len(set(read.data.tests)) == len(read.data.tests)
+
+
+def test_there_are_shipped_configurations() -> None:
+    assert {"dnf", "nf"} == {load_config(path).model.type for path in SHIPPED}
+
+
+def test_differences_list_what_changed_but_not_the_test_sets() -> None:
+    old = config(data={"train": "a", "tests": ["t"]}, model={"blocks": 4})
+    new = config(data={"train": "b", "tests": ["u", "v"]}, model={"blocks": 5}, training={"clip_norm": None})
+    assert differences(old, new) == [
+        "data.train: a -> b", "model.blocks: 4 -> 5", "training.clip_norm: 100.0 -> None",
+    ]  # fmt: skip
+    assert differences(old, config(data={"train": "a", "tests": []}, model={"blocks": 4})) == []
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_a_saved_configuration_loads_as_it_was(path: Path, tmp_path: Path) -> None:
+    before = load_config(path)
+    with open(tmp_path / "config.yaml", "w") as file:
+        save_config(before, file, "command: steps/train.py\ncommit: abc")
+    assert load_config(tmp_path / "config.yaml") == before
+    lines = (tmp_path / "config.yaml").read_text().splitlines()
+    assert lines[:2] == ["# command: steps/train.py", "# commit: abc"]
+    assert all(any(line.strip().startswith(f"{key.split('.')[1]}:") for line in lines) for key in flatten(before))
+
+
+def test_a_round_trip_keeps_small_numbers_and_nulls(tmp_path: Path) -> None:
+    before = config(training={"learning_rate": 1e-7, "clip_norm": None}, model={"type": "dnf", "class_variance": 1e20})
+    with open(tmp_path / "config.yaml", "w") as file:
+        save_config(before, file)
+    assert load_config(tmp_path / "config.yaml") == before
