@@ -114,7 +114,8 @@ fi
 if runs 2; then
   say "stage 2: features and voice activity, $nj jobs"
   mapfile -t names < <(steps/list_sets.py "$conf"/*.yaml)
-  utils/combine_data.py "$data/pool" "${names[@]/#/$data/}"
+  # features of an earlier run are made again, whatever state it left them in
+  utils/combine_data.py --skip-files "feats.scp vad.scp utt2num_frames cmvn.scp" "$data/pool" "${names[@]/#/$data/}"
   steps/make_fbank.sh --nj "$nj" --cmd "$extract_cmd" --fbank-config "$fbank_config" --vad-config "$vad_config" \
     --allow-pipes "$allow_pipes" "$data/pool" || fail_with "$data"/pool/log/make_fbank.*.log
   steps/copy_features.py "$data/pool" "${names[@]/#/$data/}"

@@ -19,8 +19,8 @@ from flowlid.flow import Flow, build_flow
 _VERSION = 1
 # what torch.load raises on a file that is none of its own, or half of one
 _UNREADABLE = (
-    RuntimeError, UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
-    zipfile.BadZipFile, struct.error,
+    RuntimeError, UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
+    AssertionError, zipfile.BadZipFile, struct.error,
 )  # fmt: skip
 
 
@@ -97,8 +97,9 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
     fix = "remove it and train again (stage 3)"
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such {kind}; train it first (stage 3)")
+    content = io.BytesIO(Path(path).read_bytes())  # an OSError of the disk is not one of the content
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        payload = torch.load(content, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {fix}") from error
     if not isinstance(payload, dict) or payload.get("flowlid") != kind:

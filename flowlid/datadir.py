@@ -91,7 +91,7 @@ class DataDir:
             raise ValueError(f"{self.path / name}: no utterance {utt!r}; run stage 2 again for {self.path}")
         return self.table(name)[utt], f"{self.path / name}: utterance {utt}"
 
-    def validate(self, require: Sequence[str] = ("utt2spk", "spk2utt")) -> None:
+    def validate(self, require: Sequence[str] = ("utt2spk", "spk2utt"), ignore: Sequence[str] = ()) -> None:
         """Check what Kaldi's validate_data_dir.sh checks, in time linear in the number of lines.
 
         Every table is sorted and unique, with values of the right form; utterances, speakers and recordings
@@ -100,13 +100,14 @@ class DataDir:
 
         Args:
             require: files that must be there.
+            ignore: files that are not looked at.
 
         Raises:
             ValueError: lists the problems found ("file:line: problem; fix"), 20 and how many more.
         """
         problems: list[str] = []
         clean: dict[str, dict[str, str]] = {}
-        for name in sorted({"utt2spk", *table_names(self.path), *require}):
+        for name in sorted({"utt2spk", *table_names(self.path), *require} - set(ignore)):
             try:
                 table, found = scan_table(self.path / name)
             except FileNotFoundError as error:

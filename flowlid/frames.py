@@ -132,13 +132,12 @@ def load_frames(
     utts, feats, index, utt_of, starts = sorted(data.table("feats.scp")), [], [], [], [0]
     for number, utt in enumerate(utts):
         x = data.feats(utt, allow_pipes)
-        if feats and x.shape[1] != feats[0].shape[1]:
-            raise ValueError(
-                f"{data.path}/feats.scp: utterance {utt}: {x.shape[1]} dimensions where those before it have "
-                f"{feats[0].shape[1]}; extract the features of this directory with one configuration"
-            )
+        if feats:
+            _check_dim(data, utt, x, feats[0].shape[1], "where those before it have")
         selected = _voiced(data, utt, len(x), config, allow_pipes)[:: config.subsampling if subsample else 1]
         stats = {"speaker": speaker_stats.get(data.table("utt2spk")[utt]), "global": global_stats}.get(config.cmvn)
+        if stats is not None:
+            _check_dim(data, utt, x, stats.shape[1] - 1, f"but the {config.cmvn} statistics (frames.cmvn) have")
         feats.append(_normalize(x, stats, config))
         index.append(selected + starts[-1])
         utt_of.append(np.full(len(selected), number))
@@ -156,8 +155,14 @@ def load_frames(
 
 
 def global_cmvn(data: DataDir, allow_pipes: bool = False) -> np.ndarray:
-    """Statistics of all frames of a data directory: (2, F + 1)."""
-    return sum(cmvn_stats(data.feats(utt, allow_pipes)) for utt in sorted(data.table("feats.scp")))
+    """Statistics of all frames of a data directory: (2, F + 1); ValueError: utterances of different dimensions."""
+    total = 0
+    for number, utt in enumerate(sorted(data.table("feats.scp"))):
+        x = data.feats(utt, allow_pipes)
+        if number:
+            _check_dim(data, utt, x, total.shape[1] - 1, "where those before it have")
+        total = total + cmvn_stats(x)
+    return total
 
 
 def moments_of(frames: FrameSet, batch_size: int = 65536) -> tuple[Tensor, Tensor]:
@@ -176,6 +181,14 @@ def _gather(feats: Tensor, rows: Tensor, first: Tensor, last: Tensor, context: i
     offsets = torch.arange(-context, context + 1, device=feats.device)
     neighbours = torch.clamp(rows.unsqueeze(1) + offsets, first.unsqueeze(-1), last.unsqueeze(-1))
     return feats[neighbours].flatten(1)
+
+
+def _check_dim(data: DataDir, utt: str, x: np.ndarray, wanted: int, whose: str) -> None:
+    if x.shape[1] != wanted:
+        raise ValueError(
+            f"{data.path}/feats.scp: utterance {utt}: {x.shape[1]} dimensions {whose} {wanted}; "
+            "extract the features of all directories with one configuration (stage 2)"
+        )
 
 
 def _required(config: FramesConfig) -> list[str]:

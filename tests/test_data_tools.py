@@ -482,3 +482,12 @@ def test_combine_of_overlapping_sources(tool: Tool, tmp_path: Path) -> None:
     tool("subset_data_dir", "--last", data, 4, tmp_path / "last")
     tool("combine_data", tmp_path / "all", tmp_path / "last", tmp_path / "first")
     assert content(tmp_path / "all") == content(data)
+
+
+def test_combine_skips_files_whatever_state_they_are_in(tmp_path: Path, tool: Tool) -> None:
+    sources = [make(tmp_path / name, {"a": 2, "z": 1}) for name in ("one", "two")]
+    for source in sources:
+        (source / "feats.scp").write_text(f"not sorted\nat all {source}\n")
+    tool("combine_data", "--skip-files", "feats.scp vad.scp", tmp_path / "both", *sources)
+    assert content(tmp_path / "both")["utt2spk"] == content(sources[0])["utt2spk"]
+    assert "feats.scp" not in content(tmp_path / "both")

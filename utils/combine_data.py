@@ -15,16 +15,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid.datadir import DataDir, disagreements, invert
 from flowlid.program import run
-from flowlid.tables import listed, write_directory
+from flowlid.tables import listed, table_names, write_directory
 
 _Tables = dict[str, dict[str, str]]
 
 
-def read_source(path: Path, with_segments: bool) -> _Tables:
+def read_source(path: Path, with_segments: bool, skip: list[str]) -> _Tables:
     """The tables of a source; its recordings become segments where another source has segments."""
     directory = DataDir(path)
-    directory.validate()
-    tables = directory.tables()
+    directory.validate(ignore=skip)
+    tables = {name: directory.table(name) for name in table_names(path) if name not in skip}
     if with_segments and "segments" not in tables:
         if "utt2dur" not in tables:
             raise ValueError(f"{path}: another source has segments, and making them here needs utt2dur; add it")
@@ -52,11 +52,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dest", type=Path, metavar="DEST", help="data directory to make")
     parser.add_argument("sources", type=Path, nargs="+", metavar="SRC", help="data directories to merge")
+    parser.add_argument("--skip-files", default="", help='files that are not merged, such as "feats.scp cmvn.scp"')
     args = parser.parse_args()
     if args.dest.resolve() in [source.resolve() for source in args.sources]:
         raise ValueError(f"{args.dest}: the destination is one of the sources; give another destination")
     with_segments = any((source / "segments").is_file() for source in args.sources)
-    sources = {source: read_source(source, with_segments) for source in args.sources}
+    sources = {source: read_source(source, with_segments, args.skip_files.split()) for source in args.sources}
     names = sorted({name for tables in sources.values() for name in tables} - {"spk2utt"})
     missing = {name: [str(source) for source, tables in sources.items() if name not in tables] for name in names}
     for name in names:

@@ -1,0 +1,288 @@
+"""Splicing, normalization and selection of frames, against loops and numpy; and what load_frames refuses."""
+
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tools import contents, feature_dir, write_tables
+
+from flowlid.config import FramesConfig
+from flowlid.datadir import ArkWriter, DataDir, read_matrix, write_table
+from flowlid.frames import apply_cmvn, cmvn_stats, global_cmvn, load_frames, moments_of, splice
+
+UTTS = {"a-1": "en", "a-2": "en", "b-1": "es", "c-1": "es"}
+PLAIN = FramesConfig(context=0, vad=False)
+
+
+def loops(x: np.ndarray, context: int) -> np.ndarray:
+    """Kaldi's splice-feats, word by word."""
+    rows = []
+    for t in range(len(x)):
+        row = []
+        for offset in range(-context, context + 1):
+            neighbour = min(max(t + offset, 0), len(x) - 1)
+            row.extend(x[neighbour].tolist())
+        rows.append(row)
+    return np.array(rows, np.float32)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four utterances of two languages and three speakers, of 30 frames and 3 dims; every fifth frame is unvoiced."""
+    return feature_dir(tmp_path / "data", UTTS)
+
+
+def features(path: Path) -> dict[str, np.ndarray]:
+    return {utt: np.array(matrix) for utt, matrix in kaldiio.load_scp(str(path / "feats.scp")).items()}
+
+
+def voiced(path: Path) -> dict[str, np.ndarray]:
+    return {utt: np.array(vad) == 1 for utt, vad in kaldiio.load_scp(str(path / "vad.scp")).items()}
+
+
+def every(frames: object) -> np.ndarray:
+    return frames.batch(torch.arange(len(frames))).numpy()
+
+
+# Splicing
+
+
+def test_splice_by_hand() -> None:
+    x = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    assert splice(x, 1).tolist() == [
+        [1, 10, 1, 10, 2, 20],
+        [1, 10, 2, 20, 3, 30],
+        [2, 20, 3, 30, 3, 30],
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=st.integers(1, 12), dim=st.integers(1, 4), context=st.integers(0, 5), seed=st.integers(0, 99))
+def test_splice_is_kaldis(length: int, dim: int, context: int, seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(length, dim)).astype(np.float32)
+    assert (splice(torch.from_numpy(x), context).numpy() == loops(x, context)).all()
+
+
+@pytest.mark.parametrize("context", [0, 1, 3])
+def test_batch_has_the_true_context_of_its_own_utterance(data: Path, context: int) -> None:
+    frames = load_frames(DataDir(data), FramesConfig(context=context))
+    feats, vad = features(data), voiced(data)
+    expected = np.concatenate([loops(feats[utt], context)[vad[utt]] for utt in sorted(UTTS)])
+    assert frames.dim == 3 * (2 * context + 1) and len(frames) == len(expected) == 4 * 24
+    assert (every(frames) == expected).all()
+    chosen = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))[:50]
+    assert (frames.batch(chosen).numpy() == expected[chosen.numpy()]).all()
+
+
+def test_utterances_of_one_frame(tmp_path: Path) -> None:
+    data = feature_dir(tmp_path, UTTS, frames=1)
+    frames = load_frames(DataDir(data), FramesConfig(context=2, vad=False))
+    expected = np.concatenate([np.tile(features(data)[utt], (1, 5)) for utt in sorted(UTTS)])
+    assert (every(frames) == expected).all()
+
+
+def test_every_frame_without_vad(data: Path) -> None:
+    (data / "vad.scp").unlink()
+    frames = load_frames(DataDir(data), PLAIN)
+    assert (every(frames) == np.concatenate([features(data)[utt] for utt in sorted(UTTS)])).all()
+
+
+def test_utterances_languages_and_labels(data: Path) -> None:
+    frames = load_frames(DataDir(data), FramesConfig())
+    assert frames.utts == sorted(UTTS) and frames.languages == ["en", "en", "es", "es"]
+    assert frames.utt_of.tolist() == [0] * 24 + [1] * 24 + [2] * 24 + [3] * 24
+    assert frames.labels(["en", "es"]).tolist() == [0, 0, 1, 1]
+    assert frames.labels(["es", "it"]).tolist() == [-1, -1, 0, 0]
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 100])
+def test_subsampling_takes_every_nth_voiced_frame_of_an_utterance(data: Path, step: int) -> None:
+    config = FramesConfig(context=1, subsampling=step)
+    feats, vad = features(data), voiced(data)
+    expected = np.concatenate([loops(feats[utt], 1)[vad[utt]][::step] for utt in sorted(UTTS)])
+    assert (every(load_frames(DataDir(data), config, subsample=True)) == expected).all()
+    assert len(load_frames(DataDir(data), config)) == 4 * 24  # only where it is asked for
+
+
+def test_to_device_keeps_everything(data: Path) -> None:
+    frames = load_frames(DataDir(data), FramesConfig())
+    moved = frames.to(torch.device("cpu"))
+    assert (every(moved) == every(frames)).all() and moved.utts == frames.utts and moved.context == frames.context
+
+
+# Normalization
+
+
+def normalized(x: np.ndarray, over: np.ndarray, norm_vars: bool) -> np.ndarray:
+    return (x - over.mean(0)) / (over.std(0) if norm_vars else 1)
+
+
+@pytest.mark.parametrize("norm_vars", [False, True])
+@pytest.mark.parametrize("cmvn", ["none", "utterance", "speaker", "global"])
+def test_cmvn(data: Path, cmvn: str, norm_vars: bool) -> None:
+    feats = {utt: x.astype(np.float64) for utt, x in features(data).items()}
+    speakers: dict[str, list[np.ndarray]] = {}
+    for utt, x in feats.items():
+        speakers.setdefault(utt[0], []).append(x)
+    with ArkWriter(data / "cmvn.ark", data / "cmvn.scp") as write:
+        for speaker, parts in speakers.items():
+            write(speaker, sum(map(cmvn_stats, parts)))
+    over = {
+        "utterance": lambda utt: feats[utt],
+        "speaker": lambda utt: np.concatenate(speakers[utt[0]]),
+        "global": lambda utt: np.concatenate(list(feats.values())),
+    }
+    expected = np.concatenate(
+        [x if cmvn == "none" else normalized(x, over[cmvn](utt), norm_vars) for utt, x in sorted(feats.items())]
+    )
+    config = FramesConfig(context=0, vad=False, cmvn=cmvn, norm_vars=norm_vars)
+    frames = load_frames(DataDir(data), config, global_cmvn(DataDir(data)) if cmvn == "global" else None)
+    assert frames.feats.dtype == torch.float32
+    assert every(frames) == pytest.approx(expected, abs=1e-5)
+
+
+def test_normalization_is_over_all_frames_not_the_voiced_ones(data: Path) -> None:
+    frames = load_frames(DataDir(data), FramesConfig(context=0, cmvn="utterance"))
+    x, vad = features(data)["a-1"].astype(np.float64), voiced(data)["a-1"]
+    assert every(frames)[:24] == pytest.approx((x - x.mean(0))[vad], abs=1e-5)
+
+
+def test_cmvn_stats_have_kaldis_layout() -> None:
+    stats = cmvn_stats(np.array([[1, 2], [3, 5]], np.float32))
+    assert stats.dtype == np.float64 and stats.tolist() == [[4, 7, 2], [10, 29, 0]]
+
+
+def test_global_statistics_are_those_given(data: Path) -> None:
+    """A test set is normalized with the training set's statistics."""
+    stats = np.array([[10.0, 20, 30, 10], [50, 80, 130, 0]])  # means 1 2 3, variances 4 4 4
+    config = FramesConfig(context=0, vad=False, cmvn="global", norm_vars=True)
+    expected = np.concatenate([(features(data)[utt] - [1, 2, 3]) / 2 for utt in sorted(UTTS)])
+    assert every(load_frames(DataDir(data), config, stats)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_constant_dimension_stays_finite() -> None:
+    x = np.ones((5, 1), np.float32)
+    assert apply_cmvn(x, cmvn_stats(x), norm_vars=True).tolist() == [[0.0]] * 5
+
+
+@pytest.mark.parametrize("batch_size", [7, 65536])
+def test_moments(data: Path, batch_size: int) -> None:
+    frames = load_frames(DataDir(data), FramesConfig(context=1))
+    mean, std = moments_of(frames, batch_size)
+    assert mean.numpy() == pytest.approx(every(frames).astype(np.float64).mean(0), abs=1e-6)
+    assert std.numpy() == pytest.approx(every(frames).astype(np.float64).std(0), abs=1e-6)
+
+
+# What is refused
+
+
+def refused(path: Path, config: FramesConfig, match: str, **options: object) -> None:
+    """load_frames says so, and touches nothing."""
+    before = contents(path)
+    with pytest.raises((ValueError, FileNotFoundError), match=match):
+        load_frames(DataDir(path), config, **options)
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize(
+    ("missing", "config"),
+    [
+        ("vad.scp", FramesConfig()),
+        ("cmvn.scp", FramesConfig(cmvn="speaker")),
+        ("feats.scp", FramesConfig()),
+        ("utt2lang", FramesConfig()),
+        ("spk2utt", FramesConfig()),
+    ],
+)
+def test_missing_file(data: Path, missing: str, config: FramesConfig) -> None:
+    (data / missing).unlink(missing_ok=True)
+    refused(data, config, rf"data/{missing}: no such file; make it with run.sh --stage")
+
+
+def test_utterance_without_language(data: Path) -> None:
+    write_table(data / "utt2lang", {utt: name for utt, name in UTTS.items() if utt != "a-2"})
+    refused(data, FramesConfig(), r"utt2lang: 1 utterances of utt2spk missing, the first 'a-2'; run utils/fix_data_dir")
+
+
+def test_vad_of_another_length(data: Path) -> None:
+    with ArkWriter(data / "vad.ark", data / "vad.scp") as write:
+        for utt in sorted(UTTS):
+            write(utt, np.ones(29 if utt == "b-1" else 30, np.float32))
+    refused(data, FramesConfig(), r"data/vad.scp: utterance b-1: 29 decisions for 30 frames .* \(stage 2\)")
+
+
+def test_no_voiced_frame(data: Path) -> None:
+    with ArkWriter(data / "vad.ark", data / "vad.scp") as write:
+        for utt in sorted(UTTS):
+            write(utt, np.full(30, float(utt != "b-1"), np.float32))
+    refused(data, FramesConfig(), r"data/vad.scp: utterance b-1 has no voiced frame; .*frames.vad: false")
+
+
+def test_dimension_that_changes_between_utterances(data: Path) -> None:
+    with ArkWriter(data / "feats.ark", data / "feats.scp") as write:
+        for utt in sorted(UTTS):
+            write(utt, np.ones((30, 4 if utt == "c-1" else 3), np.float32))
+    message = r"data/feats.scp: utterance c-1: 4 dimensions where those before it have 3; extract"
+    refused(data, PLAIN, message)
+    with pytest.raises(ValueError, match=message):
+        global_cmvn(DataDir(data))
+
+
+@pytest.mark.parametrize("cmvn", ["speaker", "global"])
+def test_statistics_of_another_dimension(data: Path, cmvn: str) -> None:
+    with ArkWriter(data / "cmvn.ark", data / "cmvn.scp") as write:
+        for speaker in "abc":
+            write(speaker, cmvn_stats(np.ones((30, 5))))
+    stats = cmvn_stats(np.ones((30, 5))) if cmvn == "global" else None
+    config = FramesConfig(cmvn=cmvn, vad=False)
+    refused(data, config, r"data/feats.scp: utterance a-1: 3 dimensions, but .*statistics .* 5; ", global_stats=stats)
+
+
+def test_damaged_statistics(data: Path) -> None:
+    with ArkWriter(data / "cmvn.ark", data / "cmvn.scp") as write:
+        for speaker in "abc":
+            write(speaker, np.zeros((2, 4)))
+    refused(data, FramesConfig(cmvn="speaker"), r"data/cmvn.scp: speaker a: no statistics of shape .*; run stage 2")
+
+
+def test_nan(data: Path) -> None:
+    matrices = {utt: np.ones((30, 3), np.float32) for utt in sorted(UTTS)}
+    matrices["a-2"][7, 1] = np.nan
+    kaldiio.save_ark(str(data / "feats.ark"), matrices, scp=str(data / "feats.scp"))
+    refused(data, FramesConfig(), r"data/feats.scp: utterance a-2: .*NaN or Inf in row 7; ")
+
+
+def test_truncated_archive(data: Path) -> None:
+    whole = (data / "feats.ark").read_bytes()
+    (data / "feats.ark").write_bytes(whole[: len(whole) - 10])
+    refused(data, FramesConfig(), r"data/feats.scp: utterance c-1: .*goes on past the end of the file")
+
+
+def test_scp_that_points_nowhere(data: Path) -> None:
+    table = DataDir(data).table("feats.scp")
+    write_table(data / "feats.scp", {**table, "b-1": "/nowhere/feats.ark:5"})
+    refused(data, FramesConfig(), r"data/feats.scp: utterance b-1: no archive /nowhere/feats.ark; run stage 2 again")
+
+
+def test_pipes(data: Path) -> None:
+    expected = every(load_frames(DataDir(data), PLAIN))
+    for utt, matrix in features(data).items():
+        kaldiio.save_mat(str(data / f"{utt}.mat"), matrix)
+    write_table(data / "feats.scp", {utt: f"cat {data / utt}.mat |" for utt in UTTS})
+    refused(data, PLAIN, r"data/feats.scp: utterance a-1: .* commands are not run; give --allow-pipes true")
+    assert (every(load_frames(DataDir(data), PLAIN, allow_pipes=True)) == expected).all()
+
+
+def test_compressed_features(tmp_path: Path) -> None:
+    """What Kaldi stores by default: 8 bits a value."""
+    write_tables(tmp_path, UTTS)
+    generator = np.random.default_rng(0)
+    matrices = {utt: generator.normal(size=(20, 5)).astype(np.float32) for utt in sorted(UTTS)}
+    kaldiio.save_ark(str(tmp_path / "f.ark"), matrices, scp=str(tmp_path / "feats.scp"), compression_method=2)
+    frames = load_frames(DataDir(tmp_path), PLAIN)
+    assert every(frames) == pytest.approx(np.concatenate(list(matrices.values())), abs=0.05)
+    assert read_matrix(DataDir(tmp_path).table("feats.scp")["a-1"], "a-1").shape == (20, 5)
