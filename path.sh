@@ -8,4 +8,6 @@ fi
 export PATH="$__root/.venv/bin:$PATH"
 export PYTHONPATH="$__root${PYTHONPATH:+:$PYTHONPATH}"
 export LC_ALL=C PYTHONUTF8=1
+# Threads that wait sleep: where other work runs beside it, a spinning thread costs training a factor of ten.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 unset __root

@@ -42,7 +42,7 @@ def main() -> None:
     found = program.log_provenance()
     device, pipes = program.choose_device(args.device), args.allow_pipes == "true"
     config = load_config(args.config)
-    refuse_other_configuration(config, args.exp, args.overwrite == "true")
+    replaced = models_of_other_configurations(config, args.exp, args.overwrite == "true")
 
     train_data = DataDir(args.data / config.data.train)
     stats = global_cmvn(train_data, pipes) if config.frames.cmvn == "global" else None
@@ -62,6 +62,9 @@ def main() -> None:
     mean, std = moments_of(frames)
     flow = build_flow(config.model, len(classes), mean.cpu(), std.cpu()).to(device)
     trainer = Trainer(flow, frames, labels_of(frames, classes, config), config.training, labelled(dev, classes, config))
+    for path in replaced:  # only now, when all that was read is known to be sound
+        log.warning("%s: removed, it was trained with another configuration (--overwrite true)", path)
+        path.unlink()
     seconds = train(trainer, config, fingerprint(frames), args.exp)
 
     trained = trainer.finish()
@@ -93,8 +96,9 @@ def main() -> None:
     (args.exp / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def refuse_other_configuration(config: Config, exp: Path, overwrite: bool) -> None:
-    """Raise ValueError, with the difference, if `exp` was trained with another configuration; or remove that."""
+def models_of_other_configurations(config: Config, exp: Path, overwrite: bool) -> list[Path]:
+    """The files in `exp` that another configuration made; ValueError, with the difference, unless `overwrite`."""
+    found = []
     for name, kind in (("checkpoint.pt", "training state"), ("final.pt", "model")):
         path = exp / name
         if not path.exists():
@@ -106,8 +110,8 @@ def refuse_other_configuration(config: Config, exp: Path, overwrite: bool) -> No
                 "give the experiment another name (a copy of its YAML file), or replace the model: --overwrite true"
             )
         if changed:
-            log.warning("%s: removed, it was trained with another configuration (--overwrite true)", path)
-            path.unlink()
+            found.append(path)
+    return found
 
 
 def labels_of(frames: FrameSet, classes: list[str], config: Config) -> torch.Tensor:

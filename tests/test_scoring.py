@@ -94,7 +94,7 @@ def test_likelihood_that_is_not_finite_names_the_utterance(flow: Flow, frames: F
     feats = frames.feats.clone()
     feats[frames.first[2] : frames.last[3] + 1] = 1e30
     far = FrameSet(frames.utts, frames.languages, feats, frames.first, frames.last, frames.index, frames.utt_of, 1)
-    with pytest.raises(ValueError, match=r"utterance b-1: log-likelihood not finite under this model \(2 such\)"):
+    with pytest.raises(ValueError, match=r"utterance b-1: .*not finite.*\(2 such\)"):
         score_frames(flow, far)
 
 

@@ -204,6 +204,26 @@ def test_recoveries_survive_a_checkpoint(make_frames: MakeFrames) -> None:
     assert next(other.epochs())["learning_rate"] == 0.25e-2
 
 
+def test_the_selection_and_the_measure_of_a_jump_survive_a_checkpoint(
+    make_frames: MakeFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = make_frames(seed=2)
+    trainer = make_trainer(make_frames, dev, select="dev_loglik")
+    trainer.start()
+    monkeypatch.setattr(trainer, "_evaluate_dev", lambda: (0.0, 1.0))  # better than any epoch to come
+    next(trainer.epochs())
+    best = weights(trainer)
+    save_payload(tmp_path / "checkpoint.pt", "training state", {"trainer": trainer.state_dict()})
+
+    other = make_trainer(make_frames, dev, select="dev_loglik")
+    other.load_state_dict(load_payload(tmp_path / "checkpoint.pt", "training state")["trainer"])
+    poison(other, {1}, TROUBLE["jump"][0])
+    assert [record["recoveries"] for record in other.epochs()] == [1, 0, 0]
+    assert other.selected_epoch == 1
+    other.finish()
+    assert equal(weights(other), best)
+
+
 def test_training_that_fails_again_and_again_ends_with_the_step_and_the_fix(make_frames: MakeFrames) -> None:
     trainer = make_trainer(make_frames, batch_size=20)
     trainer.start()
