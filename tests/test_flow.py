@@ -182,6 +182,18 @@ def test_the_start_puts_class_means_at_the_class_averages_of_the_latents(randomi
         )
 
 
+@pytest.mark.parametrize("normalization", ["actnorm", "batchnorm"])
+def test_the_start_gives_the_latents_the_bases_variances(normalization: str) -> None:
+    config = ModelConfig(
+        type="dnf", blocks=2, hidden=4, normalization=normalization,
+        class_dim=3, class_variance=2.5, residual_variance=1000.0,
+    )  # fmt: skip
+    flow = build_flow(config, 2, torch.zeros(5), torch.ones(5)).double().eval()
+    x = 5 + 2 * normals(500, 5)
+    flow.initialize(x, torch.arange(500) % 2)
+    np.testing.assert_allclose(flow(x)[0].detach().numpy().var(0), [2.5, 2.5, 2.5, 1000, 1000], rtol=1e-4)
+
+
 def test_the_start_names_a_class_without_frames() -> None:
     base = ClassGaussians(3, 4, 2)
     with pytest.raises(ValueError, match="class number 1 has no training frame"):

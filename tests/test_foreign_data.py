@@ -31,10 +31,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = write_tables(path / "data" / "mine", languages)
     write_table(data / "segments", segments)
     write_table(data / "wav.scp", recordings)
+    write_table(data / "text", dict.fromkeys(languages, "words"))  # lhotse wants one
     (path / "fbank.conf").write_text("--sample-frequency=8000\n--num-mel-bins=23\n")
     (path / "vad.conf").write_text("--vad-frames-context=2\n--vad-proportion-threshold=0.5\n")
+    options = ["--nj", "2", "--fbank-config", path / "fbank.conf", "--vad-config", path / "vad.conf"]
     for command in (
-        ["steps/make_fbank.sh", "--nj", "2", "--fbank-config", path / "fbank.conf", "--vad-config", path / "vad.conf", data],
+        ["steps/make_fbank.sh", *options, data],
         [sys.executable, "steps/copy_features.py", data, data],
     ):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -181,6 +181,15 @@ def test_the_optimizer_goes_back_with_the_weights(make_frames: MakeFrames) -> No
     assert {int(state["step"]) for state in trainer.optimizer.state.values()} == {2}
 
 
+def test_one_good_state_serves_two_recoveries(make_frames: MakeFrames) -> None:
+    trainer = make_trainer(make_frames, epochs=2)
+    trainer.start()
+    poison(trainer, {10, 12}, TROUBLE["nan"][0])
+    list(trainer.epochs())
+    # the second epoch's last step went back to its start too, with the six steps of the first behind it
+    assert {int(state["step"]) for state in trainer.optimizer.state.values()} == {6}
+
+
 @pytest.mark.parametrize("step", [1, 7])
 def test_a_bad_first_step_of_an_epoch_is_not_the_end(
     step: int, make_frames: MakeFrames, caplog: pytest.LogCaptureFixture
