@@ -99,6 +99,9 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such {kind}; train it first (stage 3)")
     content = io.BytesIO(Path(path).read_bytes())  # an OSError of the disk is not one of the content
     try:
+        if zipfile.ZipFile(content).testzip() is not None:  # torch reads damaged numbers without a word
+            raise ValueError("checksums do not match")
+        content.seek(0)
         payload = torch.load(content, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {fix}") from error

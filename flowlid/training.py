@@ -67,7 +67,12 @@ class Trainer:
         Raises:
             ValueError: a class without a frame.
         """
-        chosen = self._order(-1)[:_START_FRAMES]
+        order = self._order(-1)
+        labels = self.frame_labels[order]
+        chosen = order[:_START_FRAMES]
+        for label in range(len(self.flow.base.means)):  # of a rare class, the first ones wherever they come
+            if not (labels[:_START_FRAMES] == label).any():
+                chosen = torch.cat([chosen, order[labels == label][:_START_FRAMES]])
         self.flow.eval()
         self.flow.initialize(self.frames.batch(chosen), self.frame_labels[chosen])
 
@@ -160,6 +165,12 @@ class Trainer:
             sums["frames"] += len(chosen)
             sums["grad_norm"] += norm * len(chosen)
             progress(number, self.steps_per_epoch, loss=value)
+        with torch.no_grad():  # the last update has no next step to show whether it was sound
+            loss = -sum(term.mean() for term in self._terms(chosen))
+        reason = self._trouble(loss.item())
+        if reason is not None:
+            recoveries += 1
+            self._recover(good, epoch, number, reason, in_a_row + 1)
         return self._record(epoch, sums, recoveries, rate, time.monotonic() - began)
 
     def _record(
