@@ -27,6 +27,24 @@ def is_pipe(specifier: str) -> bool:
     return specifier.endswith("|") or specifier.startswith("|")
 
 
+def command_output(specifier: str, name: str, allow_pipes: bool) -> bytes:
+    """What the command of a specifier "command |" writes.
+
+    Raises:
+        ValueError: commands are not allowed, or it ended with an error; `name` is named.
+    """
+    command = specifier.strip().strip("|").strip()
+    if not allow_pipes:
+        raise ValueError(
+            f"{name}: {specifier!r} is a command, and commands are not run; "
+            "give --allow-pipes true if you trust this data directory"
+        )
+    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"{name}: command {command!r} ended with {done.returncode}; run it by itself to see why")
+    return done.stdout
+
+
 def read_matrix(specifier: str, name: str, allow_pipes: bool = False) -> np.ndarray:
     """Read the float32 matrix, (T, F) for features, that a line of an scp file points to.
 
@@ -136,7 +154,8 @@ class _Bounded:
 
 def _read(specifier: str, name: str, allow_pipes: bool) -> np.ndarray:
     if is_pipe(specifier):
-        path, offset, ranges, source = specifier, None, None, _pipe_output(specifier, name, allow_pipes)
+        output = command_output(specifier, name, allow_pipes)
+        path, offset, ranges, source = specifier, None, None, lambda: io.BytesIO(output)
     else:
         match = _SPECIFIER.fullmatch(specifier.strip())
         if match is None:
@@ -163,19 +182,6 @@ def _opener(path: str, name: str) -> Callable[[], BinaryIO]:
         where = "" if os.path.isabs(path) else f" (from {os.getcwd()})"
         raise ValueError(f"{name}: no archive {path}{where}; run stage 2 again")
     return lambda: open(path, "rb")
-
-
-def _pipe_output(specifier: str, name: str, allow_pipes: bool) -> Callable[[], BinaryIO]:
-    command = specifier.strip().strip("|").strip()
-    if not allow_pipes:
-        raise ValueError(
-            f"{name}: {specifier!r} is a command, and commands are not run; "
-            "give --allow-pipes true if you trust this data directory"
-        )
-    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise ValueError(f"{name}: command {command!r} ended with {done.returncode}; run it by itself to see why")
-    return lambda: io.BytesIO(done.stdout)
 
 
 def _decode(file: BinaryIO) -> np.ndarray:

@@ -1,13 +1,12 @@
 """Samples of an utterance, read through lhotse, with every way in which a file can be bad named."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
 from lhotse import Recording
 from lhotse.audio import AudioLoadingError, DurationMismatchError
 
-from flowlid.datadir import is_pipe
+from flowlid.datadir import command_output, is_pipe
 
 _UNKNOWN = 0x7FFFF000  # bytes of samples from which on a RIFF header's length is taken for "unknown"
 
@@ -92,13 +91,4 @@ def _open(specifier: str, name: str, allow_pipes: bool) -> Recording:
         if missing:
             raise ValueError(f"{name}: {specifier}: cut off, {missing} bytes are missing; fetch the file again")
         return Recording.from_file(specifier, recording_id=name)
-    command = specifier.strip().strip("|").strip()
-    if not allow_pipes:
-        raise ValueError(
-            f"{name}: {specifier!r} is a command, and commands are not run; "
-            "give --allow-pipes true if you trust this data directory"
-        )
-    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise ValueError(f"{name}: command {command!r} ended with {done.returncode}; run it by itself to see why")
-    return Recording.from_bytes(done.stdout, recording_id=name)
+    return Recording.from_bytes(command_output(specifier, name, allow_pipes), recording_id=name)

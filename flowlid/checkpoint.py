@@ -13,10 +13,13 @@ import numpy as np
 import torch
 
 from flowlid.config import Config, config_from_dict
+from flowlid.datadir import DataDir
 from flowlid.files import atomic_write
 from flowlid.flow import Flow, build_flow
+from flowlid.frames import FrameSet, load_frames
 
 _VERSION = 1
+_JOIN = "+"  # between the languages that a normal flow models as one class
 # what torch.load raises on a file that is none of its own, or half of one
 _UNREADABLE = (
     RuntimeError, UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
@@ -41,6 +44,25 @@ class Model:
     classes: list[str]
     feature_dim: int
     global_stats: np.ndarray | None = None
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages that it was trained on."""
+        return self.classes if self.config.model.type == "dnf" else self.classes[0].split(_JOIN)
+
+    def load_frames(self, data: DataDir, allow_pipes: bool = False) -> FrameSet:
+        """The frames of a data directory, made as those that the flow was trained on.
+
+        Raises:
+            ValueError: as `frames.load_frames`, or features of another dimension.
+        """
+        frames = load_frames(data, self.config.frames, self.global_stats, allow_pipes=allow_pipes)
+        if frames.dim != self.flow.dim:
+            raise ValueError(
+                f"{data.path}/feats.scp: {frames.feats.shape[1]} dimensions, but the model was trained on "
+                f"{self.feature_dim}; extract both with one conf/fbank.conf"
+            )
+        return frames
 
 
 def save_model(path: str | Path, model: Model) -> None:
@@ -115,4 +137,7 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
 def class_names(languages: Sequence[str], model_type: str) -> list[str]:
     """The classes that a training set gives: its languages for a DNF, all of them joined for an NF."""
     names = sorted(set(languages))
-    return names if model_type == "dnf" else ["+".join(names)]
+    bad = [name for name in names if _JOIN in name]
+    if bad:
+        raise ValueError(f"utt2lang: language {bad[0]!r}: {_JOIN!r} stands between languages; rename it")
+    return names if model_type == "dnf" else [_JOIN.join(names)]

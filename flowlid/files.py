@@ -41,6 +41,23 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
+@contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """Give an empty directory to fill, which takes the place of `path` when the block ends well.
+
+    After an exception `path` is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        yield new
+        if path.exists():
+            os.rename(path, Path(temporary) / "old")
+        os.rename(new, path)
+
+
 def write_json(path: str | Path, value: object) -> None:
     """Write `value` as indented JSON, atomically; NaN and Inf are refused (JSON has none)."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

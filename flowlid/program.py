@@ -55,6 +55,15 @@ def add_pipes_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a program that uses a trained model its options, and `exp`, `data` and `sets`."""
+    add_device_option(parser)
+    add_pipes_option(parser)
+    parser.add_argument("exp", type=Path, help="experiment directory with final.pt")
+    parser.add_argument("data", type=Path, help="where the data directories are")
+    parser.add_argument("sets", nargs="+", help="names of data directories")
+
+
 def choose_device(name: str) -> "torch.device":
     """The device that `--device` names.
 
@@ -86,9 +95,7 @@ def progress_bar(name: str, total: int) -> Iterator[Callable[..., None]]:
         stream = sys.stderr
         if not stream.isatty() and os.environ.get("FLOWLID_PROGRESS"):
             stream = stack.enter_context(open(os.environ["FLOWLID_PROGRESS"], "w"))
-        bar = stack.enter_context(
-            tqdm(total=total, desc=name, file=stream, disable=not stream.isatty(), leave=False)
-        )
+        bar = stack.enter_context(tqdm(total=total, desc=name, file=stream, disable=not stream.isatty(), leave=False))
 
         def show(done: int, total: int, **values: float) -> None:
             if done <= bar.n:

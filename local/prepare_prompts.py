@@ -255,9 +255,7 @@ def select(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]]) -> d
     return kept
 
 
-def make_manifests(
-    voice: Voice, clips: list[Clip], out_dir: Path
-) -> tuple[list[Recording], list[SupervisionSegment]]:
+def make_manifests(voice: Voice, clips: list[Clip], out_dir: Path) -> tuple[list[Recording], list[SupervisionSegment]]:
     """Recordings and supervisions of a voice; GSM is decoded to WAV in `out_dir`/../audio/<voice>.
 
     Raises:

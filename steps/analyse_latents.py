@@ -8,7 +8,6 @@ and excess kurtosis, averaged over the dims of c and of r).
 
 import argparse
 import logging
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from flowlid import metrics, program
 from flowlid.checkpoint import load_model
 from flowlid.datadir import DataDir
 from flowlid.files import atomic_write, write_json
-from flowlid.frames import load_frames
 from flowlid.latents import balanced_frames, frame_languages, latents, random_frames
 
 log = logging.getLogger("flowlid")
@@ -24,22 +22,17 @@ log = logging.getLogger("flowlid")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    program.add_device_option(parser)
-    program.add_pipes_option(parser)
+    program.add_scoring_arguments(parser)
     parser.add_argument("--max-frames", type=int, default=50000, help="random frames that moments are computed from")
     parser.add_argument("--sample", type=int, default=600, help="frames of each language in the sample")
     parser.add_argument("--seed", type=int, default=1, help="of both choices")
-    parser.add_argument("exp", type=Path, help="experiment directory with final.pt")
-    parser.add_argument("data", type=Path, help="where the data directories are")
-    parser.add_argument("sets", nargs="+", help="names of data directories")
     args = parser.parse_args()
     program.log_provenance()
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt")
     model.flow.to(device)
     for name in args.sets:
-        data = DataDir(args.data / name)
-        frames = load_frames(data, model.config.frames, model.global_stats, allow_pipes=args.allow_pipes == "true")
+        frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
         languages, frames = frame_languages(frames), frames.to(device)
         chosen = random_frames(frames, args.max_frames, args.seed)
         z = latents(model.flow, frames, chosen)

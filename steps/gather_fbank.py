@@ -23,8 +23,9 @@ def main() -> None:
     utts = DataDir(args.data).utts
     tables: dict[str, dict[str, str]] = {name: {} for name in ("vad.scp", "utt2num_frames", "feats.scp")}
     for job in range(1, args.jobs + 1):
-        for name, table in tables.items():
-            table.update(read_table(args.data / "fbank" / str(job) / name))
+        out = args.data / "fbank" / str(job)
+        for name, table in tables.items() if (out / "utt2num_frames").exists() else ():
+            table.update(read_table(out / name))
     missing = [utt for utt in utts if utt not in tables["feats.scp"]]
     if missing:
         log.warning("%s: no features of %s", args.data, " ".join(missing))

@@ -40,7 +40,7 @@ def main() -> None:
         groups["all"] = (data.tests, "all test sets")
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     languages = {language for sample in samples.values() for language in sample}
-    unseen = languages - set(model.classes)
+    unseen = languages - set(model.languages)
     colors = plots.class_colors(model.classes, sorted(unseen))
     for group, (_, shown) in groups.items():
         draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)

@@ -8,8 +8,6 @@ Writes into EXP/score_<set>: utt2loglik (log p(x|y) per frame of each class), ut
 
 import argparse
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +15,8 @@ import numpy as np
 from flowlid import metrics, program
 from flowlid.checkpoint import Model, load_model
 from flowlid.datadir import DataDir
-from flowlid.files import atomic_write, write_json
-from flowlid.frames import FrameSet, load_frames
+from flowlid.files import atomic_directory, atomic_write, write_json
+from flowlid.frames import FrameSet
 from flowlid.scoring import SetScores, score_frames, summarize
 
 log = logging.getLogger("flowlid")
@@ -26,59 +24,39 @@ log = logging.getLogger("flowlid")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    program.add_device_option(parser)
-    program.add_pipes_option(parser)
+    program.add_scoring_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=8192, help="frames scored at once")
     parser.add_argument("--frame-shift", type=float, default=10.0, help="of the features, in ms (for hours)")
-    parser.add_argument("exp", type=Path, help="experiment directory with final.pt")
-    parser.add_argument("data", type=Path, help="where the data directories are")
-    parser.add_argument("sets", nargs="+", help="names of data directories")
     args = parser.parse_args()
     program.log_provenance()
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt")
     model.flow.to(device)
     for name in args.sets:
-        data = DataDir(args.data / name)
-        frames = load_frames(data, model.config.frames, model.global_stats, allow_pipes=args.allow_pipes == "true")
-        if frames.dim != model.flow.dim:
-            raise ValueError(
-                f"{data.path}/feats.scp: {frames.feats.shape[1]} dimensions, but {args.exp}/final.pt was trained on "
-                f"{model.feature_dim}; extract both with one conf/fbank.conf"
-            )
+        frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
         with program.progress_bar(name, len(frames)) as show:
             scores = score_frames(model.flow, frames.to(device), args.batch_size, show)
         write_scores(args.exp / f"score_{name}", name, model, frames, scores, args.frame_shift / 1000)
 
 
-def write_scores(
-    out: Path, name: str, model: Model, frames: FrameSet, scores: SetScores, frame_shift: float
-) -> None:
+def write_scores(out: Path, name: str, model: Model, frames: FrameSet, scores: SetScores, frame_shift: float) -> None:
     """Write a score directory, whole or not at all."""
     decides = model.config.model.type == "dnf"
     languages = sorted(set(frames.languages))
-    unseen = [language for language in languages if language not in model.classes] if decides else []
     total = int(scores.frames.sum())
     result = {
         "set": name,
         "classes": model.classes,
         "languages": languages,
-        "unseen": unseen,
+        "unseen": [language for language in languages if language not in model.languages],
         "utterances": len(frames.utts),
         "frames": total,
         "hours": total * frame_shift / 3600,
         **summarize(scores, frames.languages, model.classes, decides),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with atomic_directory(out) as partial:
         write_lists(partial, model, frames, scores, decides)
         write_json(partial / "result.json", result)
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     log.info(
         "%s: %d utterances, %d frames: LogLL %.3f nats a frame%s%s",
         name,

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transforms": set(),
     "bases": set(),
     "flow": {"bases", "config", "transforms"},
-    "checkpoint": {"config", "files", "flow"},
+    "checkpoint": {"config", "datadir", "files", "flow", "frames"},
     "metrics": set(),
     "repeats": set(),
     "scoring": {"flow", "frames", "metrics"},

@@ -10,15 +10,14 @@ Example: utils/split_data.py data/train 8
 import argparse
 import bisect
 import itertools
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid.datadir import DataDir
+from flowlid.files import atomic_directory
 from flowlid.program import run
 from flowlid.tables import select, table_names, write_directory
 
@@ -68,13 +67,9 @@ def main() -> None:
         of_what = "utterances; ask for fewer" if args.per_utt else "speakers; ask for fewer, or give --per-utt"
         raise ValueError(f"{args.dir}: {args.parts} parts asked for of {len(groups)} {of_what}")
     tables = directory.tables()
-    with tempfile.TemporaryDirectory(dir=args.dir, prefix=f".{split.name}.", suffix=".tmp") as temporary:
-        new = Path(temporary) / "new"
+    with atomic_directory(split) as new:
         for part, utts in enumerate(cut(groups, args.parts), 1):
             write_directory(new / str(part), select(tables, utts))
-        if split.exists():
-            os.rename(split, Path(temporary) / "old")
-        os.rename(new, split)
     print(f"split_data.py: {len(directory.utts)} utterances in {args.parts} parts in {split}")
 
 
