@@ -227,7 +227,7 @@ def _set_name(name: str, found: Result) -> str:
 
 def _went(found: Result) -> str:
     parts = []
-    for language in found["unseen"] or ():
+    for language in (found["unseen"] or ()) if found["utt_confusion"] else ():
         shares = sorted(found["utt_confusion"][language].items(), key=lambda item: (-item[1], item[0]))
         parts.append(f"{language}: " + ", ".join(f"{name} {_share(share)}" for name, share in shares[:3] if share > 0))
     return "; ".join(parts) or _NONE
