@@ -32,8 +32,8 @@ def main() -> None:
     for readme in args.readme:
         text = readme.read_text(encoding="utf-8")
         for name, block in blocks.items():
-            pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-            text = re.sub(pattern, lambda match, block=block: match[1] + block + match[2], text, flags=re.DOTALL)
+            pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+            text = re.sub(pattern, lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text, flags=re.DOTALL)
         for target, experiment, plot in re.findall(r"\]\(((?:[\w./-]+/)?results/([\w-]+)/([\w-]+\.png))\)", text):
             with atomic_write(readme.parent / target, "wb") as file:
                 file.write((args.exp / experiment / "plots" / plot).read_bytes())
