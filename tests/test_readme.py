@@ -51,9 +51,8 @@ def test_results_are_copied_between_the_markers(tmp_path: Path, monkeypatch: pyt
     (exp / "results.json").write_text(json.dumps([{"experiment": "a", "sets": {"test_x": numbers}}]))
     (exp / "RESULTS.md").write_text("# Results\n\nMade so.\n\n## a\n\ntables\n")
     readme = tmp_path / "README.md"
-    blocks = ["<!-- overview -->\nold\n<!-- /overview -->", "![t](results/a/tsne.png)", "<!-- results -->\n<!-- /results -->"]
-    markers = "\n".join(blocks)
-    readme.write_text(f"top\n{markers}\n")
+    overview, picture = "<!-- overview -->\nold\n<!-- /overview -->", "![t](results/a/tsne.png)"
+    readme.write_text(f"top\n{overview}\n{picture}\n<!-- results -->\n<!-- /results -->\n")
     monkeypatch.setattr(sys, "argv", ["publish_results.py", str(exp), str(readme)])
     program.run(publish_results.main)
     text = readme.read_text()
