@@ -55,6 +55,7 @@ Examples: ./run.sh --stage 3                        (trains again from the featu
           ./run.sh --stage 4 --stop-stage 4         (scores only)
           ./run.sh --experiments \"dnf_120 nf_120\""
 . utils/parse_options.sh
+. utils/foreground.sh
 if [ $# -ne 0 ]; then
   echo "run.sh: unexpected argument '$1'; options are --name value (see --help)" >&2
   exit 1
@@ -88,7 +89,7 @@ run_job() { # CMD LOG PROGRAM...
   local cmd=$1 log=$2
   shift 2
   # shellcheck disable=SC2086  # $cmd holds a program and its options
-  $cmd "$log" "$@" || fail_with "$log"
+  foreground $cmd "$log" "$@" || fail_with "$log"
 }
 fail_with() { # LOG...
   local log
@@ -116,7 +117,7 @@ if runs 2; then
   mapfile -t names < <(steps/list_sets.py "$conf"/*.yaml)
   # features of an earlier run are made again, whatever state it left them in
   utils/combine_data.py --skip-files "feats.scp vad.scp utt2num_frames cmvn.scp" "$data/pool" "${names[@]/#/$data/}"
-  steps/make_fbank.sh --nj "$nj" --cmd "$extract_cmd" --fbank-config "$fbank_config" --vad-config "$vad_config" \
+  foreground steps/make_fbank.sh --nj "$nj" --cmd "$extract_cmd" --fbank-config "$fbank_config" --vad-config "$vad_config" \
     --allow-pipes "$allow_pipes" "$data/pool" || fail_with "$data"/pool/log/make_fbank.*.log
   steps/copy_features.py "$data/pool" "${names[@]/#/$data/}"
 fi

@@ -19,6 +19,7 @@ Example: $0 --nj 8 data/train"
 echo "$0 $*"
 . ./path.sh
 . utils/parse_options.sh
+. utils/foreground.sh
 if [ $# -ne 1 ]; then
   echo "$help_message" >&2
   exit 1
@@ -37,7 +38,7 @@ if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 rm -f "$data"/log/make_fbank.*.log
 utils/split_data.py --per-utt "$data" "$nj"
 # shellcheck disable=SC2086  # $cmd holds a program and its options
-$cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
+foreground $cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
   steps/compute_fbank.py --allow-pipes "$allow_pipes" "$fbank_config" "$vad_config" \
   "$data/split${nj}utt/JOB" "$data/fbank/JOB"
 grep -h 'left out' "$data"/log/make_fbank.*.log | sed 's/.*left out/left out/' >&2 || true
