@@ -3,7 +3,9 @@
 # Bare, it runs the default recipe, egs/prompts, from beginning to end.
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
-command_line="./run.sh${*:+ $*}"
+command_line=./run.sh
+if [ $# -gt 0 ]; then command_line+=$(printf ' %q' "$@"); fi
+caller=$PWD   # where paths that a recipe asks for count from
 
 # options begin
 recipe=$root/egs/prompts        # recipe directory
@@ -25,7 +27,7 @@ allow_pipes=false               # run commands that stand in wav.scp or feats.sc
 
 arguments=("$@")
 for ((i = 0; i < $#; i++)); do
-  if [ "${arguments[i]}" = --recipe ]; then recipe=$(readlink -m "${arguments[i + 1]-}"); fi
+  if [ "${arguments[i]}" = --recipe ]; then recipe=$(realpath -m "${arguments[i + 1]:-no directory given}"); fi
 done
 if [ ! -f "$recipe/run.sh" ]; then
   echo "run.sh: no recipe $recipe: --recipe names a directory with a run.sh; there are $(cd "$root" && echo egs/*)" >&2
@@ -54,12 +56,33 @@ $(describe_options "$recipe/run.sh")
 Examples: ./run.sh --stage 3                        (trains again from the features that are there)
           ./run.sh --stage 4 --stop-stage 4         (scores only)
           ./run.sh --experiments \"dnf_120 nf_120\""
+# only what stands between the marks is an option, not every variable that this script happens to have
+known=$(sed -n '/^# options begin/,/^# options end/s/^\([a-z_]*\)=.*/\1/p' "$root/run.sh" "$recipe/run.sh")
+for argument in "$@"; do
+  case $argument in
+    --help) ;;
+    --*)
+      name=${argument#--}
+      if ! grep -qx "${name//-/_}" <<<"$known"; then
+        echo "run.sh: unknown option $argument; --help lists the options" >&2
+        exit 1
+      fi
+      ;;
+  esac
+done
 . utils/parse_options.sh
 . utils/foreground.sh
 if [ $# -ne 0 ]; then
   echo "run.sh: unexpected argument '$1'; options are --name value (see --help)" >&2
   exit 1
 fi
+
+for number in "$stage" "$stop_stage"; do
+  if ! [[ $number =~ ^[0-6]$ ]]; then
+    echo "run.sh: stages are 0 to 6, not '$number'" >&2
+    exit 1
+  fi
+done
 
 utils/setup_env.sh
 . ./path.sh
@@ -84,6 +107,15 @@ fi
 began=$SECONDS
 say() { echo "$(date +%T) $*"; }
 runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+# One run at a time in a directory; what is still running there holds the lock, whoever started it.
+lock() { # DIRECTORY
+  mkdir -p "$1"
+  exec 8>"$1/.lock"
+  if ! flock -n 8; then
+    echo "run.sh: another run is at work in $(realpath "$1"); wait for it, or end it" >&2
+    exit 1
+  fi
+}
 # Run a job through the cluster's wrapper; on failure show the end of the log that tells why.
 run_job() { # CMD LOG PROGRAM...
   local cmd=$1 log=$2
@@ -94,7 +126,7 @@ run_job() { # CMD LOG PROGRAM...
 fail_with() { # LOG...
   local log
   for log in "$@"; do
-    if ! grep -q '^# Ended (code 0)' "$log"; then
+    if [ -f "$log" ] && ! grep -q '^# Ended (code 0)' "$log"; then
       echo "run.sh: the end of $(realpath "$log"):" >&2
       grep -v '^#' "$log" | tail -n 12 >&2
     fi
@@ -115,17 +147,22 @@ fi
 if runs 2; then
   say "stage 2: features and voice activity, $nj jobs"
   mapfile -t names < <(steps/list_sets.py "$conf"/*.yaml)
-  # features of an earlier run are made again, whatever state it left them in
-  utils/combine_data.py --skip-files "feats.scp vad.scp utt2num_frames cmvn.scp" "$data/pool" "${names[@]/#/$data/}"
+  # Features of an earlier run are made again, and until that is done none may point into half-written archives.
+  for name in "${names[@]}"; do
+    rm -f "$data/$name"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp}
+  done
+  lock "$data/_pool"
+  utils/combine_data.py --skip-files "feats.scp vad.scp utt2num_frames cmvn.scp" "$data/_pool" "${names[@]/#/$data/}"
   foreground steps/make_fbank.sh --nj "$nj" --cmd "$extract_cmd" --fbank-config "$fbank_config" --vad-config "$vad_config" \
-    --allow-pipes "$allow_pipes" "$data/pool" || fail_with "$data"/pool/log/make_fbank.*.log
-  steps/copy_features.py "$data/pool" "${names[@]/#/$data/}"
+    --allow-pipes "$allow_pipes" "$data/_pool" || fail_with "$data"/_pool/log/make_fbank.*.log
+  steps/copy_features.py "$data/_pool" "${names[@]/#/$data/}"
 fi
 
 for config in "${configs[@]}"; do
   name=$(basename "$config" .yaml)
   dir=$exp/$name
   logs=$(realpath -m "$dir")/log
+  lock "$dir"
   if runs 3; then
     say "stage 3: train $name, log in $logs/train.log"
     run_job "$train_cmd" "$dir/log/train.log" steps/train.py --device "$device" --allow-pipes "$allow_pipes" \
@@ -134,8 +171,11 @@ for config in "${configs[@]}"; do
   if runs 4; then
     say "stage 4: score $name, log in $logs/score.log"
     mapfile -t names < <(steps/list_sets.py --role dev "$config" && steps/list_sets.py --role tests "$config")
-    run_job "$score_cmd" "$dir/log/score.log" steps/score.py --device "$device" --allow-pipes "$allow_pipes" \
-      "$dir" "$data" "${names[@]}"
+    shift_ms=$(sed -n 's/^--frame-shift=\([0-9.]*\).*/\1/p' "$fbank_config")
+    if [ ${#names[@]} -gt 0 ]; then
+      run_job "$score_cmd" "$dir/log/score.log" steps/score.py --device "$device" --allow-pipes "$allow_pipes" \
+        --frame-shift "${shift_ms:-10}" "$dir" "$data" "${names[@]}"
+    fi
   fi
   if runs 5; then
     say "stage 5: latents and plots of $name, log in $logs/latents.log"

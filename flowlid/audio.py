@@ -10,6 +10,8 @@ from flowlid.datadir import command_output, is_pipe
 
 _UNKNOWN = 0x7FFFF000  # bytes of samples from which on a RIFF header's length is taken for "unknown"
 
+_OVERSHOOT = 0.5  # seconds that a segment may end after its recording, as in Kaldi's extract-segments
+
 
 def read_audio(
     specifier: str,
@@ -45,11 +47,11 @@ def read_audio(
             )
         if recording.num_samples == 0:
             raise ValueError(f"{name}: {specifier}: empty, not one sample; leave it out of the data directory")
-        if end is not None and end > recording.duration + 0.5 / sampling_rate:
+        if end is not None and end > recording.duration + _OVERSHOOT:
             raise ValueError(
                 f"{name}: its segment ends at {end} s, but {specifier} at {recording.duration} s; mend segments"
             )
-        duration = None if end is None else end - start
+        duration = None if end is None else min(end, recording.duration) - start
         return recording.load_audio(offset=start, duration=duration)[0]
     except (AudioLoadingError, DurationMismatchError, OSError, RuntimeError) as error:
         reason = _reason(error)

@@ -19,6 +19,7 @@ from flowlid.flow import Flow, build_flow
 from flowlid.frames import FrameSet, load_frames
 
 _VERSION = 1
+_FIX = "remove it and train again (stage 3)"
 _JOIN = "+"  # between the languages that a normal flow models as one class
 # what torch.load raises on a file that is none of its own, or half of one
 _UNREADABLE = (
@@ -86,7 +87,14 @@ def load_model(path: str | Path) -> Model:
         FileNotFoundError: no such file.
     """
     payload = load_payload(path, "model")
-    config = config_from_dict(payload["config"], str(path))
+    try:
+        return _model(payload, str(path))
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path}: parts of the model are missing or do not fit; {_FIX}") from error
+
+
+def _model(payload: dict[str, Any], where: str) -> Model:
+    config = config_from_dict(payload["config"], where)
     dim = payload["feature_dim"] * (2 * config.frames.context + 1)
     # the mean and standard deviation are in the state: these stand in until it is loaded
     flow = build_flow(config.model, len(payload["classes"]), torch.zeros(dim), torch.ones(dim))
@@ -116,7 +124,6 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
         ValueError: another kind of file, a truncated one, or one that holds code.
         FileNotFoundError: no such file.
     """
-    fix = "remove it and train again (stage 3)"
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such {kind}; train it first (stage 3)")
     content = io.BytesIO(Path(path).read_bytes())  # an OSError of the disk is not one of the content
@@ -126,11 +133,11 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
         content.seek(0)
         payload = torch.load(content, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {fix}") from error
+        raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {_FIX}") from error
     if not isinstance(payload, dict) or payload.get("flowlid") != kind:
-        raise ValueError(f"{path}: no {kind} of flowlid; {fix}")
+        raise ValueError(f"{path}: no {kind} of flowlid; {_FIX}")
     if payload.get("version") != _VERSION:
-        raise ValueError(f"{path}: format {payload.get('version')}, this flowlid reads {_VERSION}; {fix}")
+        raise ValueError(f"{path}: format {payload.get('version')}, this flowlid reads {_VERSION}; {_FIX}")
     return payload
 
 

@@ -34,6 +34,7 @@ def run(main: Callable[[], None]) -> None:
         format="%(asctime)s %(levelname)s (%(filename)s:%(lineno)d) %(message)s",
     )
     logging.captureWarnings(True)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # hundreds of lines for each PDF
     try:
         main()
     except (ValueError, OSError) as error:
@@ -94,7 +95,8 @@ def progress_bar(name: str, total: int) -> Iterator[Callable[..., None]]:
     with contextlib.ExitStack() as stack:
         stream = sys.stderr
         if not stream.isatty() and os.environ.get("FLOWLID_PROGRESS"):
-            stream = stack.enter_context(open(os.environ["FLOWLID_PROGRESS"], "w"))
+            with contextlib.suppress(OSError):  # a terminal of another machine or user: no bar
+                stream = stack.enter_context(open(os.environ["FLOWLID_PROGRESS"], "w"))
         bar = stack.enter_context(tqdm(total=total, desc=name, file=stream, disable=not stream.isatty(), leave=False))
 
         def show(done: int, total: int, **values: float) -> None:

@@ -21,7 +21,8 @@ NOTES = (
     "LogLL = LogP + LogDet, natural logarithms, nats per frame, averaged over the frames of a set (DNF: under the true "
     "class, or under the best class where the language is unseen). The notebook of the reference experiments prints "
     'the loss, -LogLL, and calls it "LogLL".',
-    "Decisions are per frame argmax log p(x|y), per utterance argmax of the sum over its frames. EER and minDCF "
+    "Decisions are per frame argmax log p(x|y), per utterance argmax of the sum over its frames. Detection scores are "
+    "log-likelihood ratios of whole utterances, not calibrated; sets of one language have none. EER and minDCF "
     "(C_miss = C_fa = 1, P_target = 0.5, not normalised) are over all utterance trials, C_avg (NIST LRE 2009, closed "
     "set) at the Bayes threshold. Unseen languages count in no accuracy.",
     f'"{_NONE}" stands for a value that does not apply.',
@@ -139,7 +140,8 @@ def _sets_table(result: Result) -> Table:
         nats = [_nats(found[key]) for key in ("loglik", "logp", "logdet")]
         shares = [_share(found[key]) for key in ("frame_accuracy", "utt_accuracy", "eer", "min_dcf", "cavg")]
         rows.append(words + counts + nats + shares)
-    head = ["set", "unseen went mostly to (utterances)", "utterances", "frames", "hours", "LogLL", "LogP", "LogDet"]
+    head = ["set", "unseen went mostly to (utterances)", "utterances", "frames", "voiced hours"]
+    head += ["LogLL", "LogP", "LogDet"]
     head += ["frame acc", "utt acc", "EER", "minDCF", "C_avg"]
     labels = 2
     if all(row[1] == _NONE for row in rows):

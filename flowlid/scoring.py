@@ -35,7 +35,7 @@ class SetScores:
 
     @property
     def mean_loglik(self) -> np.ndarray:
-        """(U, K) log p(x | y) per frame: what detection scores are made of."""
+        """(U, K) log p(x | y) per frame."""
         return self.loglik / self.frames[:, None]
 
 
@@ -118,23 +118,27 @@ def summarize(scores: SetScores, languages: list[str], classes: list[str], decid
         nothing = ("frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg")
         return {**mean_terms(scores, np.zeros(len(labels), int)), **dict.fromkeys(nothing)}
     decisions = [classes[k] for k in scores.loglik.argmax(1)]
-    seen = labels >= 0
-    right = [d == language for d, language, s in zip(decisions, languages, seen, strict=True) if s]
+    seen = np.flatnonzero(labels >= 0)
+    own = [languages[i] for i in seen], [decisions[i] for i in seen]
     return {
         **mean_terms(scores, labels),
         "frame_accuracy": frame_accuracy(scores, labels),
-        "utt_accuracy": float(np.mean(right)) if right else None,
+        "utt_accuracy": metrics.accuracy(*own) if len(seen) else None,
         "frame_confusion": _frame_confusion(scores, languages, classes),
         "utt_confusion": metrics.confusion(languages, decisions, classes=classes),
-        **_detection(metrics.detection_llr(scores.mean_loglik), labels),
+        **_detection(metrics.detection_llr(scores.loglik), labels, several=len(set(languages)) > 1),
     }
 
 
-def _detection(llr: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-    """EER and minimum DCF over all trials, Cavg over the classes; None where a kind of trial is missing."""
+def _detection(llr: np.ndarray, labels: np.ndarray, several: bool) -> dict[str, float | None]:
+    """EER and minimum DCF over all trials, Cavg over the classes; None where they do not apply.
+
+    They need target and non-target trials, and those of several languages: in a set of one language
+    the non-target scores are the target ones seen from the other side, and an error rate of them says nothing.
+    """
     is_target = labels[:, None] == np.arange(llr.shape[1])
     target, nontarget = llr[is_target], llr[~is_target]
-    both = len(target) > 0 and len(nontarget) > 0
+    both = several and len(target) > 0 and len(nontarget) > 0
     every_class = set(range(llr.shape[1])) == set(labels.tolist())
     return {
         "eer": metrics.eer(target, nontarget) if both else None,

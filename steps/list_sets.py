@@ -22,7 +22,8 @@ def main() -> None:
         for role in ("train", "dev", "tests"):
             if args.role in ("all", role):
                 names.update(dict.fromkeys(roles[role]))
-    print("\n".join(names))
+    for name in names:
+        print(name)
 
 
 if __name__ == "__main__":

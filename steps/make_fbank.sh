@@ -35,7 +35,8 @@ done
 utts=$(wc -l <"$data/utt2spk")
 if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 
-rm -f "$data"/log/make_fbank.*.log
+# the archives are about to be written again: no scp file may point into them meanwhile
+rm -f "$data"/log/make_fbank.*.log "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp}
 utils/split_data.py --per-utt "$data" "$nj"
 # shellcheck disable=SC2086  # $cmd holds a program and its options
 foreground $cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \

@@ -19,8 +19,6 @@ def main() -> None:
     parser.add_argument("exp", type=Path, help="where the experiments are")
     args = parser.parse_args()
     results = report.collect(args.exp)
-    if not results:
-        raise ValueError(f"{args.exp}: no trained experiment to report; run stage 3 to 5 first")
     write_json(args.exp / "results.json", results)
     with atomic_write(args.exp / "RESULTS.md") as file:
         file.write(report.results_markdown(results, args.command))

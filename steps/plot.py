@@ -41,7 +41,7 @@ def main() -> None:
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     languages = {language for sample in samples.values() for language in sample}
     unseen = languages - set(model.languages)
-    colors = plots.class_colors(model.classes, sorted(unseen))
+    colors = plots.class_colors(model.languages, sorted(unseen))
     for group, (_, shown) in groups.items():
         draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
     draw_confusion(args.exp, model, unseen, out)
@@ -70,13 +70,17 @@ def draw_latents(
 ) -> None:
     """First two dims, t-SNE and histograms of one group of sets."""
     base = model.flow.base
-    means = {name: mean.numpy() for name, mean in zip(model.classes, base.means.detach(), strict=True)}
+    # a normal flow holds all of its languages to one mean
+    rows = base.means.detach().expand(len(model.languages), -1)
+    means = {name: mean.numpy() for name, mean in zip(model.languages, rows, strict=True)}
     plots.first_dims(samples, unseen, out / f"first_dims_{group}", title, class_means=means, colors=colors)
 
     each = min(args.tsne_frames // len(samples), *(len(z) for z in samples.values()), args.tsne_frames)
     generator = np.random.default_rng(args.seed)
     balanced = {name: z[np.sort(generator.choice(len(z), each, replace=False))] for name, z in samples.items()}
-    embedding = plots.tsne_embedding(np.concatenate(list(balanced.values())), args.seed)
+    # of c alone: a residual of large variance would be all that t-SNE sees
+    c = np.concatenate(list(balanced.values()))[:, : base.class_dim]
+    embedding = plots.tsne_embedding(c, args.seed)
     labels = [name for name in balanced for _ in range(each)]
     plots.tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
 

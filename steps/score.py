@@ -3,7 +3,7 @@
 
 Example: steps/score.py exp/dnf_120 data test_en_es test_es_co
 Writes into EXP/score_<set>: utt2loglik (log p(x|y) per frame of each class), utt2pred, trials and scores
-(utterance, language, detection log-likelihood ratio), and result.json.
+(utterance, language, detection log-likelihood ratio of the whole utterance, not calibrated), and result.json.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def write_lists(out: Path, model: Model, frames: FrameSet, scores: SetScores, de
         return
     with atomic_write(out / "utt2pred") as file:
         file.writelines(f"{u} {model.classes[k]}\n" for u, k in zip(frames.utts, mean.argmax(1), strict=True))
-    llr = metrics.detection_llr(mean)
+    llr = metrics.detection_llr(scores.loglik)
     with atomic_write(out / "trials") as trials, atomic_write(out / "scores") as file:
         for number, (utt, language) in enumerate(zip(frames.utts, frames.languages, strict=True)):
             for k, name in enumerate(model.classes):

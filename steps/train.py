@@ -9,6 +9,7 @@ each epoch EXP/checkpoint.pt is replaced; a run that was cut off goes on from it
 import argparse
 import json
 import logging
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def main() -> None:
     model = Model(flow, config, classes, frames.feats.shape[1], stats)
     with atomic_write(args.exp / "config.yaml") as file:
         save_config(config, file, "".join(f"{name}: {value}\n" for name, value in found.items()))
+    remove_results_of_another_model(args.exp, model)
     save_model(args.exp / "final.pt", model)
     report = saved_model_report(args.exp / "final.pt", frames, trained, config, device)
     write_json(
@@ -112,6 +114,19 @@ def models_of_other_configurations(config: Config, exp: Path, overwrite: bool) -
         if changed:
             found.append(path)
     return found
+
+
+def remove_results_of_another_model(exp: Path, model: Model) -> None:
+    """Remove scores, latents and plots in `exp`, unless they are of a model with these very weights."""
+    path = exp / "final.pt"
+    if path.exists():
+        old, new = load_model(path).flow.state_dict(), model.flow.state_dict()
+        if old.keys() == new.keys() and all(torch.equal(old[key], new[key].cpu()) for key in old):
+            return
+    for stale in (*exp.glob("score_*"), *exp.glob("latent_*"), exp / "plots"):
+        if stale.is_dir():
+            log.info("%s: removed, it is of an earlier model", stale)
+            shutil.rmtree(stale)
 
 
 def labels_of(frames: FrameSet, classes: list[str], config: Config) -> torch.Tensor:
@@ -180,9 +195,12 @@ def saved_model_report(
         evaluated["loglik"],
         time.monotonic() - began,
     )
-    allowed = 0.5 if config.model.normalization == "batchnorm" else 0.01
-    if abs(trained["loglik"] - evaluated["loglik"]) > allowed:
-        log.warning("the saved model is not the trained one: more than %g nats a frame apart", allowed)
+    difference = abs(trained["loglik"] - evaluated["loglik"])
+    if config.model.normalization == "batchnorm":
+        if difference > 0.5:  # statistics of batches and of the whole set differ the more, the smaller the batches
+            log.warning("%g nats a frame apart: training.batch_size is small for batchnorm", difference)
+    elif difference > 0.01:
+        raise ValueError(f"{path} is not the trained model: its LogLL is {difference:g} nats a frame off; train again")
     return {
         "loglik_train": trained["loglik"],
         "loglik_eval": evaluated["loglik"],

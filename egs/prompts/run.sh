@@ -13,5 +13,6 @@ cache=                          # where fetched packages are kept; empty: ~/.cac
 # options end
 
 prepare_corpus() { # MANIFESTS
-  local/prepare_prompts.py ${corpus:+--corpus "$corpus"} ${cache:+--cache "$cache"} "$1"
+  local/prepare_prompts.py ${corpus:+--corpus "$(cd "$caller" && realpath -m "$corpus")"} \
+    ${cache:+--cache "$(cd "$caller" && realpath -m "$cache")"} "$1"
 }
