@@ -47,9 +47,10 @@ def read_audio(
             )
         if recording.num_samples == 0:
             raise ValueError(f"{name}: {specifier}: empty, not one sample; leave it out of the data directory")
-        if end is not None and end > recording.duration + _OVERSHOOT:
+        if start >= recording.duration or (end is not None and end > recording.duration + _OVERSHOOT):
             raise ValueError(
-                f"{name}: its segment ends at {end} s, but {specifier} at {recording.duration} s; mend segments"
+                f"{name}: its segment is {start} to {end} s, but {specifier} ends at {recording.duration} s; "
+                "mend segments"
             )
         duration = None if end is None else min(end, recording.duration) - start
         return recording.load_audio(offset=start, duration=duration)[0]

@@ -76,11 +76,11 @@ def test_segments(samples: np.ndarray) -> None:
 
 def test_segment_past_the_end(samples: np.ndarray) -> None:
     path, whole = SPEECH / "en.wav", len(samples) / 8000
-    message = refused(path, start=0.0, end=whole + 0.01)
-    assert f"segment ends at {whole + 0.01} s" in message and "mend segments" in message
-    assert "mend segments" in refused(path, start=whole + 1, end=whole + 2)
-    # rounded up by less than half a sample, as times of six digits are
-    assert (read(path, start=0.0, end=whole + 0.4 / 8000) == samples).all()
+    message = refused(path, start=0.0, end=whole + 0.51)
+    assert f"segment is 0.0 to {whole + 0.51} s" in message and "mend segments" in message
+    assert "mend segments" in refused(path, start=whole, end=whole + 0.3)
+    # up to half a second too much is cut off, as Kaldi's extract-segments does
+    assert (read(path, start=0.0, end=whole + 0.49) == samples).all()
 
 
 def test_missing_file(tmp_path: Path) -> None:

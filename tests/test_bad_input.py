@@ -17,6 +17,7 @@ import pytest
 import torch
 from tools import ROOT, SPEECH, YAML, Ended, audio_dir, call, contents, feature_dir, speech, write_wav
 
+from flowlid.checkpoint import load_payload, save_payload
 from flowlid.datadir import ArkWriter, DataDir, read_table, write_table
 from flowlid.files import read_json
 from flowlid.training import Trainer
@@ -290,6 +291,25 @@ def test_changed_configuration(trained: Experiment) -> None:
     assert len((trained.exp / "train.jsonl").read_text().splitlines()) == 3
 
 
+def test_results_of_an_earlier_model_do_not_stay_under_a_new_one(trained: Experiment) -> None:
+    results = trained.exp / "score_test" / "result.json"
+    before = results.read_bytes()
+    assert trained.train().code == 0  # the same model again
+    assert results.read_bytes() == before
+    trained.config.write_text(YAML.replace("hidden: 8", "hidden: 4"))
+    ended = trained.train("--overwrite", "true")
+    assert ended.code == 0 and f"{trained.exp}/score_test: removed, it is of an earlier model" in ended.log
+    assert not results.exists()
+
+
+def test_a_model_file_with_missing_parts(trained: Experiment) -> None:
+    path = trained.exp / "final.pt"
+    payload = load_payload(path, "model")
+    del payload["state"]
+    save_payload(path, "model", {key: payload[key] for key in payload if key not in ("flowlid", "version")})
+    assert_refused(trained.score(), f"{path}: parts of the model are missing", "train again")
+
+
 def test_overwriting_keeps_the_old_model_until_the_data_were_read(trained: Experiment) -> None:
     trained.config.write_text(YAML.replace("epochs: 2", "epochs: 3"))
     (trained.data / "train" / "utt2lang").unlink()
@@ -477,9 +497,9 @@ def test_missing_file_of_extraction(tmp_path: Path, conf: tuple[Path, Path], nam
 
 def test_segment_past_the_end_of_its_recording(tmp_path: Path, conf: tuple[Path, Path]) -> None:
     data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"})
-    write_table(data / "segments", {"a-1": "a-1 0 0.25", "a-2": "a-2 0.1 0.4"})
+    write_table(data / "segments", {"a-1": "a-1 0 0.25", "a-2": "a-2 0.1 0.9"})
     ended = call("compute_fbank", *conf, data, tmp_path / "out")
-    assert f"left out: {data}/wav.scp: utterance a-2: " in ended.log and "segment ends at 0.4 s, but" in ended.log
+    assert f"left out: {data}/wav.scp: utterance a-2: " in ended.log and "segment is 0.1 to 0.9 s, but" in ended.log
     assert read_table(tmp_path / "out" / "utt2num_frames") == {"a-1": "23"}  # 1 + (2000 - 200) / 80
 
 

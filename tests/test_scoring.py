@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
 from sklearn.metrics import accuracy_score, confusion_matrix
 from tools import feature_dir
 
@@ -144,17 +145,28 @@ def test_summary_agrees_with_sklearn_and_metrics() -> None:
     assert summary["frame_accuracy"] == pytest.approx(accuracy_score(true, each))
     expected = confusion_matrix(true, each, normalize="true")
     assert [[summary["frame_confusion"][t][p] for p in CLASSES] for t in CLASSES] == pytest.approx(expected)
-    llr = metrics.detection_llr(loglik / counts[:, None])
+    others = np.stack([logsumexp(np.delete(loglik, k, axis=1), axis=1) for k in range(3)], axis=1)
+    llr = loglik - others + np.log(2)  # against the average likelihood of the two others
     target = np.eye(3, dtype=bool)[labels]
     assert summary["eer"] == pytest.approx(metrics.eer(llr[target], llr[~target]))
     assert summary["min_dcf"] == pytest.approx(metrics.min_dcf(llr[target], llr[~target]))
     assert summary["cavg"] == pytest.approx(metrics.cavg(llr, labels))
 
 
-def test_detection_scores_are_per_frame_not_per_utterance() -> None:
-    """A long utterance does not count more than a short one in what trials are made of."""
-    short, long = scores_of([[-20.0, -30.0]], frames=[10]), scores_of([[-200.0, -300.0]], frames=[100])
-    assert short.mean_loglik.tolist() == long.mean_loglik.tolist() == [[-2.0, -3.0]]
+def test_detection_scores_are_likelihood_ratios_of_whole_utterances() -> None:
+    # a second class that is half a nat a frame behind: over 100 frames it is out of the question, while a ratio
+    # made of averages per frame would accept it at Bayes' threshold
+    loglik = np.array([np.roll([0.0, -50, -300, -300, -300], k) for k in range(5)])
+    classes = ["a", "b", "c", "d", "e"]
+    summary = summarize(scores_of(loglik, [100] * 5), classes, classes, decides=True)
+    assert summary["cavg"] == 0
+    assert metrics.cavg(metrics.detection_llr(loglik / 100), np.arange(5)) > 0.1
+
+
+def test_a_set_of_one_language_has_no_detection_costs() -> None:
+    summary = summarize(scores_of([[0, -20], [-10, 0]]), ["en", "en"], ["en", "es"], decides=True)
+    assert summary["utt_accuracy"] == 0.5
+    assert summary["eer"] is summary["min_dcf"] is summary["cavg"] is None
 
 
 def test_unseen_language_is_reported_under_the_best_class() -> None:

@@ -1,0 +1,57 @@
+"""Experiments of every kind through the steps, on tiny features: training, scoring, latents, plots, report."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tools import call, feature_dir
+
+YAML = """\
+data: {train: train, dev: '', tests: [test]}
+frames: {context: 1, vad: false}
+model: {type: %s, blocks: 2, hidden: 8%s}
+training: {epochs: 2, batch_size: 40, learning_rate: 1.0e-3, warmup_steps: 2}
+"""
+KINDS = {
+    "nf of two languages": ("nf", ""),
+    "dnf": ("dnf", ""),
+    "dnf with a residual": ("dnf", ", class_dim: 4, residual_variance: 1000"),
+    "dnf with batchnorm": ("dnf", ", normalization: batchnorm"),
+    "dnf without normalization": ("dnf", ", normalization: none, scale_bound: null"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_features_to_the_report(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, exp, config = tmp_path / "data", tmp_path / "exp/tiny", tmp_path / "tiny.yaml"
+    feature_dir(data / "train", {"a-1": "en", "a-2": "en", "a-3": "es", "a-4": "es"})
+    feature_dir(data / "test", {"a-1": "en", "a-2": "es", "a-3": "it"}, seed=1)
+    config.write_text(YAML % KINDS[kind])
+    assert call("train", config, data, exp).code == 0
+    assert call("score", exp, data, "test").code == 0
+    assert call("analyse_latents", "--sample", "20", exp, data, "train", "test").code == 0
+    ended = call("plot", "--tsne-frames", "60", exp)
+    assert ended.code == 0, ended.log
+    assert call("make_report", tmp_path / "exp").code == 0
+    (result,) = json.loads((tmp_path / "exp/results.json").read_text())
+    decides = not kind.startswith("nf")
+    assert result["classes"] == (["en", "es"] if decides else ["en+es"])
+    found = result["sets"]["test"]
+    assert found["unseen"] == ["it"] and (found["utt_accuracy"] is not None) == decides
+    assert found["loglik"] == pytest.approx(found["logp"] + found["logdet"])
+    assert (found["moments"]["residual"] is not None) == ("residual" in kind)
+    assert set(found["moments"]) == {"en", "es", "it", "pooled", "residual"}
+    pictures = {path.stem for path in (exp / "plots").glob("*.png")}
+    assert pictures == {path.stem for path in (exp / "plots").glob("*.pdf")}
+    assert {"loss_curve", "tsne_train", "first_dims_test", "histograms_all"} <= pictures
+    assert ("confusion_utt" in pictures) == decides
+    assert "test (unseen: it)" in capsys.readouterr().out
+
+
+def test_lists_of_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "x.yaml"
+    config.write_text("data: {train: one, tests: [two, one]}")
+    assert call("list_sets", config).code == 0
+    assert capsys.readouterr().out == "one\ntwo\n"
+    assert call("list_sets", "--role", "dev", config).code == 0
+    assert capsys.readouterr().out == ""
