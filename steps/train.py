@@ -155,10 +155,10 @@ def train(trainer: Trainer, config: Config, data: str, exp: Path) -> float:
         trainer.start()
     with program.progress_bar(exp.name, trainer.steps_per_epoch) as show:
         for record in trainer.epochs(show):
-            log.info("%s", epoch_line(record, config.training.epochs))
             state = {"config": config.to_dict(), "data": data, "trainer": trainer.state_dict()}
             save_payload(checkpoint, "training state", state)
             write_history(exp / "train.jsonl", trainer.history)
+            log.info("%s", epoch_line(record, config.training.epochs))  # what the log tells of is safe
     return sum(record["seconds"] for record in trainer.history)
 
 
