@@ -3,8 +3,6 @@
 # Bare, it runs the default recipe, egs/prompts, from beginning to end.
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
-command_line=./run.sh
-if [ $# -gt 0 ]; then command_line+=$(printf ' %q' "$@"); fi
 caller=$PWD   # where paths that a recipe asks for count from
 
 # options begin
@@ -26,8 +24,14 @@ allow_pipes=false               # run commands that stand in wav.scp or feats.sc
 # options end
 
 arguments=("$@")
+command_line=./run.sh   # as typed in the recipe's directory, for the report
 for ((i = 0; i < $#; i++)); do
-  if [ "${arguments[i]}" = --recipe ]; then recipe=$(realpath -m "${arguments[i + 1]:-no directory given}"); fi
+  if [ "${arguments[i]}" = --recipe ]; then
+    recipe=$(realpath -m "${arguments[i + 1]:-no directory given}")
+    i=$((i + 1))
+  else
+    command_line+=$(printf ' %q' "${arguments[i]}")
+  fi
 done
 if [ ! -f "$recipe/run.sh" ]; then
   echo "run.sh: no recipe $recipe: --recipe names a directory with a run.sh; there are $(cd "$root" && echo egs/*)" >&2

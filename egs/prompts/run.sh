@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Languages of recorded telephone prompts: five languages, eight voices, about three hours.
-if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+if [ "${#BASH_SOURCE[@]}" -eq 1 ]; then   # run, not sourced by the stage machine
   here=$(dirname "$(readlink -f "$0")")
   exec "$here/../../run.sh" --recipe "$here" "$@"
 fi
