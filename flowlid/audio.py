@@ -7,8 +7,7 @@ from lhotse import Recording
 from lhotse.audio import AudioLoadingError, DurationMismatchError
 
 from flowlid.datadir import command_output, is_pipe
-
-_UNKNOWN = 0x7FFFF000  # bytes of samples from which on a RIFF header's length is taken for "unknown"
+from flowlid.recordings import reason_of, riff_bytes_missing
 
 _OVERSHOOT = 0.5  # seconds that a segment may end after its recording, as in Kaldi's extract-segments
 
@@ -20,26 +19,31 @@ def read_audio(
     start: float = 0.0,
     end: float | None = None,
     allow_pipes: bool = False,
-) -> np.ndarray:
-    """Samples of one channel in [-1, 1], float32 of shape (n,).
+    downsample: bool = False,
+    upsample: bool = False,
+) -> tuple[np.ndarray, int]:
+    """Samples of one channel in [-1, 1], float32 of shape (n,), and the rate in Hz that they were recorded at.
 
     Args:
         specifier: a path, or "command |" whose output is an audio file, as in wav.scp.
         name: what errors call it: "data/x/wav.scp: utterance u1".
-        sampling_rate: what the file must have, in Hz.
+        sampling_rate: of the samples, in Hz.
         start, end: part of the recording in seconds, as in segments; end None is the file's end.
         allow_pipes: whether a command may be run.
+        downsample, upsample: whether a file of a higher or of a lower rate is resampled, by lhotse.
 
     Raises:
         ValueError: a command that may not run or that fails; a file that is missing, empty, cut off,
-            unreadable, of another sampling rate or with several channels; a segment past its end.
+            unreadable, of a sampling rate that may not be changed or with several channels; a segment past its end.
     """
     try:
         recording = _open(specifier, name, allow_pipes)
-        if recording.sampling_rate != sampling_rate:
+        rate = recording.sampling_rate
+        if rate != sampling_rate and not (downsample if rate > sampling_rate else upsample):
+            option = "--allow-downsample" if rate > sampling_rate else "--allow-upsample"
             raise ValueError(
-                f"{name}: {specifier}: sampled at {recording.sampling_rate} Hz, but conf/fbank.conf says "
-                f"{sampling_rate}; resample the file, or change --sample-frequency"
+                f"{name}: {specifier}: sampled at {rate} Hz, but conf/fbank.conf says {sampling_rate}; "
+                f"resample the file, or change --sample-frequency, or set {option}=true there"
             )
         if recording.num_channels != 1:
             raise ValueError(
@@ -53,35 +57,12 @@ def read_audio(
                 "mend segments"
             )
         duration = None if end is None else min(end, recording.duration) - start
-        return recording.load_audio(offset=start, duration=duration)[0]
+        if rate != sampling_rate:
+            recording = recording.resample(sampling_rate)
+        return recording.load_audio(offset=start, duration=duration)[0], rate
     except (AudioLoadingError, DurationMismatchError, OSError, RuntimeError) as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         raise ValueError(f"{name}: {specifier}: not readable as audio ({reason}); convert or remove it") from error
-
-
-def riff_bytes_missing(path: str | Path) -> int:
-    """How many bytes of samples a RIFF (WAV) file lacks of what its header promises; 0 for any other file.
-
-    libsndfile reads a cut WAV without a word, as if it were whole and shorter.
-    """
-    size = Path(path).stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return 0
-        while len(chunk := file.read(8)) == 8:
-            length = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                # files that were written as a stream have 0xFFFFFFFF, 0x7FFFF000 (sox) or 0 for "unknown"
-                return max(0, length - (size - file.tell())) if length < _UNKNOWN else 0
-            file.seek(length + length % 2, 1)
-    return 0
-
-
-def _reason(error: Exception) -> str:
-    """The line of an error that tells why; lhotse lists what each of its backends says, libsndfile first."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return next((line for line in lines if line.startswith("Exception #0")), lines[0]).rpartition(">: ")[2]
 
 
 def _open(specifier: str, name: str, allow_pipes: bool) -> Recording:
@@ -93,5 +74,7 @@ def _open(specifier: str, name: str, allow_pipes: bool) -> Recording:
         missing = riff_bytes_missing(specifier)
         if missing:
             raise ValueError(f"{name}: {specifier}: cut off, {missing} bytes are missing; fetch the file again")
-        return Recording.from_file(specifier, recording_id=name)
+        if not specifier.lower().endswith(".sph"):  # lhotse hands these to sph2pipe, libsndfile reads the plain ones
+            return Recording.from_file(specifier, recording_id=name)
+        return Recording.from_bytes(Path(specifier).read_bytes(), recording_id=name)
     return Recording.from_bytes(command_output(specifier, name, allow_pipes), recording_id=name)

@@ -44,6 +44,8 @@ class FbankOptions:
     snip_edges: bool = True
     raw_energy: bool = True
     dither: float = 0.0
+    allow_downsample: bool = False  # resample recordings of a higher rate, instead of refusing them
+    allow_upsample: bool = False  # the same of a lower rate; what lies above stays empty
 
     def __post_init__(self) -> None:
         nyquist = self.sample_frequency / 2

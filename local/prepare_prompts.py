@@ -31,9 +31,9 @@ import numpy as np
 import soundfile
 from lhotse import AudioSource, Recording, SupervisionSegment
 
-from flowlid.audio import riff_bytes_missing
 from flowlid.files import atomic_write
 from flowlid.program import log_provenance, run
+from flowlid.recordings import riff_bytes_missing
 from flowlid.repeats import Sound, same_recording
 
 logger = logging.getLogger("prepare_prompts")

@@ -8,6 +8,7 @@ named in the log and left out; steps/make_fbank.sh counts them.
 
 import argparse
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -34,25 +35,29 @@ def main() -> None:
     vad_options = read_options(args.vad_config, VadOptions)
     data = DataDir(args.data)
     data.validate(require=("utt2spk", "spk2utt", "wav.scp"))
-    segments = data.segments()
+    segments, pipes = data.segments(), args.allow_pipes == "true"
     args.out.mkdir(parents=True, exist_ok=True)
-    frames = {}
+    frames, rates = {}, Counter()
     with (
         ArkWriter(args.out / "feats.ark", args.out / "feats.scp") as write_feats,
         ArkWriter(args.out / "vad.ark", args.out / "vad.scp") as write_vad,
     ):
         for utt in data.utts:
             try:
-                feats, vad = extract_utterance(data, segments, utt, extract, vad_options, args.allow_pipes == "true")
+                feats, vad, rate = extract_utterance(data, segments, utt, extract, vad_options, pipes)
             except ValueError as error:
                 log.error("left out: %s", error)
                 continue
             write_feats(utt, feats)
             write_vad(utt, vad.astype(np.float32))
             frames[utt] = str(len(feats))
+            rates[rate] += 1
     (args.out / "utt2num_frames").unlink(missing_ok=True)
     if frames:  # a job may have none; steps/gather_fbank.py judges the whole
         write_table(args.out / "utt2num_frames", frames)
+    for rate, count in sorted(rates.items()):
+        if rate != extract.options.sample_frequency:
+            log.info("resampled %d utterances from %d to %d Hz", count, rate, extract.options.sample_frequency)
     log.info("%s: features of %d of %d utterances", args.data, len(frames), len(data.utts))
 
 
@@ -63,12 +68,13 @@ def extract_utterance(
     extract: FeatureExtractor,
     vad_options: VadOptions,
     allow_pipes: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Filterbank (T, F) and voiced frames (T,) of an utterance; ValueError names it if it cannot be used."""
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Filterbank (T, F), voiced frames (T,) and recorded rate of an utterance; ValueError names it if it is no use."""
     recording, start, end = segments.get(utt, (utt, 0.0, None))
     name = f"{data.path}/wav.scp: utterance {utt}"
-    rate = round(extract.options.sample_frequency)
-    samples = read_audio(data.table("wav.scp")[recording], name, rate, start, end, allow_pipes)
+    options = extract.options
+    wanted, resampling = round(options.sample_frequency), (options.allow_downsample, options.allow_upsample)
+    samples, rate = read_audio(data.table("wav.scp")[recording], name, wanted, start, end, allow_pipes, *resampling)
     feats, energy = extract(samples)
     if not len(feats):
         raise ValueError(f"{name}: {len(samples)} samples, less than one frame ({extract.frame_samples}); remove it")
@@ -77,7 +83,7 @@ def extract_utterance(
     vad = energy_vad(energy, vad_options)
     if not vad.any():
         raise ValueError(f"{name}: no voiced frame; remove it, or lower --vad-energy-threshold in conf/vad.conf")
-    return feats, vad
+    return feats, vad, rate
 
 
 if __name__ == "__main__":

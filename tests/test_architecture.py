@@ -22,7 +22,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arks": {"files"},
     "datadir": {"arks", "tables"},
     "features": set(),
-    "audio": {"datadir"},
+    "recordings": set(),
+    "audio": {"datadir", "recordings"},
+    "corpus": {"files", "recordings"},
     "frames": {"config", "datadir"},
     "transforms": set(),
     "bases": set(),
@@ -41,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # the only modules of the library that may know these packages
 ONLY_IN = {
     "kaldiio": {"arks"},
-    "lhotse": {"features", "audio"},
+    "lhotse": {"features", "audio", "recordings", "corpus"},
     "argparse": {"program"},
     "yaml": {"config", "report"},
     "matplotlib": {"figures", "plots"},

@@ -7,7 +7,8 @@ import pytest
 import soundfile
 from tools import SPEECH, write_wav
 
-from flowlid.audio import read_audio, riff_bytes_missing
+from flowlid.audio import read_audio
+from flowlid.recordings import riff_bytes_missing
 
 NAME = "data/x/wav.scp: utterance u1"
 
@@ -18,7 +19,7 @@ def samples() -> np.ndarray:
 
 
 def read(path: object, **options: object) -> np.ndarray:
-    return read_audio(str(path), NAME, 8000, **options)
+    return read_audio(str(path), NAME, 8000, **options)[0]
 
 
 def refused(path: object, **options: object) -> str:
