@@ -76,6 +76,7 @@ for argument in "$@"; do
 done
 . utils/parse_options.sh
 . utils/foreground.sh
+if declare -F settle_options >/dev/null; then settle_options; fi   # what a recipe derives from other options
 if [ $# -ne 0 ]; then
   echo "run.sh: unexpected argument '$1'; options are --name value (see --help)" >&2
   exit 1
@@ -138,6 +139,14 @@ fail_with() { # LOG...
   exit 1
 }
 
+# The data sets of some experiments, into the array `names`: list_sets OPTIONS... CONFIG...
+list_sets() {
+  local found
+  found=$(steps/list_sets.py --data "$data" "$@")
+  names=()
+  if [ -n "$found" ]; then mapfile -t names <<<"$found"; fi
+}
+
 if runs 0; then
   say "stage 0: corpus -> $data/manifests"
   prepare_corpus "$data/manifests"
@@ -150,7 +159,8 @@ fi
 
 if runs 2; then
   say "stage 2: features and voice activity, $nj jobs"
-  mapfile -t names < <(steps/list_sets.py "$conf"/*.yaml)
+  # of the other experiments too, as far as their corpora were given: they can be trained later from stage 3
+  list_sets "${configs[@]}" --if-made "$conf"/*.yaml
   # Features of an earlier run are made again, and until that is done none may point into half-written archives.
   for name in "${names[@]}"; do
     rm -f "$data/$name"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp}
@@ -174,7 +184,7 @@ for config in "${configs[@]}"; do
   fi
   if runs 4; then
     say "stage 4: score $name, log in $logs/score.log"
-    mapfile -t names < <(steps/list_sets.py --role dev "$config" && steps/list_sets.py --role tests "$config")
+    list_sets --role "dev tests" "$config"
     shift_ms=$(sed -n 's/^--frame-shift=\([0-9.]*\).*/\1/p' "$fbank_config")
     if [ ${#names[@]} -gt 0 ]; then
       run_job "$score_cmd" "$dir/log/score.log" steps/score.py --device "$device" --allow-pipes "$allow_pipes" \
@@ -183,7 +193,7 @@ for config in "${configs[@]}"; do
   fi
   if runs 5; then
     say "stage 5: latents and plots of $name, log in $logs/latents.log"
-    mapfile -t names < <(steps/list_sets.py --role train "$config" && steps/list_sets.py --role tests "$config")
+    list_sets --role "train tests" "$config"
     run_job "$score_cmd" "$dir/log/latents.log" steps/analyse_latents.py --device "$device" \
       --allow-pipes "$allow_pipes" "$dir" "$data" "${names[@]}"
     run_job "$score_cmd" "$dir/log/plot.log" steps/plot.py "$dir"

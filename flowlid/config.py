@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import fnmatch
 import types
 import typing
 from dataclasses import dataclass, field
@@ -13,11 +14,15 @@ import yaml
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data directories an experiment uses (names below `data/`)."""
+    """Which data directories an experiment uses (names below `data/`).
+
+    `dev` and `tests` may hold patterns such as "test_*", for what depends on the corpora at hand.
+    """
 
     train: str = ""
     dev: str = ""
     tests: list[str] = field(default_factory=list)
+    plots: list[str] = field(default_factory=list)  # test sets whose latents are drawn each by itself
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,35 @@ def config_from_dict(content: object, where: str) -> Config:
     return config
 
 
+def resolve_sets(config: Config, data: str | Path) -> Config:
+    """The configuration with the patterns in `data.dev`, `data.tests` and `data.plots` replaced by set names.
+
+    A pattern stands for the sets that are there and match it, by name, less those named before it; it may match
+    none, but for `data.dev` not several. In `data.plots` it stands for test sets. Names stay as they are.
+
+    Raises:
+        ValueError: `data.dev` matches several sets, or a name in `data.plots` is no test set.
+    """
+    there = sorted(path.parent.name for path in Path(data).glob("*/utt2spk") if not path.parent.name.startswith("_"))
+    dev = _matches([config.data.dev] if config.data.dev else [], there)
+    if len(dev) > 1:
+        raise ValueError(f"data.dev: {config.data.dev!r} matches {', '.join(dev)}; name one of them")
+    tests = _matches(config.data.tests, there)
+    plots = _matches(config.data.plots, tests)
+    strange = [name for name in plots if name not in tests]
+    if strange:
+        raise ValueError(f"data.plots: {strange[0]} is not among data.tests ({', '.join(tests)})")
+    resolved = dataclasses.replace(config.data, dev="".join(dev), tests=tests, plots=plots)
+    return dataclasses.replace(config, data=resolved)
+
+
+def _matches(names: list[str], there: list[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for name in names:
+        found.update(dict.fromkeys(fnmatch.filter(there, name) if any(char in name for char in "*?[") else [name]))
+    return list(found)
+
+
 def save_config(config: Config, file: typing.IO[str], header: str = "") -> None:
     """Write the resolved configuration, every key of it, below a header of comment lines."""
     file.write("".join(f"# {line}\n" for line in header.splitlines()))
@@ -142,7 +176,7 @@ def flatten(config: Config) -> dict[str, Any]:
 def differences(old: Config, new: Config) -> list[str]:
     """One line, "section.key: old -> new", for each key that changes what is trained (not the test sets)."""
     before, after = flatten(old), flatten(new)
-    changed = [key for key in after if key != "data.tests" and before[key] != after[key]]
+    changed = [key for key in after if key not in ("data.tests", "data.plots") and before[key] != after[key]]
     return [f"{key}: {before[key]} -> {after[key]}" for key in changed]
 
 

@@ -195,7 +195,7 @@ class Corpus:
 
 
 def walk(root: str | Path, *suffixes: str) -> Iterator[Path]:
-    """Files below `root` with these endings, in any case (".wav" finds X.WAV), sorted; links are followed.
+    """Files below `root` with these endings (or all), in any case (".wav" finds X.WAV), sorted; links are followed.
 
     Hidden files, such as the `._name` that copies from a Mac bring, are passed over.
     """
@@ -208,7 +208,7 @@ def walk(root: str | Path, *suffixes: str) -> Iterator[Path]:
         seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(suffixes) and not name.startswith("."):
+            if (not suffixes or name.lower().endswith(suffixes)) and not name.startswith("."):
                 yield Path(folder) / name
 
 

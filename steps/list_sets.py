@@ -1,29 +1,41 @@
 #!/usr/bin/env python3
 """Print the data sets that experiments use, each once: training, development and test sets.
 
-Example: steps/list_sets.py --role tests conf/dnf_120.yaml
+Patterns such as test_* stand for the sets that are there.
+
+Example: steps/list_sets.py --data data --role "dev tests" conf/dnf_120.yaml
 """
 
 import argparse
+from pathlib import Path
 
 from flowlid import program
-from flowlid.config import load_config
+from flowlid.config import load_config, resolve_sets
+
+ROLES = ("train", "dev", "tests")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--role", choices=("all", "train", "dev", "tests"), default="all")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="where the data directories are")
+    parser.add_argument("--role", default=" ".join(ROLES), help="which sets, of %(default)s")
+    parser.add_argument("--if-made", nargs="+", default=[], help="experiments of which only sets that are there count")
     parser.add_argument("config", nargs="+", help="experiment configurations")
     args = parser.parse_args()
-    names: dict[str, None] = {}
-    for path in args.config:
-        data = load_config(path).data
-        roles = {"train": [data.train], "dev": [data.dev] if data.dev else [], "tests": data.tests}
-        for role in ("train", "dev", "tests"):
-            if args.role in ("all", role):
-                names.update(dict.fromkeys(roles[role]))
-    for name in names:
+    roles = args.role.split()
+    if not set(roles) <= set(ROLES):
+        raise ValueError(f"--role {args.role!r}: choose from {' '.join(ROLES)}")
+    names = [name for path in args.config for name in sets_of(path, args.data, roles)]
+    names += [name for path in args.if_made for name in sets_of(path, args.data, roles) if (args.data / name).is_dir()]
+    for name in dict.fromkeys(names):
         print(name)
+
+
+def sets_of(config: str, data_dir: Path, roles: list[str]) -> list[str]:
+    """Names of an experiment's sets that have one of these roles."""
+    data = resolve_sets(load_config(config), data_dir).data
+    found = {"train": [data.train], "dev": [data.dev] if data.dev else [], "tests": data.tests}
+    return [name for role in ROLES if role in roles for name in found[role]]
 
 
 if __name__ == "__main__":

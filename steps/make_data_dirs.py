@@ -6,88 +6,41 @@ Example: steps/make_data_dirs.py --sets sets.yaml data/manifests data
 
 All *recordings*.jsonl.gz and *supervisions*.jsonl.gz of MANIFEST_DIR are read. The sets file:
 
-    disjoint: prompt     # no value of this field may stand in a train set and in a dev or test set
-    sets:                # name: field -> a value or several; the name starts with train, dev or test
-      train_en_es: {voice: [en_allison, es_allison], part: train}
+    disjoint: speaker    # no value of this field may stand in a train set and in a dev or test set
+    label: accent        # the field that becomes utt2lang; if left out, language
+    classes: {native: [native, mixed]}   # values of that field that count as one class; others as themselves
+    optional: [test_je_poor]             # sets that are left out, by name, where a corpus was not given
+    sets:                # name: field -> a value, several, or a range; the name starts with train, dev or test
+      train_wsj_ce: {corpus: [wsj, ce], part: train}
+      test_je_poor: {corpus: je, accent: japanese, score: {min: 1, below: 2.5}}   # or max, above
 
-Fields are language, speaker, gender, recording_id, and whatever the supervisions hold in `custom`.
+Fields are language, speaker, gender, recording_id, and whatever the supervisions hold in `custom`. What DATA_DIR
+holds then, stands in DATA_DIR/sets.tsv; sets of an earlier run that are not made any more are removed.
 """
 
 import argparse
-import difflib
 import logging
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.audio import Recording
 from lhotse.supervision import SupervisionSegment
 
 from flowlid.datadir import DataDir, invert, write_table
+from flowlid.files import atomic_write
 from flowlid.program import log_provenance, run
+from flowlid.sets import read_sets, select
 
 logger = logging.getLogger("make_data_dirs")
 
-FIELDS = ("language", "speaker", "gender", "recording_id")
 GENDERS = {"f": "f", "female": "f", "m": "m", "male": "m"}
-TABLES = ("wav.scp", "reco2dur", "segments", "utt2spk", "spk2utt", "utt2lang", "utt2dur", "spk2gender", "text")
-SHOWN = 5
-
-Selection = dict[str, list[str]]
-
-
-@dataclass(frozen=True)
-class Sets:
-    """A sets file: the field that must not leak (or None), and the selection of each set."""
-
-    path: Path
-    disjoint: str | None
-    sets: dict[str, Selection]
-
-
-def read_sets(path: Path) -> Sets:
-    """Read a sets file.
-
-    Raises:
-        ValueError: no YAML, an unknown key, a set without a selection, or a name of no known kind.
-    """
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("sets"), dict) or not config["sets"]:
-        raise ValueError(f"{path}: expected the keys `disjoint` (a field) and `sets` (name -> selection)")
-    for key in config:
-        if key not in ("disjoint", "sets"):
-            raise ValueError(f"{path}: unknown key {key!r}{_nearest(str(key), ['disjoint', 'sets'])}")
-    disjoint = config.get("disjoint")
-    if disjoint is not None and not isinstance(disjoint, str):
-        raise ValueError(f"{path}: disjoint: {disjoint!r} is not the name of a field")
-    return Sets(path, disjoint, {str(name): _selection(path, name, value) for name, value in config["sets"].items()})
-
-
-def _selection(path: Path, name: object, fields: object) -> Selection:
-    if not re.fullmatch(r"(train|dev|test)[\w.-]*", str(name)):
-        raise ValueError(f"{path}: set {name!r}: a set's name starts with train, dev or test, and is a file name")
-    if not isinstance(fields, dict) or not fields:
-        raise ValueError(f"{path}: set {name}: expected field -> value or list of values, not {fields!r}")
-    selection = {}
-    for field, value in fields.items():
-        values = value if isinstance(value, list) else [value]
-        # YAML 1.1 reads the language codes `no` and `on` as booleans.
-        if not values or any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in values):
-            raise ValueError(f"{path}: set {name}: {field}: {value!r} is no value or list of values; put it in quotes")
-        selection[str(field)] = [str(item) for item in values]
-    return selection
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f" (did you mean {close[0]!r}?)" if close else f"; known: {' '.join(sorted(known)[:20])}"
+TABLES = (
+    "wav.scp", "reco2dur", "segments", "utt2spk", "spk2utt", "utt2lang", "utt2dur", "spk2gender", "text", "utt2score",
+)  # fmt: skip
+Tables = dict[str, dict[str, str]]
 
 
 def read_manifests(manifest_dir: Path) -> tuple[dict[str, Recording], dict[str, SupervisionSegment]]:
@@ -124,91 +77,20 @@ def _read(folder: Path, kind: str, manifest: type) -> dict:
     return found
 
 
-def field_of(supervision: SupervisionSegment, field: str) -> str | None:
-    """Value of a field of a supervision, as text; None where it has none."""
-    value = getattr(supervision, field) if field in FIELDS else (supervision.custom or {}).get(field)
-    return None if value is None else str(value)
-
-
-def select(sets: Sets, supervisions: Mapping[str, SupervisionSegment]) -> dict[str, list[SupervisionSegment]]:
-    """Supervisions of each set, by id.
-
-    Raises:
-        ValueError: an unknown field, a value that nothing has, an empty set, or a leak.
-    """
-    known = {field for item in supervisions.values() for field in item.custom or {}} | set(FIELDS)
-    values = {field: {field_of(item, field) for item in supervisions.values()} - {None} for field in known}
-    chosen = {}
-    for name, selection in sets.sets.items():
-        for field, wanted in selection.items():
-            if field not in known:
-                raise ValueError(f"{sets.path}: set {name}: unknown field {field!r}{_nearest(field, list(known))}")
-            for value in wanted:
-                if value not in values[field]:
-                    nearest = _nearest(value, list(values[field]))
-                    raise ValueError(f"{sets.path}: set {name}: no utterance has {field} {value!r}{nearest}")
-        chosen[name] = [
-            supervisions[key]
-            for key in sorted(supervisions)
-            if all(field_of(supervisions[key], field) in wanted for field, wanted in selection.items())
-        ]
-        if not chosen[name]:
-            raise ValueError(f"{sets.path}: set {name}: empty, no utterance has all of {selection}")
-    if sets.disjoint is None:
-        logger.warning("%s has no `disjoint: FIELD`, so that nobody checks what train and test sets share", sets.path)
-    elif sets.disjoint not in known:
-        nearest = _nearest(sets.disjoint, list(known))
-        raise ValueError(f"{sets.path}: disjoint: unknown field {sets.disjoint!r}{nearest}")
-    check_leaks(sets, chosen)
-    return chosen
-
-
-def check_leaks(sets: Sets, chosen: Mapping[str, list[SupervisionSegment]]) -> None:
-    """Check that no train set shares a value of `disjoint` with a dev or test set; log shared speakers.
-
-    Raises:
-        ValueError: a shared value, with the two sets, or an utterance without the field.
-    """
-    others = [name for name in chosen if not name.startswith("train")]
-    for train in (name for name in chosen if name.startswith("train")):
-        speakers = {item.speaker for item in chosen[train]}
-        same = [name for name in others if speakers & {item.speaker for item in chosen[name]}]
-        if same:
-            logger.info("%s shares speakers with %s", train, " ".join(same))
-        for other in others if sets.disjoint else []:
-            shared = _values(sets, train, chosen[train]) & _values(sets, other, chosen[other])
-            if shared:
-                raise ValueError(
-                    f"{sets.path}: leak: {train} and {other} share {len(shared)} values of {sets.disjoint}, such as "
-                    f"{', '.join(sorted(shared)[:SHOWN])}; select other parts, or say what else must be disjoint"
-                )
-
-
-def _values(sets: Sets, name: str, items: list[SupervisionSegment]) -> set[str]:
-    values = {item.id: field_of(item, sets.disjoint) for item in items}
-    for utt, value in values.items():
-        if value is None:
-            raise ValueError(f"{sets.path}: set {name}: utterance {utt} has no {sets.disjoint}, which must be disjoint")
-    return set(values.values())
-
-
-def make_tables(items: list[SupervisionSegment], recordings: Mapping[str, Recording]) -> dict[str, dict[str, str]]:
+def make_tables(items: list[SupervisionSegment], recordings: Mapping[str, Recording]) -> Tables:
     """Tables of a Kaldi data directory, by file name; times in seconds.
 
     Raises:
-        ValueError: an utterance without speaker or language, outside its recording, or whose recording
+        ValueError: an utterance without speaker, outside its recording, or whose recording
             is no single mono file that exists.
     """
-    tables: dict[str, dict[str, str]] = {name: {} for name in TABLES}
-    whole = True
+    tables: Tables = {name: {} for name in TABLES}
     for item in items:
         recording = recordings[item.recording_id]
-        for field in ("speaker", "language"):
-            if not getattr(item, field):
-                raise ValueError(f"supervision {item.id}: no {field}; set it where the corpus is prepared (stage 0)")
+        if not item.speaker:
+            raise ValueError(f"supervision {item.id}: no speaker; set it where the corpus is prepared (stage 0)")
         start, end = _times(item, recording)
-        whole = whole and item.id == recording.id and start == 0 and end == recording.duration
-        tables["wav.scp"][recording.id] = _path_of(recording)
+        tables["wav.scp"][recording.id] = _source_of(recording)
         tables["reco2dur"][recording.id] = f"{recording.duration:.3f}"
         tables["segments"][item.id] = f"{recording.id} {start:.6f} {end:.6f}"
         tables["utt2spk"][item.id] = item.speaker
@@ -218,17 +100,34 @@ def make_tables(items: list[SupervisionSegment], recordings: Mapping[str, Record
             tables["text"][item.id] = " ".join(item.text.split())
         if item.gender:
             _add_gender(tables["spk2gender"], item)
+        if (item.custom or {}).get("score") is not None:
+            tables["utt2score"][item.id] = f"{_score(item):g}"
     tables["spk2utt"] = invert(tables["utt2spk"])
-    if whole:
-        del tables["segments"]
-    # Kaldi wants these two for all or not at all.
-    for name, keys in (("text", tables["utt2spk"]), ("spk2gender", tables["spk2utt"])):
+    # Kaldi wants the first two for all or not at all, and so does a correlation.
+    wanted = {"text": "utt2spk", "utt2score": "utt2spk", "spk2gender": "spk2utt"}
+    for name, keys in ((name, tables[other]) for name, other in wanted.items()):
         missing = keys.keys() - tables[name].keys()
         if missing:
             if tables[name]:
                 logger.warning("%s left out: it is not known for %d of %d", name, len(missing), len(keys))
             del tables[name]
     return tables
+
+
+def need_segments(items: list[SupervisionSegment], recordings: Mapping[str, Recording]) -> bool:
+    """Whether an utterance is only a part of its recording, or is named otherwise."""
+    for item in items:
+        recording = recordings[item.recording_id]
+        if item.id != recording.id or _times(item, recording) != (0, recording.duration):
+            return True
+    return False
+
+
+def _score(item: SupervisionSegment) -> float:
+    try:
+        return float(item.custom["score"])
+    except (TypeError, ValueError):
+        raise ValueError(f"supervision {item.id}: score {item.custom['score']!r} is no number; mend it") from None
 
 
 def _times(item: SupervisionSegment, recording: Recording) -> tuple[float, float]:
@@ -243,9 +142,13 @@ def _times(item: SupervisionSegment, recording: Recording) -> tuple[float, float
     return start, recording.duration if item.end > recording.duration - sample else float(item.end)
 
 
-def _path_of(recording: Recording) -> str:
-    if len(recording.sources) != 1 or recording.sources[0].type != "file" or recording.num_channels != 1:
+def _source_of(recording: Recording) -> str:
+    """What wav.scp says of a recording: a path, or "command |"."""
+    kind = recording.sources[0].type if len(recording.sources) == 1 else None
+    if kind not in ("file", "command") or recording.num_channels != 1:
         raise ValueError(f"recording {recording.id}: not one mono file; write its channels to files of their own")
+    if kind == "command":
+        return f"{recording.sources[0].source} |"
     path = Path(recording.sources[0].source).absolute()
     if not path.is_file():
         raise ValueError(f"recording {recording.id}: no file {path}; prepare the corpus again (stage 0)")
@@ -260,15 +163,18 @@ def _add_gender(spk2gender: dict[str, str], item: SupervisionSegment) -> None:
         raise ValueError(f"supervision {item.id}: speaker {item.speaker} is of another gender in other utterances")
 
 
-def write_dirs(tables: Mapping[str, dict[str, dict[str, str]]], data_dir: Path) -> None:
-    """Write a data directory per set: all are validated before the first is put in place.
+def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: Path) -> None:
+    """Write a data directory per set, and sets.tsv: all are validated before the first is put in place.
 
-    A directory that already holds the same tables stays, with its features; any other is replaced whole.
+    A directory that already holds the same tables stays, with its features; any other is replaced whole. Sets that
+    the old sets.tsv names and the new one does not are removed.
 
     Raises:
         ValueError: a directory is not valid; all of `data_dir` is as it was.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
+    made = data_dir / "sets.tsv"
+    before = [line.split("\t")[0] for line in made.read_text().splitlines()[1:]] if made.is_file() else []
     with tempfile.TemporaryDirectory(dir=data_dir, prefix=".make_data_dirs.") as temporary:
         for name, set_tables in tables.items():
             new = Path(temporary) / name
@@ -285,6 +191,12 @@ def write_dirs(tables: Mapping[str, dict[str, dict[str, str]]], data_dir: Path) 
                 logger.info("%s: replaced, with its features if it had any", final)
                 final.rename(Path(temporary) / f"{name}.old")
             new.rename(final)
+        for name in sorted(set(before) - set(tables)):
+            if (data_dir / name).is_dir():
+                logger.info("%s: removed, the sets file does not make it any more", data_dir / name)
+                (data_dir / name).rename(Path(temporary) / f"{name}.old")
+        with atomic_write(made) as file:
+            file.writelines("\t".join(row) + "\n" for row in counts)
 
 
 def _contents(path: Path) -> dict[str, bytes]:
@@ -302,12 +214,24 @@ def main() -> None:
     sets = read_sets(args.sets)
     recordings, supervisions = read_manifests(args.manifest_dir)
     chosen = select(sets, supervisions)
-    write_dirs({name: make_tables(items, recordings) for name, items in chosen.items()}, args.data_dir)
-    logger.info("%-20s %10s %8s %-16s %8s", "set", "utterances", "speakers", "languages", "minutes")
+    tables = {name: make_tables(items, recordings) for name, items in chosen.items()}
+    # of all or of none: an utterance of several sets has the same line in each
+    if not any(need_segments(items, recordings) for items in chosen.values()):
+        for set_tables in tables.values():
+            del set_tables["segments"]
+    counts = count(chosen)
+    write_dirs(tables, counts, args.data_dir)
+    logger.info("sets:\n%s", "\n".join("".join(cell.ljust(24) for cell in row).rstrip() for row in counts))
+
+
+def count(chosen: Mapping[str, list[SupervisionSegment]]) -> list[list[str]]:
+    """What each set holds, below a row of headings."""
+    rows = [["set", "utterances", "speakers", "hours", "languages"]]
     for name, items in chosen.items():
+        speakers, hours = len({item.speaker for item in items}), sum(item.duration for item in items) / 3600
         languages = ",".join(sorted({item.language for item in items}))
-        speakers, minutes = len({item.speaker for item in items}), sum(item.duration for item in items) / 60
-        logger.info("%-20s %10d %8d %-16s %8.2f", name, len(items), speakers, languages, minutes)
+        rows.append([name, str(len(items)), str(speakers), f"{hours:.3f}", languages])
+    return rows
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 """Draw the pictures of one experiment, as PNG and PDF, into EXP/plots.
 
 Example: steps/plot.py exp/dnf_120
-They show the training curves; for the training set, for the first test set and for all test sets together the
-first two latent dims, t-SNE and histograms against the model's density; and where each set's frames and
-utterances went.
+They show the training curves; for the training set, for the first test set, for all test sets together and for each
+of data.plots the first two latent dims, t-SNE and histograms against the model's density; and where each set's frames
+and utterances went.
 """
 
 import argparse
@@ -38,6 +38,7 @@ def main() -> None:
     if data.tests:
         groups["test"] = (data.tests[:1], data.tests[0])
         groups["all"] = (data.tests, "all test sets")
+        groups.update({name: ([name], name) for name in data.plots if name != data.tests[0]})
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     languages = {language for sample in samples.values() for language in sample}
     unseen = languages - set(model.languages)

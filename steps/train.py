@@ -18,7 +18,7 @@ import torch
 
 from flowlid import program
 from flowlid.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
-from flowlid.config import Config, config_from_dict, differences, load_config, save_config
+from flowlid.config import Config, config_from_dict, differences, load_config, resolve_sets, save_config
 from flowlid.datadir import DataDir
 from flowlid.files import atomic_write, write_json
 from flowlid.flow import build_flow
@@ -42,7 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     found = program.log_provenance()
     device, pipes = program.choose_device(args.device), args.allow_pipes == "true"
-    config = load_config(args.config)
+    config = resolve_sets(load_config(args.config), args.data)
     replaced = models_of_other_configurations(config, args.exp, args.overwrite == "true")
 
     train_data = DataDir(args.data / config.data.train)

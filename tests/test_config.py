@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flowlid.config import Config, config_from_dict, differences, flatten, load_config, save_config
+from flowlid.config import Config, config_from_dict, differences, flatten, load_config, resolve_sets, save_config
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(ROOT.glob("egs/*/conf/*.yaml"))
@@ -193,3 +193,11 @@ def test_a_round_trip_keeps_small_numbers_and_nulls(tmp_path: Path) -> None:
     with open(tmp_path / "config.yaml", "w") as file:
         save_config(before, file)
     assert load_config(tmp_path / "config.yaml") == before
+
+
+def test_a_name_among_plots_must_be_a_test_set(tmp_path: Path) -> None:
+    content = {"data": {"train": "a", "tests": ["test_b"], "plots": ["test_b"]}}
+    assert resolve_sets(config_from_dict(content, "x"), tmp_path).data.plots == ["test_b"]
+    content["data"]["plots"] = ["test_c"]
+    with pytest.raises(ValueError, match=r"plots: test_c is not among data.tests"):
+        resolve_sets(config_from_dict(content, "x"), tmp_path)

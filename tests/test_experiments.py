@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tools import call, feature_dir
+from tools import call, feature_dir, write_tables
 
 YAML = """\
 data: {train: train, dev: '', tests: [test]}
@@ -51,7 +51,20 @@ def test_from_features_to_the_report(kind: str, tmp_path: Path, capsys: pytest.C
 def test_lists_of_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "x.yaml"
     config.write_text("data: {train: one, tests: [two, one]}")
-    assert call("list_sets", config).code == 0
-    assert capsys.readouterr().out == "one\ntwo\n"
-    assert call("list_sets", "--role", "dev", config).code == 0
-    assert capsys.readouterr().out == ""
+
+    def listed(*options: object) -> list[str]:
+        assert call("list_sets", "--data", tmp_path / "data", *options).code == 0
+        return capsys.readouterr().out.split()
+
+    assert listed(config) == ["one", "two"]
+    assert listed("--role", "dev", config) == []
+    for name in ("dev_a", "test_a", "test_b", "_pool"):
+        write_tables(tmp_path / "data" / name, {"x-1": "en"})
+    other = tmp_path / "y.yaml"
+    other.write_text('data: {train: train_y, dev: "dev*", tests: [test_b, "t*_[a-z]"]}')
+    assert listed("--role", "dev tests", other) == ["dev_a", "test_b", "test_a"]
+    assert listed(config, "--if-made", other) == ["one", "two", "dev_a", "test_b", "test_a"]
+    write_tables(tmp_path / "data/dev_b", {"x-1": "en"})
+    ended = call("list_sets", "--data", tmp_path / "data", other)
+    assert ended.code == 1 and "data.dev: 'dev*' matches dev_a, dev_b" in ended.log
+    assert call("list_sets", "--role", "test", config).code == 1
