@@ -61,7 +61,7 @@ Examples: ./run.sh --stage 3                        (trains again from the featu
           ./run.sh --stage 4 --stop-stage 4         (scores only)
           ./run.sh --experiments \"dnf_120 nf_120\""
 # only what stands between the marks is an option, not every variable that this script happens to have
-known=$(sed -n '/^# options begin/,/^# options end/s/^\([a-z_]*\)=.*/\1/p' "$root/run.sh" "$recipe/run.sh")
+known=$(sed -n '/^# options begin/,/^# options end/s/^\([a-z][a-z0-9_]*\)=.*/\1/p' "$root/run.sh" "$recipe/run.sh")
 for argument in "$@"; do
   case $argument in
     --help) ;;

@@ -4,7 +4,7 @@ import difflib
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,8 +17,6 @@ FIELDS = ("language", "speaker", "gender", "recording_id")  # others stand in a 
 _KEYS = ("disjoint", "label", "classes", "optional", "sets")
 _BOUNDS = ("min", "max", "above", "below")
 _SHOWN = 5
-
-Supervisions = Mapping[str, SupervisionSegment]
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,17 @@ class Range:
         return self.min <= number <= self.max and self.above < number < self.below
 
 
+Selection = Mapping[str, Values | Range]
+
+
 @dataclass(frozen=True)
 class Sets:
     """A sets file.
 
     Attributes:
         path: of the file, for messages.
-        sets: name -> field -> condition; an utterance belongs to a set if all conditions hold.
+        sets: name -> field -> condition, an utterance belongs to the set if all hold; or name -> other sets, named
+            before it, that it joins.
         disjoint: field of which no value may stand in a train set and in a dev or test set; None: not checked.
         label: field that becomes the utterance's language (utt2lang).
         classes: value of that field -> the class that it counts as; other values are classes by themselves.
@@ -62,7 +64,7 @@ class Sets:
     """
 
     path: Path
-    sets: Mapping[str, Mapping[str, Values | Range]]
+    sets: Mapping[str, Selection | list[str]]
     disjoint: str | None = None
     label: str = "language"
     classes: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +89,9 @@ def read_sets(path: Path) -> Sets:
     for key in ("disjoint", "label"):
         if config.get(key) is not None and not isinstance(config[key], str):
             raise ValueError(f"{path}: {key}: {config[key]!r} is not the name of a field")
-    sets = {str(name): _selection(path, name, value) for name, value in config["sets"].items()}
+    sets: dict[str, Selection | list[str]] = {}
+    for name, value in config["sets"].items():
+        sets[str(name)] = _selection(path, name, value, sets)
     optional = [str(name) for name in config.get("optional") or []]
     for name in optional:
         if name not in sets:
@@ -107,12 +111,17 @@ def _classes(path: Path, classes: object) -> dict[str, str]:
     return class_of
 
 
-def _selection(path: Path, name: object, fields: object) -> dict[str, Values | Range]:
+def _selection(path: Path, name: object, value: object, before: Collection[str]) -> Selection | list[str]:
     if not re.fullmatch(r"(train|dev|test)[\w.-]*", str(name)):
         raise ValueError(f"{path}: set {name!r}: a set's name starts with train, dev or test, and is a file name")
-    if not isinstance(fields, dict) or not fields:
-        raise ValueError(f"{path}: set {name}: expected field -> value or list of values, not {fields!r}")
-    return {str(key): _condition(value, f"{path}: set {name}: {key}") for key, value in fields.items()}
+    if isinstance(value, list) and value:
+        for other in value:
+            if other not in before:
+                raise ValueError(f"{path}: set {name}: no set {other!r} stands before it{_nearest(str(other), before)}")
+        return value
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{path}: set {name}: expected field -> value or list of values, or sets, not {value!r}")
+    return {str(key): _condition(item, f"{path}: set {name}: {key}") for key, item in value.items()}
 
 
 def _condition(value: object, where: str) -> Values | Range:
@@ -140,7 +149,7 @@ def field_of(supervision: SupervisionSegment, name: str) -> str | None:
     return None if value is None else str(value)
 
 
-def select(sets: Sets, supervisions: Supervisions) -> dict[str, list[SupervisionSegment]]:
+def select(sets: Sets, supervisions: Mapping[str, SupervisionSegment]) -> dict[str, list[SupervisionSegment]]:
     """Supervisions of each set, by id, with the set file's label as their language.
 
     Raises:
@@ -149,18 +158,23 @@ def select(sets: Sets, supervisions: Supervisions) -> dict[str, list[Supervision
     """
     known = {name for item in supervisions.values() for name in item.custom or {}} | set(FIELDS)
     values = {name: {field_of(item, name) for item in supervisions.values()} - {None} for name in known}
-    chosen = {}
+    chosen: dict[str, list[SupervisionSegment]] = {}
     for name, selection in sets.sets.items():
-        problem = _problem(selection, known, values)
-        if problem is None:
+        if isinstance(selection, list):
+            missing = [other for other in selection if other not in chosen]
+            problem = f"its part {missing[0]} is not there" if missing else None
+            joined = {item.id: item for other in selection for item in chosen.get(other, ())}
+            chosen[name] = [item for _, item in sorted(joined.items())]
+        else:
+            problem = _problem(selection, known, values)
             chosen[name] = [item for _, item in sorted(supervisions.items()) if _belongs(item, selection)]
-            if not chosen[name]:
+            if problem is None and not chosen[name]:
                 problem = f"empty, no utterance has all of {', '.join(selection)} as asked for"
         if problem is not None:
             if name not in sets.optional:
                 raise ValueError(f"{sets.path}: set {name}: {problem}")
             log.warning("%s: set %s left out (it is optional): %s", sets.path, name, problem)
-            chosen.pop(name, None)
+            del chosen[name]
     if sets.disjoint is None:
         log.warning("%s has no `disjoint: FIELD`, so that nobody checks what train and test sets share", sets.path)
     for key, name in (("disjoint", sets.disjoint), ("label", sets.label)):
@@ -170,9 +184,7 @@ def select(sets: Sets, supervisions: Supervisions) -> dict[str, list[Supervision
     return {name: [_labelled(sets, item) for item in items] for name, items in chosen.items()}
 
 
-def _problem(
-    selection: Mapping[str, Values | Range], known: set[str], values: Mapping[str, set[str | None]]
-) -> str | None:
+def _problem(selection: Selection, known: set[str], values: Mapping[str, set[str | None]]) -> str | None:
     """Why a selection cannot be made of utterances with these fields and values; None if it can."""
     for name, condition in selection.items():
         if name not in known:
@@ -183,7 +195,7 @@ def _problem(
     return None
 
 
-def _belongs(item: SupervisionSegment, selection: Mapping[str, Values | Range]) -> bool:
+def _belongs(item: SupervisionSegment, selection: Selection) -> bool:
     return all(condition.holds(field_of(item, name)) for name, condition in selection.items())
 
 
@@ -223,7 +235,7 @@ def _values(sets: Sets, name: str, items: list[SupervisionSegment]) -> set[str]:
     return set(values.values())
 
 
-def _nearest(word: str, known: object) -> str:
+def _nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(map(str, known))
     close = difflib.get_close_matches(word, names, 1)
     return f" (did you mean {close[0]!r}?)" if close else f"; known: {' '.join(names[:20])}"

@@ -13,6 +13,7 @@ All *recordings*.jsonl.gz and *supervisions*.jsonl.gz of MANIFEST_DIR are read. 
     sets:                # name: field -> a value, several, or a range; the name starts with train, dev or test
       train_wsj_ce: {corpus: [wsj, ce], part: train}
       test_je_poor: {corpus: je, accent: japanese, score: {min: 1, below: 2.5}}   # or max, above
+      test_wsj_ce_je: [test_wsj_ce, test_je]         # sets that stand before it, joined
 
 Fields are language, speaker, gender, recording_id, and whatever the supervisions hold in `custom`. What DATA_DIR
 holds then, stands in DATA_DIR/sets.tsv; sets of an earlier run that are not made any more are removed.
@@ -77,14 +78,14 @@ def _read(folder: Path, kind: str, manifest: type) -> dict:
     return found
 
 
-def make_tables(items: list[SupervisionSegment], recordings: Mapping[str, Recording]) -> Tables:
-    """Tables of a Kaldi data directory, by file name; times in seconds.
+def make_tables(name: str, items: list[SupervisionSegment], recordings: Mapping[str, Recording]) -> Tables:
+    """Tables of the Kaldi data directory of a set, by file name; times in seconds.
 
     Raises:
         ValueError: an utterance without speaker, outside its recording, or whose recording
             is no single mono file that exists.
     """
-    tables: Tables = {name: {} for name in TABLES}
+    tables: Tables = {file: {} for file in TABLES}
     for item in items:
         recording = recordings[item.recording_id]
         if not item.speaker:
@@ -105,12 +106,12 @@ def make_tables(items: list[SupervisionSegment], recordings: Mapping[str, Record
     tables["spk2utt"] = invert(tables["utt2spk"])
     # Kaldi wants the first two for all or not at all, and so does a correlation.
     wanted = {"text": "utt2spk", "utt2score": "utt2spk", "spk2gender": "spk2utt"}
-    for name, keys in ((name, tables[other]) for name, other in wanted.items()):
-        missing = keys.keys() - tables[name].keys()
+    for file, keys in ((file, tables[other]) for file, other in wanted.items()):
+        missing = keys.keys() - tables[file].keys()
         if missing:
-            if tables[name]:
-                logger.warning("%s left out: it is not known for %d of %d", name, len(missing), len(keys))
-            del tables[name]
+            if tables[file]:
+                logger.info("%s: no %s, it is not known for %d of %d", name, file, len(missing), len(keys))
+            del tables[file]
     return tables
 
 
@@ -214,7 +215,7 @@ def main() -> None:
     sets = read_sets(args.sets)
     recordings, supervisions = read_manifests(args.manifest_dir)
     chosen = select(sets, supervisions)
-    tables = {name: make_tables(items, recordings) for name, items in chosen.items()}
+    tables = {name: make_tables(name, items, recordings) for name, items in chosen.items()}
     # of all or of none: an utterance of several sets has the same line in each
     if not any(need_segments(items, recordings) for items in chosen.values()):
         for set_tables in tables.values():

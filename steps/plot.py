@@ -35,10 +35,11 @@ def main() -> None:
     plots.loss_curve(history, out / "loss_curve", f"{name}: training")
 
     groups = {"train": ([data.train], data.train)}
-    if data.tests:
-        groups["test"] = (data.tests[:1], data.tests[0])
-        groups["all"] = (data.tests, "all test sets")
-        groups.update({name: ([name], name) for name in data.plots if name != data.tests[0]})
+    tests = [test for test in data.tests if test != data.train]
+    if tests:
+        groups["test"] = (tests[:1], tests[0])
+        groups["all"] = (tests, "all test sets")
+        groups.update({test: ([test], test) for test in data.plots if test != tests[0]})
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     languages = {language for sample in samples.values() for language in sample}
     unseen = languages - set(model.languages)

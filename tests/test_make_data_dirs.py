@@ -117,6 +117,7 @@ def test_rounded_durations_are_whole_recordings(make: Callable[..., Path]) -> No
 
 
 def test_text_and_gender_for_all_or_not_at_all(make: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     data = make(
         ann_en_bye={"text": "Good  bye\n", "gender": "Female"},
         ann_en_hello={"text": "Hello"},
@@ -125,7 +126,7 @@ def test_text_and_gender_for_all_or_not_at_all(make: Callable[..., Path], caplog
     )
     assert read_table(data / "train_en" / "text") == {"ann-en-bye": "Good bye", "ann-en-hello": "Hello"}
     assert not (data / "test_all" / "text").exists() and not (data / "test_all" / "spk2gender").exists()
-    assert any("text left out: it is not known for 1 of 2" in line for line in caplog.messages)
+    assert any("test_all: no text, it is not known for 1 of 2" in line for line in caplog.messages)
 
 
 def test_sets_are_logged(make: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
@@ -213,6 +214,15 @@ def test_scores_of_all_utterances_are_written_and_ranges_select_them(make: Calla
         make("disjoint: prompt\nsets: {train_all: {part: train}}", **scored(ann_en_hello="good"))
 
 
+def test_sets_may_be_joined(make: Callable[..., Path]) -> None:
+    sets = SETS + "  test_es: {language: es, part: test}\n  test_both: [test_es, test_all]\n"
+    data = make(sets)
+    assert read_table(data / "test_both" / "utt2lang") == {"ann-en-yes": "en", "bea-es-no": "es"}
+    optional = sets.replace("sets:", "optional: [test_fr, test_x]\nsets:\n  test_fr: {language: fr}")
+    data = make(optional + "  test_x: [test_fr, test_es]\n")
+    assert not (data / "test_x").exists() and (data / "test_both").exists()
+
+
 def test_optional_sets_are_left_out_by_name(make: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
     sets = SETS.replace("sets:", "optional: [test_fr, test_score]\nsets:\n  test_fr: {language: [fr, es]}")
     data = make(sets + "  test_score: {score: {min: 1}}\n")
@@ -261,6 +271,7 @@ def test_no_check_is_said_aloud(make: Callable[..., Path], caplog: pytest.LogCap
         ("disjoint: promt\nsets: {train_x: {part: train}}", "disjoint: unknown field 'promt'"),
         ("disjoint: [prompt]\nsets: {train_x: {part: train}}", "disjoint: .* is not the name of a field"),
         ("sets: {train_x: [", "not a YAML file"),
+        ("sets: {test_x: [test_y], test_y: {part: dev}}", "test_x: no set 'test_y' stands before it"),
         ("optional: [test_y]\nsets: {train_x: {part: train}}", "optional: no set is called 'test_y'"),
         ("sets: {train_x: {score: {mim: 1}}}", r"train_x: score: unknown bound 'mim' \(did you mean 'min'\?\)"),
         ("sets: {train_x: {score: {min: low}}}", "train_x: score: min: 'low' is no number"),
