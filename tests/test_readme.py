@@ -11,7 +11,12 @@ import pytest
 from flowlid import program
 
 ROOT = Path(__file__).resolve().parent.parent
-READMES = [ROOT / "README.md", *sorted(ROOT.glob("egs/*/README.md")), ROOT / "tests/data/README.md"]
+READMES = [
+    ROOT / "README.md",
+    ROOT / "egs/README.md",
+    *sorted(ROOT.glob("egs/*/README.md")),
+    ROOT / "tests/data/README.md",
+]
 sys.path.insert(0, str(ROOT / "utils"))
 
 import publish_results  # noqa: E402  (a program of utils/, not a package)
@@ -30,12 +35,21 @@ def test_the_readme_opens_with_the_two_commands_and_ci_calls_the_second() -> Non
     assert all((ROOT / command).stat().st_mode & 0o111 for command in ("run.sh", "tests/run.sh", ".ci/run"))
 
 
-def test_options_in_the_readmes_exist() -> None:
-    help_text = subprocess.run([ROOT / "run.sh", "--help"], capture_output=True, text=True, check=True).stdout
-    for readme in READMES:
-        for line in re.findall(r"\./run\.sh (.*)", readme.read_text(encoding="utf-8")):
-            for option in re.findall(r"--[a-z-]+", line.split("#")[0]):
-                assert option == "--help" or f"  {option} " in help_text, f"{readme}: {option}"
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_options_in_the_readmes_exist(readme: Path) -> None:
+    commands = re.findall(r"(?:cd egs/(\w+) && )?\./run\.sh (.*)", readme.read_text(encoding="utf-8"))
+    for recipe, line in commands:
+        folder = ROOT / "egs" / recipe if recipe else readme.parent
+        program = (folder if (folder / "run.sh").is_file() else ROOT) / "run.sh"
+        known = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+        for option in re.findall(r"--[a-z][a-z0-9-]*", line.split("#")[0]):
+            assert option == "--help" or f"  {option} " in known, option
+
+
+def test_every_recipe_has_a_readme_and_stands_in_the_table_of_recipes() -> None:
+    table = (ROOT / "egs/README.md").read_text(encoding="utf-8")
+    for program in ROOT.glob("egs/*/run.sh"):
+        assert f"({program.parent.name}/README.md)" in table
 
 
 def test_every_experiment_is_described_in_its_recipes_readme() -> None:
