@@ -18,7 +18,7 @@ from pathlib import Path
 from lhotse import Recording, SupervisionSegment
 
 from flowlid.files import atomic_write
-from flowlid.recordings import open_recording
+from flowlid.recordings import MissingDecoder, open_recording
 
 log = logging.getLogger("flowlid")
 
@@ -81,19 +81,21 @@ class Corpus:
         self.left_out[reason] += 1
         log.info("left out (%s): %s: %s", reason, what, why)
 
-    def check_count(self, what: str, found: int, expected: int, strict: bool) -> None:
+    def check_count(self, what: str, found: int, expected: int, strict: bool, fatal: bool = True) -> None:
         """Compare a count with that of the published corpus: a difference is logged, and if `strict` an error.
 
+        A count that copies of the corpus may well miss a little is not `fatal`: a difference is never an error.
+
         Raises:
-            ValueError: they differ, and `strict`.
+            ValueError: they differ, and both `strict` and `fatal`.
         """
         if found == expected:
             log.info("%s: %s: %d, as published", self.name, what, found)
             return
         message = f"{self.root}: {what}: {found}, but the published corpus has {expected}"
-        if strict:
+        if strict and fatal:
             raise ValueError(f"{message}; look for missing discs or files, or run with --check-counts false")
-        log.warning("%s; --check-counts true makes this an error", message)
+        log.warning("%s%s", message, "; --check-counts true makes this an error" if fatal else "")
 
     def open(self, jobs: int = 4, kind: Callable[[Path, str], Recording] = open_recording) -> None:
         """Read the headers of all recordings; utterances of damaged files are left out, by name.
@@ -105,7 +107,8 @@ class Corpus:
             kind: gives the recording of (path, id); raises ValueError for a damaged file.
 
         Raises:
-            ValueError: no utterance, two of one id, or more than 5% of the files are damaged.
+            ValueError: no utterance, two of one id, a decoder that is not installed, or more than 5% of the files
+                damaged.
         """
         if not self.utterances:
             raise ValueError(f"{self.root}: no speech of {self.name} found in it")
@@ -116,18 +119,19 @@ class Corpus:
                 f"{self.root}: {len(twice)} utterance ids stand twice, such as {twice[0]} ({', '.join(paths[:2])}); "
                 "remove one copy"
             )
-        ids = self._recording_ids()
+        ids, first = self._recording_ids(), ""
         with ThreadPoolExecutor(max(1, jobs)) as pool:
             opened = pool.map(lambda item: _try_open(kind, *item), ids.items())
             for path, found in zip(ids, opened, strict=True):
                 if isinstance(found, Recording):
                     self.recordings[path] = found
                 else:
-                    self.leave_out("damaged", path, found)
+                    first = first or found
+                    self.leave_out("damaged", path, found.removeprefix(f"{path}: "))
         if len(ids) - len(self.recordings) > max(MAX_DAMAGED * len(ids), 1):
             raise ValueError(
-                f"{self.root}: {len(ids) - len(self.recordings)} of {len(ids)} files cannot be read (named above); "
-                "copy or unpack the corpus again"
+                f"{self.root}: {len(ids) - len(self.recordings)} of {len(ids)} files cannot be read, all named above; "
+                f"the first: {first}; if they are cut off, copy or unpack the corpus again"
             )
         self.utterances = [self._timed(utt) for utt in self.utterances if utt.path in self.recordings]
         if not self.utterances:
@@ -150,19 +154,22 @@ class Corpus:
         return replace(utt, duration=left if utt.duration is None else utt.duration)
 
     def write(self, out_dir: str | Path) -> None:
-        """Write `<out_dir>/<name>_{recordings,supervisions}.jsonl.gz` and `<name>_summary.tsv`, and log the counts.
+        """Write `<out_dir>/<name>_{recordings,supervisions}.jsonl.gz`, and log the counts.
 
-        The same corpus gives the same bytes.
+        Counts go to `<name>_summary.tsv` and, of what was left out, to `<name>_left_out.tsv`. The same corpus gives
+        the same bytes.
         """
         out_dir = Path(out_dir)
         utterances = sorted(self.utterances, key=lambda utt: utt.id)
         used = {self.recordings[utt.path].id: self.recordings[utt.path] for utt in utterances}
-        _write_jsonl(out_dir / f"{self.name}_recordings.jsonl.gz", [used[name].to_dict() for name in sorted(used)])
-        supervisions = [self._supervision(utt).to_dict() for utt in utterances]
+        _write_jsonl(out_dir / f"{self.name}_recordings.jsonl.gz", (used[name].to_dict() for name in sorted(used)))
+        supervisions = (self._supervision(utt).to_dict() for utt in utterances)
         _write_jsonl(out_dir / f"{self.name}_supervisions.jsonl.gz", supervisions)
         rows = self._summary(utterances)
-        with atomic_write(out_dir / f"{self.name}_summary.tsv") as file:
-            file.writelines("\t".join(row) + "\n" for row in rows)
+        left_out = [["reason", "count"], *([reason, str(count)] for reason, count in sorted(self.left_out.items()))]
+        for name, table in (("summary", rows), ("left_out", left_out)):
+            with atomic_write(out_dir / f"{self.name}_{name}.tsv") as file:
+                file.writelines("\t".join(row) + "\n" for row in table)
         rates = Counter(recording.sampling_rate for recording in used.values())
         log.info("%s: sampled at %s", self.name, ", ".join(f"{rate} Hz ({n} files)" for rate, n in rates.items()))
         log.info("%s: left out: %s", self.name, dict(self.left_out) or "nothing")
@@ -276,13 +283,14 @@ def split_speakers(utterances: Iterable[Utterance], shares: Mapping[str, float])
         seconds[utt.speaker] += utt.duration
     if len(seconds) < len(shares):
         raise ValueError(f"{len(seconds)} speakers cannot make the parts {', '.join(shares)} without standing in two")
+    total = seconds.total()
     held = dict.fromkeys(shares, 0.0)
     part_of = {}
     speakers = sorted(seconds, key=order)
     for number, speaker in enumerate(speakers):
         empty = [part for part in shares if part not in part_of.values()]
         choice = empty if len(empty) == len(speakers) - number else list(shares)
-        part = max(choice, key=lambda part: shares[part] - held[part] / seconds.total())
+        part = max(choice, key=lambda part: shares[part] - held[part] / total)
         held[part] += seconds[speaker]
         part_of[speaker] = part
     return [replace(utt, part=part_of[utt.speaker]) for utt in utterances]
@@ -310,6 +318,8 @@ def take_hours(utterances: Iterable[Utterance], hours: float) -> list[Utterance]
 def _try_open(kind: Callable[[Path, str], Recording], path: Path, name: str) -> Recording | str:
     try:
         return kind(path, name)
+    except MissingDecoder:  # the same for every file
+        raise
     except (ValueError, OSError) as error:
         return str(error)
 
@@ -326,6 +336,7 @@ def _gender(utt: Utterance) -> str:
 
 
 def _write_jsonl(path: Path, items: Iterable[Mapping[str, object]]) -> None:
-    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
-    with atomic_write(path, "wb") as file:
-        file.write(gzip.compress(lines.encode(), mtime=0))  # no time stamp: same corpus, same bytes
+    # one at a time, since there may be a million; no name or time in the header: same corpus, same bytes
+    with atomic_write(path, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        for item in items:
+            packed.write((json.dumps(item, ensure_ascii=False) + "\n").encode())

@@ -16,8 +16,12 @@ _AAC = (".m4a", ".aac", ".mp4")
 _TAIL = 64  # samples at the end of a FLAC file that are decoded to see that they are there
 
 
-def open_recording(path: str | Path, name: str) -> Recording:
-    """The recording of an audio file, from its header; one channel.
+class MissingDecoder(ValueError):
+    """A coded file, and no program installed that decodes it."""
+
+
+def open_recording(path: str | Path, name: str, mono: bool = True) -> Recording:
+    """The recording of an audio file, from its header.
 
     NIST SPHERE and WAV may have any suffix. Shorten-coded SPHERE and AAC become recordings whose source is a
     command: `sph2pipe` or `ffmpeg`, whichever is installed.
@@ -25,9 +29,11 @@ def open_recording(path: str | Path, name: str) -> Recording:
     Args:
         path: the file.
         name: id of the recording.
+        mono: whether a file of several channels is an error.
 
     Raises:
-        ValueError: a file that is missing, empty, cut off, unreadable or not mono; no decoder for it.
+        MissingDecoder: neither sph2pipe nor ffmpeg is installed, and the file needs one.
+        ValueError: a file that is missing, empty, cut off, unreadable or not mono.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,7 +50,7 @@ def open_recording(path: str | Path, name: str) -> Recording:
         recording = _aac(path, name)
     else:
         recording = _plain(path, name)
-    if recording.num_channels != 1:
+    if mono and recording.num_channels != 1:
         raise ValueError(f"{path}: {recording.num_channels} channels; write the wanted channel to a file of its own")
     if recording.num_samples < 1:
         raise ValueError(f"{path}: empty, not one sample")
@@ -102,7 +108,9 @@ def _sphere(path: Path, name: str, header: dict[str, str | int | float]) -> Reco
         raise ValueError(f"{path}: its SPHERE header has no {error}; fetch the file again") from error
     coding = str(header.get("sample_coding", "pcm"))
     if "shorten" in coding:
-        source = AudioSource(type="command", channels=list(range(channels)), source=_shorten_command(path, coding))
+        source = AudioSource(
+            type="command", channels=list(range(channels)), source=_shorten_command(path, coding, channels)
+        )
     else:
         missing = int(header["header_size"]) + samples * channels * width - path.stat().st_size
         if missing > 0:
@@ -111,18 +119,18 @@ def _sphere(path: Path, name: str, header: dict[str, str | int | float]) -> Reco
     return Recording(name, [source], rate, samples, samples / rate)
 
 
-def _shorten_command(path: Path, coding: str) -> str:
+def _shorten_command(path: Path, coding: str, channels: int) -> str:
     place = shlex.quote(str(path.absolute()))
     if shutil.which("sph2pipe"):
-        return f"sph2pipe -f wav -p -c 1 {place}"
+        return f"sph2pipe -f wav -p {'-c 1 ' if channels == 1 else ''}{place}"
     if shutil.which("ffmpeg"):
         return f"ffmpeg -nostdin -v error -i {place} -f wav -c:a pcm_s16le -"
-    raise ValueError(f"{path}: SPHERE coded as {coding}; install sph2pipe or ffmpeg to decode it")
+    raise MissingDecoder(f"{path}: SPHERE coded as {coding}; install sph2pipe or ffmpeg to decode it")
 
 
 def _aac(path: Path, name: str) -> Recording:
     if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
-        raise ValueError(f"{path}: AAC; install ffmpeg (with ffprobe) to decode it, or convert it to WAV or FLAC")
+        raise MissingDecoder(f"{path}: AAC; install ffmpeg (with ffprobe) to decode it, or convert it to WAV or FLAC")
     entries = ["-select_streams", "a:0", "-show_entries", "stream=sample_rate,channels,duration", "-of", "json"]
     done = subprocess.run(["ffprobe", "-v", "error", *entries, str(path.absolute())], capture_output=True, check=False)
     try:

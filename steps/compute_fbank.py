@@ -18,6 +18,7 @@ from flowlid.audio import read_audio
 from flowlid.datadir import ArkWriter, DataDir, write_table
 from flowlid.features import FbankOptions, FeatureExtractor, VadOptions, energy_vad, read_options
 
+MISSING = 0.25  # seconds that a recording may be shorter than reco2dur says: coders pad and round
 log = logging.getLogger("flowlid")
 
 
@@ -75,6 +76,12 @@ def extract_utterance(
     options = extract.options
     wanted, resampling = round(options.sample_frequency), (options.allow_downsample, options.allow_upsample)
     samples, rate = read_audio(data.table("wav.scp")[recording], name, wanted, start, end, allow_pipes, *resampling)
+    if data.has("reco2dur") and end is None:  # decoders end well where a coded file was cut off
+        seconds, promised = len(samples) / wanted, float(data.table("reco2dur")[recording])
+        if seconds < promised - MISSING:
+            raise ValueError(
+                f"{name}: {seconds:.2f} s of the {promised:.2f} s that reco2dur says; fetch the file again"
+            )
     feats, energy = extract(samples)
     if not len(feats):
         raise ValueError(f"{name}: {len(samples)} samples, less than one frame ({extract.frame_samples}); remove it")

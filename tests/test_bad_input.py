@@ -443,6 +443,31 @@ def test_a_few_bad_files_are_taken_out(
     assert len(DataDir(data).utts) == 19 and "a-07" not in DataDir(data).utts
 
 
+def test_a_coded_file_that_was_cut_off_is_noticed(tmp_path: Path, conf: tuple[Path, Path]) -> None:
+    data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"}, seconds=0.5)
+    table = read_table(data / "wav.scp")
+    # what a decoder gives of half a file: it ends well, with half of the sound
+    write_wav(tmp_path / "half.wav", speech(0.2, 1))
+    write_table(data / "wav.scp", {"a-1": table["a-1"], "a-2": f"cat {tmp_path}/half.wav |"})
+    write_table(data / "reco2dur", {"a-1": "0.500", "a-2": "0.500"})
+    ended = call("compute_fbank", "--allow-pipes", "true", *conf, data, tmp_path / "out")
+    assert "utterance a-2: 0.20 s of the 0.50 s that reco2dur says" in ended.log
+    assert list(read_table(tmp_path / "out/feats.scp")) == ["a-1"]
+
+
+def test_resampling_is_done_if_allowed_and_said(tmp_path: Path, conf: tuple[Path, Path]) -> None:
+    data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"})
+    write_wav(data / "wav/a-2.wav", speech(0.3, 1, rate=44100), 44100)
+    ended = call("compute_fbank", *conf, data, tmp_path / "out")
+    assert "sampled at 44100 Hz, but conf/fbank.conf says 8000" in ended.log
+    assert "--allow-downsample=true" in ended.log
+    fbank = tmp_path / "down.conf"
+    fbank.write_text(conf[0].read_text() + "--allow-downsample=true\n")
+    ended = call("compute_fbank", fbank, conf[1], data, tmp_path / "out")
+    assert "resampled 1 utterances from 44100 to 8000 Hz" in ended.log
+    assert read_table(tmp_path / "out/utt2num_frames") == {"a-1": "28", "a-2": "28"}
+
+
 def test_nothing_usable(tmp_path: Path, conf: tuple[Path, Path]) -> None:
     data = audio_dir(tmp_path / "data", {"a-1": "en"}, seconds=0.01)
     assert call("compute_fbank", *conf, data, data / "fbank/1").code == 0  # one job of many may find nothing
@@ -478,9 +503,7 @@ def test_pipes_in_wav_scp(tmp_path: Path, conf: tuple[Path, Path]) -> None:
         ("vad.conf", "--vad-energy-threshold=low\n", "vad.conf:1: --vad-energy-threshold must be a number, not 'low'"),
     ],
 )
-def test_bad_options_of_extraction(
-    tmp_path: Path, conf: tuple[Path, Path], name: str, text: str, message: str
-) -> None:
+def test_bad_options_of_extraction(tmp_path: Path, conf: tuple[Path, Path], name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     data = audio_dir(tmp_path / "data", {"a-1": "en"})
     assert_refused(call("compute_fbank", *conf, data, tmp_path / "out"), message)
