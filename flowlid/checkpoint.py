@@ -3,7 +3,7 @@
 import io
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -51,13 +51,24 @@ class Model:
         """The languages that it was trained on."""
         return self.classes if self.config.model.type == "dnf" else self.classes[0].split(_JOIN)
 
-    def load_frames(self, data: DataDir, allow_pipes: bool = False) -> FrameSet:
+    def load_frames(
+        self,
+        data: DataDir,
+        allow_pipes: bool = False,
+        select: str = "speech",
+        utts: Collection[str] | None = None,
+    ) -> FrameSet:
         """The frames of a data directory, made as those that the flow was trained on.
+
+        Args:
+            data: the directory.
+            allow_pipes, select, utts: as for `frames.load_frames`.
 
         Raises:
             ValueError: as `frames.load_frames`, or features of another dimension.
         """
-        frames = load_frames(data, self.config.frames, self.global_stats, allow_pipes=allow_pipes)
+        config, stats = self.config.frames, self.global_stats
+        frames = load_frames(data, config, stats, allow_pipes=allow_pipes, select=select, utts=utts)
         if frames.dim != self.flow.dim:
             raise ValueError(
                 f"{data.path}/feats.scp: {frames.feats.shape[1]} dimensions, but the model was trained on "

@@ -4,15 +4,20 @@ Only F-dimensional frames are held; a batch is spliced when it is drawn, on the 
 is used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from flowlid.config import FramesConfig
 from flowlid.datadir import DataDir, read_matrix
+
+
+class NoFrames(ValueError):
+    """No utterance of a set has a frame of the kind asked for."""
 
 
 def splice(feats: Tensor, context: int) -> Tensor:
@@ -63,6 +68,7 @@ class FrameSet:
     Attributes:
         utts: U utterance ids.
         languages: U languages, as in utt2lang.
+        speakers: U speakers, as in utt2spk.
         feats: (sum of T, F) normalized features of all frames, voiced or not.
         first, last: (U,) rows of `feats` where each utterance starts and ends (inclusive).
         index: (N,) rows of `feats` that were selected.
@@ -72,6 +78,7 @@ class FrameSet:
 
     utts: list[str]
     languages: list[str]
+    speakers: list[str]
     feats: Tensor
     first: Tensor
     last: Tensor
@@ -95,7 +102,7 @@ class FrameSet:
     def to(self, device: torch.device) -> "FrameSet":
         """The same frames on another device."""
         tensors = (self.feats, self.first, self.last, self.index, self.utt_of)
-        return FrameSet(self.utts, self.languages, *(t.to(device) for t in tensors), self.context)
+        return FrameSet(self.utts, self.languages, self.speakers, *(t.to(device) for t in tensors), self.context)
 
     def labels(self, classes: Sequence[str]) -> Tensor:
         """Class number of each utterance, -1 where its language is none of the classes: (U,)."""
@@ -109,11 +116,17 @@ def load_frames(
     global_stats: np.ndarray | None = None,
     subsample: bool = False,
     allow_pipes: bool = False,
+    select: str = "speech",
+    utts: Collection[str] | None = None,
 ) -> FrameSet:
     """Read a data directory's features and select its frames.
 
     The order is: normalization over all frames, splicing, then the voiced frames, so that the
     context of a voiced frame is what really stood beside it.
+
+    `select` "nonspeech" takes those frames instead whose context holds no voiced frame, so that no speech
+    gets in by splicing; an utterance without such a frame is left out. The normalization stays that over all
+    frames, as the model knows it.
 
     Args:
         data: directory with feats.scp and utt2lang, vad.scp if `config.vad`, cmvn.scp if
@@ -121,30 +134,30 @@ def load_frames(
         global_stats: (2, F + 1) statistics of the training set if `config.cmvn` is "global".
         subsample: whether to keep only every `config.subsampling`-th selected frame.
         allow_pipes: whether an scp entry may be a shell command.
+        select: which frames: "speech" or "nonspeech".
+        utts: only these utterances; by default all.
 
     Raises:
+        NoFrames: there is no utterance with non-speech frames.
         ValueError: a missing file, an utterance without language, of another dimension, without
             voiced frame, or whose VAD has another length; features with NaN or Inf.
     """
     data.validate(require=_required(config))
-    language = data.table("utt2lang")
-    speaker_stats = _speaker_stats(data, allow_pipes) if config.cmvn == "speaker" else {}
-    utts, feats, index, utt_of, starts = sorted(data.table("feats.scp")), [], [], [], [0]
-    for number, utt in enumerate(utts):
-        x = data.feats(utt, allow_pipes)
-        if feats:
-            _check_dim(data, utt, x, feats[0].shape[1], "where those before it have")
-        selected = _voiced(data, utt, len(x), config, allow_pipes)[:: config.subsampling if subsample else 1]
-        stats = {"speaker": speaker_stats.get(data.table("utt2spk")[utt]), "global": global_stats}.get(config.cmvn)
-        if stats is not None:
-            _check_dim(data, utt, x, stats.shape[1] - 1, f"but the {config.cmvn} statistics (frames.cmvn) have")
-        feats.append(_normalize(x, stats, config))
+    language, speaker = data.table("utt2lang"), data.table("utt2spk")
+    kept, feats, index, utt_of, starts = [], [], [], [], [0]
+    for utt, x, selected in _utterances(data, config, global_stats, select, utts, allow_pipes):
+        selected = selected[:: config.subsampling if subsample else 1]
+        feats.append(x)
         index.append(selected + starts[-1])
-        utt_of.append(np.full(len(selected), number))
+        utt_of.append(np.full(len(selected), len(kept)))
         starts.append(starts[-1] + len(x))
+        kept.append(utt)
+    if not kept:
+        raise NoFrames(f"{data.path}: no utterance has {select} frames")
     return FrameSet(
-        utts=utts,
-        languages=[language[utt] for utt in utts],
+        utts=kept,
+        languages=[language[utt] for utt in kept],
+        speakers=[speaker[utt] for utt in kept],
         feats=torch.from_numpy(np.concatenate(feats)),
         first=torch.tensor(starts[:-1]),
         last=torch.tensor(starts[1:]) - 1,
@@ -152,6 +165,30 @@ def load_frames(
         utt_of=torch.from_numpy(np.concatenate(utt_of)),
         context=config.context,
     )
+
+
+def _utterances(
+    data: DataDir,
+    config: FramesConfig,
+    global_stats: np.ndarray | None,
+    select: str,
+    utts: Collection[str] | None,
+    allow_pipes: bool,
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Each utterance with a selected frame, its normalized features (T, F) and the frames that were selected."""
+    choose = {"speech": _voiced, "nonspeech": _unvoiced}[select]
+    speaker_stats = _speaker_stats(data, allow_pipes) if config.cmvn == "speaker" else {}
+    dim = None
+    for utt in sorted(data.table("feats.scp") if utts is None else utts):
+        x = data.feats(utt, allow_pipes)
+        dim = dim or x.shape[1]
+        _check_dim(data, utt, x, dim, "where those before it have")
+        selected = choose(data, utt, len(x), config, allow_pipes)
+        stats = {"speaker": speaker_stats.get(data.table("utt2spk")[utt]), "global": global_stats}.get(config.cmvn)
+        if stats is not None:
+            _check_dim(data, utt, x, stats.shape[1] - 1, f"but the {config.cmvn} statistics (frames.cmvn) have")
+        if len(selected):
+            yield utt, _normalize(x, stats, config), selected
 
 
 def global_cmvn(data: DataDir, allow_pipes: bool = False) -> np.ndarray:
@@ -200,18 +237,29 @@ def _required(config: FramesConfig) -> list[str]:
 def _voiced(data: DataDir, utt: str, length: int, config: FramesConfig, allow_pipes: bool) -> np.ndarray:
     if not config.vad:
         return np.arange(length)
-    vad = data.vad(utt, allow_pipes)
-    if len(vad) != length:
-        raise ValueError(
-            f"{data.path}/vad.scp: utterance {utt}: {len(vad)} decisions for {length} frames of features; "
-            "compute both from the same audio with the same frame shift (stage 2)"
-        )
+    vad = _vad(data, utt, length, allow_pipes)
     if not vad.any():
         raise ValueError(
             f"{data.path}/vad.scp: utterance {utt} has no voiced frame; take it out of the directory "
             "(utils/fix_data_dir.py drops it once it is out of vad.scp), or set frames.vad: false"
         )
     return np.flatnonzero(vad)
+
+
+def _unvoiced(data: DataDir, utt: str, length: int, config: FramesConfig, allow_pipes: bool) -> np.ndarray:
+    vad = _vad(data, utt, length, allow_pipes)
+    speech_near = maximum_filter1d(vad.astype(np.uint8), 2 * config.context + 1, mode="nearest")
+    return np.flatnonzero(speech_near == 0)
+
+
+def _vad(data: DataDir, utt: str, length: int, allow_pipes: bool) -> np.ndarray:
+    vad = data.vad(utt, allow_pipes)
+    if len(vad) != length:
+        raise ValueError(
+            f"{data.path}/vad.scp: utterance {utt}: {len(vad)} decisions for {length} frames of features; "
+            "compute both from the same audio with the same frame shift (stage 2)"
+        )
+    return vad
 
 
 def _speaker_stats(data: DataDir, allow_pipes: bool) -> dict[str, np.ndarray]:

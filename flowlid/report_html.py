@@ -1,11 +1,13 @@
 """The report as one HTML file: tables, plots and settings inside, no script, nothing loaded from anywhere."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from flowlid.report import NOTES, Result, Table, overview, setting, tables
+from flowlid.decision_tables import warnings
+from flowlid.report import NOTES, reference_of, tables
+from flowlid.report_tables import Result, Table, overview, setting
 
 # What a plot shows, by a word in its file name.
 _CAPTIONS = {
@@ -13,6 +15,8 @@ _CAPTIONS = {
     "first_dims": "the first two latent dimensions of single frames; crosses are the class means",
     "tsne": "t-SNE of the class part of the latent; distances between far groups mean little",
     "hist": "single latent dimensions (steps) against the model's Gaussian densities (dashed)",
+    "accuracy_duration": "accuracy on windows of so much selected speech, and on whole utterances, with 95% intervals",
+    "llr_per_frame": "log-likelihood ratio of each utterance (points), with quartiles and 5th and 95th percentile",
     "confusion": "share of each set's languages recognised as each class; right answers in bold",
 }
 _CSS = """
@@ -35,6 +39,7 @@ figure { display: inline-block; vertical-align: top; margin: 1rem 1.5rem 0 0; ma
 figure img { max-width: 100%; height: auto; }
 figcaption, .note, dd { font-size: .85rem; color: #444; }
 figcaption { max-width: 30rem; }
+.warning { border: 2px solid #a33a00; border-left-width: .6rem; background: #fff4e8; padding: .6rem .8rem; }
 dt { font-weight: 600; font-size: .85rem; } dd { margin: 0 0 .4rem; overflow-wrap: anywhere; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
@@ -44,11 +49,18 @@ dt { font-weight: 600; font-size: .85rem; } dd { margin: 0 0 .4rem; overflow-wra
 """
 
 
-def report_html(results: Sequence[Result], exp_dir: str | Path, command: str, title: str = "flowlid: results") -> str:
+def report_html(
+    results: Sequence[Result],
+    exp_dir: str | Path,
+    command: str,
+    title: str = "flowlid: results",
+    references: Mapping[str, Table] | None = None,
+) -> str:
     """Lay out `collect`'s results, and the plots and configurations below `exp_dir`, as one HTML document.
 
     Plots are all of exp_dir/<experiment>/plots/*.png, by name, as data URIs; the configuration is
-    exp_dir/<experiment>/config.yaml. All text is escaped.
+    exp_dir/<experiment>/config.yaml. `references` holds a last table for some experiments, by name. All text is
+    escaped.
 
     Raises:
         OSError: a plot or a configuration cannot be read.
@@ -61,7 +73,10 @@ def report_html(results: Sequence[Result], exp_dir: str | Path, command: str, ti
         f'<nav aria-label="Experiments"><ol>{"".join(links)}</ol></nav>',
         _table(overview(results)),
         *(f'<p class="note">{escape(note)}</p>' for note in NOTES),
-        *(_experiment(n, result, Path(exp_dir) / result["experiment"]) for n, result in enumerate(results)),
+        *(
+            _experiment(n, result, Path(exp_dir) / result["experiment"], reference_of(result, references))
+            for n, result in enumerate(results)
+        ),
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -71,11 +86,12 @@ def report_html(results: Sequence[Result], exp_dir: str | Path, command: str, ti
     return "\n".join(lines) + "\n"
 
 
-def _experiment(number: int, result: Result, path: Path) -> str:
+def _experiment(number: int, result: Result, path: Path, more: Sequence[Table]) -> str:
     parts = [
         f'<section id="experiment-{number}"><h2>{escape(result["experiment"])}</h2>',
         f"<p>{escape(setting(result))}</p>",
-        *map(_table, tables(result)),
+        *(f'<p class="warning" role="note">{escape(text)}</p>' for text in warnings(result)),
+        *map(_table, [*tables(result), *more]),
     ]
     plots = sorted((path / "plots").glob("*.png"))
     if plots:

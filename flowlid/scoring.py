@@ -1,7 +1,7 @@
 """Log-likelihoods and decisions of a flow, by frame and by utterance."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,6 +10,25 @@ from torch import Tensor
 from flowlid import metrics
 from flowlid.flow import Flow
 from flowlid.frames import FrameSet
+
+MARGINS = (0.01, 0.1, 0.5, 1.0)  # nats per frame between the best and the second best class
+
+
+class NotFinite(ValueError):
+    """A log-likelihood that is not finite."""
+
+
+@dataclass
+class WindowScores:
+    """Sums over W windows of equal length, cut one after the other from each utterance's selected frames.
+
+    Attributes:
+        utt_of: (W,) number of the utterance that each window is of, ascending.
+        logp: (W, K) sum of log p(z | y), nats, float64.
+    """
+
+    utt_of: np.ndarray
+    logp: np.ndarray
 
 
 @dataclass
@@ -21,12 +40,14 @@ class SetScores:
         logp: (U, K) sum of log p(z | y).
         logdet: (U,) sum of log |det dz/dx|.
         decided: (U, K) number of frames decided for each class.
+        windows: length in frames -> sums over windows of that length; what is left of an utterance is in none.
     """
 
     frames: np.ndarray
     logp: np.ndarray
     logdet: np.ndarray
     decided: np.ndarray
+    windows: dict[int, WindowScores] = field(default_factory=dict)
 
     @property
     def loglik(self) -> np.ndarray:
@@ -41,15 +62,20 @@ class SetScores:
 
 @torch.no_grad()
 def score_frames(
-    flow: Flow, frames: FrameSet, batch_size: int = 8192, progress: Callable[[int, int], None] | None = None
+    flow: Flow,
+    frames: FrameSet,
+    batch_size: int = 8192,
+    progress: Callable[[int, int], None] | None = None,
+    windows: Collection[int] = (),
 ) -> SetScores:
     """Score every selected frame of a set under every class; `flow` and `frames` on one device.
 
     The decision for a frame is the class of highest log p(x | y). `progress(done, total)` is called
-    after each batch.
+    after each batch. Windows of the lengths in `windows` (frames) are summed up on the way.
 
     Raises:
-        ValueError: frames of another dimension than the flow's; a log-likelihood that is not finite.
+        NotFinite: a log-likelihood that is not finite.
+        ValueError: frames of another dimension than the flow's.
     """
     if frames.dim != flow.dim:
         raise ValueError(
@@ -61,27 +87,73 @@ def score_frames(
     logp = torch.zeros(utts, classes, dtype=torch.float64, device=device)
     decided = torch.zeros_like(logp)
     logdet = torch.zeros(utts, dtype=torch.float64, device=device)
+    counts = torch.bincount(frames.utt_of, minlength=utts)
+    sums = {length: _Windows(length, counts, classes) for length in windows}
     for chosen in torch.arange(len(frames), device=device).split(batch_size):
         p, det = flow.log_terms(frames.batch(chosen))
-        utt = frames.utt_of[chosen]
-        logp.index_add_(0, utt, p.double())
+        p, utt = p.double(), frames.utt_of[chosen]
+        logp.index_add_(0, utt, p)
         logdet.index_add_(0, utt, det.double())
         decided.index_add_(0, utt, torch.nn.functional.one_hot(p.argmax(1), classes).double())
+        for window in sums.values():
+            window.add(chosen, utt, p)
         if progress:
             progress(int(chosen[-1]) + 1, len(frames))
-    scores = SetScores(_counts(frames.utt_of, utts), *(t.cpu().numpy() for t in (logp, logdet, decided)))
+    scores = SetScores(
+        *(t.cpu().numpy() for t in (counts, logp, logdet, decided)),
+        windows={length: window.scores() for length, window in sums.items()},
+    )
     bad = np.flatnonzero(~np.isfinite(scores.loglik).all(axis=1))
     if len(bad):
-        raise ValueError(
+        raise NotFinite(
             f"utterance {frames.utts[bad[0]]}: its log-likelihood under this model is not finite ({len(bad)} such); "
             "check its features"
         )
     return scores
 
 
+def class_numbers(languages: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Class of each utterance, -1 where its language is none of the classes: (U,)."""
+    return np.array([classes.index(language) if language in classes else -1 for language in languages])
+
+
 def reference_class(scores: SetScores, labels: np.ndarray) -> np.ndarray:
     """The class an utterance's likelihood is reported under: its own, or the best one if it is unseen (-1)."""
     return np.where(labels >= 0, labels, scores.loglik.argmax(1))
+
+
+def llr_per_frame(scores: SetScores, labels: np.ndarray) -> np.ndarray:
+    """Log-likelihood ratio of each utterance's two foremost classes, nats per frame: (U,).
+
+    For two classes log p(x | first) - log p(x | second), whatever the utterance is. For more, its own class
+    against the best other one (below 0: wrong), or, where its language is unseen (-1), the best against the
+    second best.
+    """
+    mean = scores.mean_loglik
+    if mean.shape[1] == 2:
+        return mean[:, 0] - mean[:, 1]
+    own = reference_class(scores, labels)
+    others = mean.copy()
+    np.put_along_axis(others, own[:, None], -np.inf, axis=1)
+    return np.take_along_axis(mean, own[:, None], axis=1)[:, 0] - others.max(axis=1)
+
+
+def small_margins(scores: SetScores, labels: np.ndarray) -> list[dict[str, float | int | None]]:
+    """For each of `MARGINS` the utterances whose best class leads the second best by less, per frame.
+
+    Returns:
+        Objects of `nats`, `utterances`, `share` (of all) and `accuracy` (of those among them whose language
+        was seen; None without one).
+    """
+    best = np.sort(scores.mean_loglik, axis=1)[:, -2:]
+    margin, right = best[:, 1] - best[:, 0], scores.loglik.argmax(1) == labels
+    found = []
+    for nats in MARGINS:
+        close = margin < nats
+        seen = close & (labels >= 0)
+        accuracy = float(right[seen].mean()) if seen.any() else None
+        found.append({"nats": nats, "utterances": int(close.sum()), "share": float(close.mean()), "accuracy": accuracy})
+    return found
 
 
 def mean_terms(scores: SetScores, labels: np.ndarray) -> dict[str, float]:
@@ -113,7 +185,7 @@ def summarize(scores: SetScores, languages: list[str], classes: list[str], decid
     Returns:
         The entries of results.json that come from scoring; None for a value that does not apply.
     """
-    labels = np.array([classes.index(language) if language in classes else -1 for language in languages])
+    labels = class_numbers(languages, classes)
     if not decides:
         nothing = ("frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg")
         return {**mean_terms(scores, np.zeros(len(labels), int)), **dict.fromkeys(nothing)}
@@ -152,5 +224,26 @@ def _frame_confusion(scores: SetScores, languages: list[str], classes: list[str]
     return metrics.confusion(true, classes * len(languages), weights=scores.decided.ravel())
 
 
-def _counts(utt_of: Tensor, utts: int) -> np.ndarray:
-    return torch.bincount(utt_of, minlength=utts).cpu().numpy()
+class _Windows:
+    """Sums over windows of `length` frames, added up batch by batch; one row more takes the frames of no window.
+
+    Windows of an utterance, and frames of an utterance, stand one after the other: from its number of frames
+    follows which window the n-th frame of the set is in.
+    """
+
+    def __init__(self, length: int, counts: Tensor, classes: int) -> None:
+        self.length = length
+        self.number = counts // length
+        self.first_frame = counts.cumsum(0) - counts
+        self.first_window = self.number.cumsum(0) - self.number
+        self.total = int(self.number.sum())
+        self.logp = torch.zeros(self.total + 1, classes, dtype=torch.float64, device=counts.device)
+
+    def add(self, chosen: Tensor, utt: Tensor, logp: Tensor) -> None:
+        nth = (chosen - self.first_frame[utt]) // self.length
+        row = torch.where(nth < self.number[utt], self.first_window[utt] + nth, self.total)
+        self.logp.index_add_(0, row, logp)
+
+    def scores(self) -> WindowScores:
+        number = self.number.cpu().numpy()
+        return WindowScores(np.repeat(np.arange(len(number)), number), self.logp[: self.total].cpu().numpy())

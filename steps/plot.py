@@ -4,7 +4,7 @@
 Example: steps/plot.py exp/dnf_120
 They show the training curves; for the training set, for the first test set, for all test sets together and for each
 of data.plots the first two latent dims, t-SNE and histograms against the model's density; and where each set's frames
-and utterances went.
+and utterances went, how sure the decisions were, and how accurate they are after how much speech.
 """
 
 import argparse
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid import plots, program
+from flowlid import decision_plots, plots, program
 from flowlid.checkpoint import Model, load_model
+from flowlid.datadir import read_table
 from flowlid.files import read_json
 
 _HISTOGRAMS = 4  # dims of c, and as many of r, that are shown
@@ -47,6 +48,7 @@ def main() -> None:
     for group, (_, shown) in groups.items():
         draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
     draw_confusion(args.exp, model, unseen, out)
+    draw_decisions(args.exp, model, unseen, colors, out)
     log.info("%s: pictures in %s", name, out)
 
 
@@ -107,6 +109,28 @@ def draw_confusion(exp: Path, model: Model, unseen: set[str], out: Path) -> None
         confusion = {name: result[f"{unit}_confusion"] for name, result in results.items()}
         title = f"{exp.name}: share of {words} given to each class"
         plots.confusion_shares(confusion, model.classes, unseen, out / f"confusion_{unit}", title)
+
+
+def draw_decisions(exp: Path, model: Model, unseen: set[str], colors: dict[str, str], out: Path) -> None:
+    """Log-likelihood ratios of each test set's utterances, and accuracy against duration."""
+    if model.config.model.type != "dnf" or not model.config.data.tests:
+        return
+    llr, durations = {}, {}
+    for name in model.config.data.tests:
+        scored = exp / f"score_{name}"
+        values, languages = read_table(scored / "utt2llr"), read_table(scored / "utt2lang")
+        llr[name] = {
+            language: [float(value) for utt, value in values.items() if languages[utt] == language]
+            for language in sorted(set(languages.values()))
+        }
+        found = read_json(scored / "result.json")["durations"]
+        if any(row["share"] is not None for row in found):  # not where all languages are unseen
+            durations[name] = found
+    title = f"{exp.name}: log-likelihood ratio of each utterance"
+    decision_plots.llr_per_frame(llr, model.classes, unseen, out / "llr_per_frame", title, colors)
+    if durations:
+        title = f"{exp.name}: accuracy against duration, 95% intervals"
+        decision_plots.accuracy_duration(durations, model.classes, out / "accuracy_duration", title)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 """Score data sets under the flow of one experiment: frames, utterances, trials.
 
 Example: steps/score.py exp/dnf_120 data test_en_es test_es_co
-Writes into EXP/score_<set>: utt2loglik (log p(x|y) per frame of each class), utt2pred, trials and scores
-(utterance, language, detection log-likelihood ratio of the whole utterance, not calibrated), and result.json.
+Writes into EXP/score_<set>: utt2loglik (log p(x|y) per frame of each class), utt2lang, utt2pred, utt2llr (the two
+foremost classes' log-likelihood ratio per frame), trials and scores (utterance, language, detection log-likelihood
+ratio of the whole utterance, not calibrated), and result.json.
 """
 
 import argparse
@@ -14,10 +15,11 @@ import numpy as np
 
 from flowlid import metrics, program
 from flowlid.checkpoint import Model, load_model
-from flowlid.datadir import DataDir
+from flowlid.datadir import DataDir, write_table
+from flowlid.durations import how_sure, window_lengths
 from flowlid.files import atomic_directory, atomic_write, write_json
 from flowlid.frames import FrameSet
-from flowlid.scoring import SetScores, score_frames, summarize
+from flowlid.scoring import SetScores, class_numbers, llr_per_frame, score_frames, summarize
 
 log = logging.getLogger("flowlid")
 
@@ -26,17 +28,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     program.add_scoring_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=8192, help="frames scored at once")
-    parser.add_argument("--frame-shift", type=float, default=10.0, help="of the features, in ms (for hours)")
+    parser.add_argument("--frame-shift", type=float, default=10.0, help="of the features in ms, for all durations")
     args = parser.parse_args()
     program.log_provenance()
+    shift = args.frame_shift / 1000
+    windows = set(window_lengths(shift).values())
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt")
     model.flow.to(device)
     for name in args.sets:
         frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
         with program.progress_bar(name, len(frames)) as show:
-            scores = score_frames(model.flow, frames.to(device), args.batch_size, show)
-        write_scores(args.exp / f"score_{name}", name, model, frames, scores, args.frame_shift / 1000)
+            scores = score_frames(model.flow, frames.to(device), args.batch_size, show, windows)
+        write_scores(args.exp / f"score_{name}", name, model, frames, scores, shift)
 
 
 def write_scores(out: Path, name: str, model: Model, frames: FrameSet, scores: SetScores, frame_shift: float) -> None:
@@ -53,6 +57,7 @@ def write_scores(out: Path, name: str, model: Model, frames: FrameSet, scores: S
         "frames": total,
         "hours": total * frame_shift / 3600,
         **summarize(scores, frames.languages, model.classes, decides),
+        **how_sure(scores, frames, model.classes, frame_shift, decides),
     }
     with atomic_directory(out) as partial:
         write_lists(partial, model, frames, scores, decides)
@@ -74,8 +79,12 @@ def write_lists(out: Path, model: Model, frames: FrameSet, scores: SetScores, de
     with atomic_write(out / "utt2loglik") as file:
         for utt, row in zip(frames.utts, mean, strict=True):
             file.write(f"{utt} [ {' '.join(f'{value:.6f}' for value in row)} ]\n")
+    write_table(out / "utt2lang", dict(zip(frames.utts, frames.languages, strict=True)))
     if not decides:
         return
+    llr_of = llr_per_frame(scores, class_numbers(frames.languages, model.classes))
+    with atomic_write(out / "utt2llr") as file:
+        file.writelines(f"{utt} {value:.6f}\n" for utt, value in zip(frames.utts, llr_of, strict=True))
     with atomic_write(out / "utt2pred") as file:
         file.writelines(f"{u} {model.classes[k]}\n" for u, k in zip(frames.utts, mean.argmax(1), strict=True))
     llr = metrics.detection_llr(scores.loglik)

@@ -123,7 +123,7 @@ def remove_results_of_another_model(exp: Path, model: Model) -> None:
         old, new = load_model(path).flow.state_dict(), model.flow.state_dict()
         if old.keys() == new.keys() and all(torch.equal(old[key], new[key].cpu()) for key in old):
             return
-    for stale in (*exp.glob("score_*"), *exp.glob("latent_*"), exp / "plots"):
+    for stale in (*exp.glob("score_*"), *exp.glob("nonspeech_*"), *exp.glob("latent_*"), exp / "plots"):
         if stale.is_dir():
             log.info("%s: removed, it is of an earlier model", stale)
             shutil.rmtree(stale)

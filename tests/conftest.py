@@ -79,6 +79,7 @@ def make_frames(one_thread: None) -> "Callable[..., FrameSet]":
         return FrameSet(
             utts=[f"{name}-{number:02}" for number, name in enumerate(names)],
             languages=names,
+            speakers=[f"{name}-{number // 2}" for number, name in enumerate(names)],
             feats=feats,
             first=starts,
             last=starts + length - 1,

@@ -12,7 +12,7 @@ from tools import contents, feature_dir, write_tables
 
 from flowlid.config import FramesConfig
 from flowlid.datadir import ArkWriter, DataDir, read_matrix, write_table
-from flowlid.frames import apply_cmvn, cmvn_stats, global_cmvn, load_frames, moments_of, splice
+from flowlid.frames import NoFrames, apply_cmvn, cmvn_stats, global_cmvn, load_frames, moments_of, splice
 
 UTTS = {"a-1": "en", "a-2": "en", "b-1": "es", "c-1": "es"}
 PLAIN = FramesConfig(context=0, vad=False)
@@ -94,6 +94,7 @@ def test_every_frame_without_vad(data: Path) -> None:
 def test_utterances_languages_and_labels(data: Path) -> None:
     frames = load_frames(DataDir(data), FramesConfig())
     assert frames.utts == sorted(UTTS) and frames.languages == ["en", "en", "es", "es"]
+    assert frames.speakers == ["a", "a", "b", "c"]
     assert frames.utt_of.tolist() == [0] * 24 + [1] * 24 + [2] * 24 + [3] * 24
     assert frames.labels(["en", "es"]).tolist() == [0, 0, 1, 1]
     assert frames.labels(["es", "it"]).tolist() == [-1, -1, 0, 0]
@@ -111,7 +112,60 @@ def test_subsampling_takes_every_nth_voiced_frame_of_an_utterance(data: Path, st
 def test_to_device_keeps_everything(data: Path) -> None:
     frames = load_frames(DataDir(data), FramesConfig())
     moved = frames.to(torch.device("cpu"))
-    assert (every(moved) == every(frames)).all() and moved.utts == frames.utts and moved.context == frames.context
+    assert (every(moved) == every(frames)).all() and moved.context == frames.context
+    assert (moved.utts, moved.languages, moved.speakers) == (frames.utts, frames.languages, frames.speakers)
+
+
+# Non-speech
+
+
+def write_vad(path: Path, decisions: dict[str, list[int]]) -> None:
+    with ArkWriter(path / "vad.ark", path / "vad.scp") as write:
+        for utt in sorted(decisions):
+            write(utt, np.array(decisions[utt], np.float32))
+
+
+@pytest.mark.parametrize("context", [0, 1, 4])
+def test_non_speech_frames_have_no_voiced_frame_in_their_context(data: Path, context: int) -> None:
+    generator = np.random.default_rng(5)
+    vad = {utt: np.repeat(generator.integers(0, 2, 5), 6).tolist() for utt in UTTS}
+    vad["b-1"] = [1] * 30
+    write_vad(data, vad)
+    frames = load_frames(DataDir(data), FramesConfig(context=context), select="nonspeech")
+    feats, expected, owners = features(data), [], []
+    for utt in sorted(UTTS):
+        silent = [not any(vad[utt][max(0, t - context) : t + context + 1]) for t in range(30)]
+        expected.append(loops(feats[utt], context)[silent])
+        owners += [utt] * sum(silent)
+    assert (every(frames) == np.concatenate(expected)).all() and len(frames) > 20
+    assert frames.utts == ["a-1", "a-2", "c-1"]  # all of b-1 is speech
+    assert [frames.utts[n] for n in frames.utt_of] == owners
+    assert frames.languages == ["en", "en", "es"] and frames.speakers == ["a", "a", "c"]
+
+
+def test_speech_and_non_speech_without_context_are_all_frames(data: Path) -> None:
+    config = FramesConfig(context=0)
+    speech, silence = load_frames(DataDir(data), config), load_frames(DataDir(data), config, select="nonspeech")
+    both = np.sort(np.concatenate([speech.index.numpy(), silence.index.numpy()]))
+    assert both.tolist() == list(range(4 * 30))
+
+
+def test_non_speech_is_normalized_as_the_model_knows_it(data: Path) -> None:
+    frames = load_frames(DataDir(data), FramesConfig(context=0, cmvn="utterance"), select="nonspeech")
+    x, vad = features(data)["a-1"].astype(np.float64), voiced(data)["a-1"]
+    assert every(frames)[:6] == pytest.approx((x - x.mean(0))[~vad], abs=1e-5)
+
+
+def test_a_set_without_non_speech_says_so(data: Path) -> None:
+    write_vad(data, {utt: [1] * 30 for utt in UTTS})
+    with pytest.raises(NoFrames, match="data: no utterance has nonspeech frames"):
+        load_frames(DataDir(data), FramesConfig(), select="nonspeech")
+
+
+def test_only_these_utterances(data: Path) -> None:
+    frames = load_frames(DataDir(data), FramesConfig(), utts=["c-1", "a-2"])
+    assert frames.utts == ["a-2", "c-1"]
+    assert (every(frames) == every(load_frames(DataDir(data), FramesConfig()))[[*range(24, 48), *range(72, 96)]]).all()
 
 
 # Normalization

@@ -27,6 +27,36 @@ def train_json(name: str, **changes: object) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def duration(seconds: float | None, share: float | None, **changes: object) -> dict[str, Any]:
+    known = share is not None
+    return {
+        "seconds": seconds, "frames": None if seconds is None else round(100 * seconds),
+        "windows": 4321 if known else 0, "utterances": 60 if known else 0, "remainders": 55, "frames_left_out": 2750,
+        "share": share, "low": share - 0.05 if known else None, "high": share + 0.01 if known else None,
+        "unit": "speakers" if known else None, "units": 12 if known else None, **changes,
+    }  # fmt: skip
+
+
+DURATIONS = [
+    duration(1.0, 0.91236), duration(10.0, None, remainders=60),
+    duration(None, 0.98, windows=60, low=None, high=None, unit="utterances", units=1, remainders=0, frames_left_out=0),
+]  # fmt: skip
+MARGINS = [
+    {"nats": 0.01, "utterances": 0, "share": 0.0, "accuracy": None},
+    {"nats": 0.5, "utterances": 30, "share": 0.025, "accuracy": 0.75},
+]
+JUDGED = {"accuracy": 0.95, "balanced_accuracy": 0.93, "low": 0.9, "high": 0.96, "unit": "speakers", "units": 12}
+WARNING = "Warning: on test_z <the> non-speech frames alone tell the classes apart."
+
+
+def control_json(**changes: object) -> dict[str, Any]:
+    return {
+        "set": "test_z", "classes": ["en", "zh"], "utterances": 1190, "left_out": 10, "frames": 40000, "hours": 0.11,
+        "chance": 0.5, "flow": {**JUDGED, "balanced_accuracy": 0.61}, "linear": JUDGED, "warning": WARNING,
+        "reason": None, **changes,
+    }  # fmt: skip
+
+
 def result_json(name: str, **changes: object) -> dict[str, Any]:
     return {
         "set": name, "classes": ["en", "zh"], "languages": ["en", "zh"], "unseen": [], "utterances": 1200,
@@ -34,17 +64,21 @@ def result_json(name: str, **changes: object) -> dict[str, Any]:
         "frame_accuracy": 0.91994, "utt_accuracy": 0.99691,
         "frame_confusion": {"en": {"en": 0.9, "zh": 0.1}, "zh": {"en": 0.0601, "zh": 0.9399}},
         "utt_confusion": {"en": {"en": 0.9969, "zh": 0.0031}, "zh": {"en": 0.0, "zh": 1.0}},
-        "eer": 0.0123, "min_dcf": 0.0101, "cavg": 0.0155, **changes,
+        "eer": 0.0123, "min_dcf": 0.0101, "cavg": 0.0155,
+        "utt_accuracy_interval": {"low": 0.99, "high": 1.0, "unit": "speakers", "units": 12},
+        "durations": DURATIONS, "margins": MARGINS, **changes,
     }  # fmt: skip
 
 
-NOTHING = dict.fromkeys(
-    ("frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg")
-)
+NOTHING = dict.fromkeys((
+    "frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg",
+    "utt_accuracy_interval", "durations", "margins",
+))  # fmt: skip
 UNSEEN = {
     "languages": ["ja"], "unseen": ["ja"], "frame_accuracy": None, "utt_accuracy": None, "hours": 0.05,
     "frame_confusion": {"ja": {"en": 0.4068, "zh": 0.5932}}, "utt_confusion": {"ja": {"en": 0.2979, "zh": 0.7021}},
-    "eer": None, "min_dcf": None, "cavg": None,
+    "eer": None, "min_dcf": None, "cavg": None, "utt_accuracy_interval": None,
+    "durations": [duration(1.0, None), duration(None, None)],
 }  # fmt: skip
 MOMENTS = {
     "en": {"skew": -0.00001, "kurt": -1.1429}, "zh": None, "pooled": {"skew": 0.0031, "kurt": -0.5},
@@ -83,9 +117,10 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     assert set(dnf["sets"]["test_z"]) == {
         "utterances", "frames", "hours", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
         "frame_confusion", "utt_confusion", "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
+        "utt_accuracy_interval", "durations", "margins", "nonspeech", "proficiency",
     }  # fmt: skip
     expected = {key: value for key, value in result_json("").items() if key not in ("set", "classes")}
-    assert dnf["sets"]["test_z"] == {**expected, "moments": MOMENTS}
+    assert dnf["sets"]["test_z"] == {**expected, "moments": MOMENTS, "nonspeech": None, "proficiency": None}
     assert dnf["sets"]["test_ja"]["moments"] is None
     assert {key: nf["sets"]["test_z"][key] for key in NOTHING} == NOTHING
     assert nf["class_dim"] is None and nf["train"]["set"] is None  # no config.yaml
@@ -152,7 +187,7 @@ def testmarkdown_tables_by_hand(exp: Path) -> None:
 def test_everymarkdown_table_has_as_many_cells_as_its_head(exp: Path) -> None:
     text = report.results_markdown(report.collect(exp), COMMAND)
     blocks = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
-    assert len(blocks) == 4 + 3
+    assert len(blocks) == 6 + 3
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
@@ -166,6 +201,80 @@ def test_terminal_table(exp: Path) -> None:
         "dnf_120     a_dev                      1,200     0.9199   0.9969  0.0123  40.500\n"
         "nf_wsj      test_z                     1,200          -        -       -  40.500\n"
     )
+
+
+def test_durations_and_margins_by_hand(exp: Path) -> None:
+    text = report.results_markdown(report.collect(exp), COMMAND)
+    first, second = text.split("\n## ")[1:]
+    assert (
+        "\n\nAccuracy against duration (seconds of selected speech):\n\n"
+        "| set |  | 1 s | 10 s | whole |\n"
+        "| --- | --- | ---: | ---: | ---: |\n"
+        "| test_z | accuracy | 0.9124 | - | 0.9800 |\n"
+        "| test_z | 95% interval | 0.8624 to 0.9224 | - | - |\n"
+        "| test_z | drawn | 12 speakers | - | - |\n"
+        "| test_z | windows | 4,321 | 0 | 60 |\n"
+        "| test_z | remainders left out | 55 (28 s) | 60 (28 s) | - |\n"
+        "| a_dev | accuracy |"
+    ) in first  # no row of test_ja, of which no language was seen
+    assert "| set | utterances | below 0.01 | acc of these | below 0.5 | acc of these |\n" in first
+    assert "| test_ja (unseen: ja) | 1,200 | 0.0000 | - | 0.0250 | 0.7500 |\n" in first
+    assert "duration (" not in second and "margins" not in second and "Control: decided" not in text
+
+
+def test_the_control_stands_beside_the_accuracy_with_its_warning(exp: Path) -> None:
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json())
+    lone = {**JUDGED, **dict.fromkeys(("balanced_accuracy", "low", "high", "unit", "units"))}
+    write_json(
+        exp / "dnf_120/nonspeech_a_dev/result.json",
+        control_json(linear=None, flow=lone, chance=None, warning=None, reason="too few"),
+    )
+    write_json(exp / "dnf_120/nonspeech_test_ja/result.json", control_json(flow=lone, linear=lone, warning=None))
+    nothing = dict.fromkeys(("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning"))
+    write_json(exp / "nf_wsj/nonspeech_test_z/result.json", control_json(**nothing, reason="a normal flow"))
+    results = report.collect(exp)
+    expected = {key: value for key, value in control_json().items() if key not in ("set", "classes")}
+    assert results[0]["sets"]["test_z"]["nonspeech"] == expected
+    text = report.results_markdown(results, COMMAND)
+    first, second = text.split("\n## ")[1:]
+    assert f"\n\n> **{WARNING}**\n\n" in first and "Warning" not in second
+    for line in (
+        # balanced accuracy on speech: (0.9969 + 1.0) / 2
+        "| test_z | the flow | 1,190 | 10 | 40,000 | 0.9500 | 0.6100 | 0.9000 to 0.9600 | 12 speakers | 0.5000 "
+        "| 0.9985 |",
+        "| test_z | linear classifier | 1,190 | 10 | 40,000 | 0.9500 | 0.9300 | 0.9000 to 0.9600 | 12 speakers "
+        "| 0.5000 | 0.9985 |",
+        "| a_dev | the flow | 1,190 | 10 | 40,000 | 0.9500 | - | - | - | - | 0.9985 |",
+        "| a_dev | linear classifier: too few | - | - | - | - | - | - | - | - | - |",
+    ):
+        assert f"\n{line}\n" in first, line
+    assert "test_ja (unseen: ja) | the flow" not in first and "Control: decided" not in second
+    terminal = report.results_table_text(results)
+    assert "frame acc  utt acc  non-speech     EER" in terminal
+    assert "0.9969  0.9300 (!)  0.0123" in terminal and f"\ndnf_120: {WARNING}\n" in terminal
+
+
+def test_a_control_that_was_not_possible_says_why(exp: Path) -> None:
+    nothing = dict.fromkeys(("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning"))
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json(**nothing, reason="no vad.scp"))
+    results = report.collect(exp)
+    text = report.results_markdown(results, COMMAND)
+    assert "\n| test_z | nobody: no vad.scp | - | - | - | - | - | - | - | - | - |\n" in text
+    assert "non-speech" not in report.results_table_text(results)
+
+
+def test_the_warning_is_a_box_in_html(exp: Path) -> None:
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json())
+    page = Page(report_html(report.collect(exp), exp, COMMAND))
+    assert WARNING in page.text and "0.9300 (!)" in page.text
+    assert [value for tag, key, value in page.attributes if (tag, key) == ("p", "class")].count("warning") == 1
+
+
+def test_results_of_an_earlier_version_are_named(exp: Path) -> None:
+    old = {key: value for key, value in result_json("test_z").items() if key != "durations"}
+    write_json(exp / "dnf_120/score_test_z/result.json", old)
+    with pytest.raises(ValueError, match=r"score_test_z/result.json: no entry durations; .*run its stage again"):
+        report.collect(exp)
 
 
 class Page(HTMLParser):
@@ -211,7 +320,7 @@ def test_html_stands_alone_and_escapes_everything(exp: Path) -> None:
     for shown in ("--x '<script>'", "nf<i>&", "# a < b", "train.py conf/<b>.yaml", "ja: zh 0.7021, en 0.2979"):
         assert shown in page.text
     assert "test_z_tsne: t-SNE of the class part" in page.text
-    assert page.tags.count("table") == 1 + 4 + 3
+    assert page.tags.count("table") == 1 + 6 + 3
 
 
 def test_report_is_the_same_each_time(exp: Path) -> None:

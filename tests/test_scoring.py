@@ -1,5 +1,6 @@
 """Scores, decisions and the reported numbers, against sums of single frames, hand computation and scikit-learn."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -15,7 +16,19 @@ from flowlid.config import FramesConfig, ModelConfig
 from flowlid.datadir import DataDir
 from flowlid.flow import Flow, build_flow
 from flowlid.frames import FrameSet, load_frames, moments_of
-from flowlid.scoring import SetScores, frame_accuracy, mean_terms, reference_class, score_frames, summarize
+from flowlid.scoring import (
+    MARGINS,
+    NotFinite,
+    SetScores,
+    class_numbers,
+    frame_accuracy,
+    llr_per_frame,
+    mean_terms,
+    reference_class,
+    score_frames,
+    small_margins,
+    summarize,
+)
 
 UTTS = {"a-1": "en", "a-2": "en", "b-1": "es", "c-1": "it"}
 CLASSES = ["en", "es", "it"]
@@ -63,6 +76,34 @@ def test_scores_are_sums_of_single_frames(flow: Flow, frames: FrameSet, batch_si
         assert scores.decided[number].tolist() == np.bincount(own.argmax(1), minlength=3).tolist()
 
 
+@pytest.mark.parametrize("batch_size", [5, 13, 8192])
+def test_windows_are_sums_of_their_own_frames(flow: Flow, frames: FrameSet, batch_size: int) -> None:
+    """Utterances of 24, 20, 3 and 24 frames: windows neither go on into the next one nor take a remainder in."""
+    kept = np.delete(np.arange(len(frames)), [*range(44, 48), *range(51, 72)])
+    cut = dataclasses.replace(frames, index=frames.index[kept], utt_of=frames.utt_of[kept])
+    scores = score_frames(flow, cut, batch_size, windows=[1, 7, 10, 24, 100])
+    with torch.no_grad():
+        single = [flow.log_terms(cut.batch(torch.tensor([n])))[0][0].double().numpy() for n in range(len(cut))]
+    assert sorted(scores.windows) == [1, 7, 10, 24, 100]
+    for length, found in scores.windows.items():
+        sums, utt_of, start = [], [], 0
+        for utt, count in enumerate([24, 20, 3, 24]):
+            for first in range(start, start + count - length + 1, length):
+                sums.append(sum(single[first : first + length]))
+                utt_of.append(utt)
+            start += count
+        assert found.utt_of.tolist() == utt_of
+        assert found.logp.dtype == np.float64 and found.logp.shape == (len(sums), 3)
+        if sums:
+            assert found.logp == pytest.approx(np.array(sums), rel=1e-5)
+    assert len(scores.windows[10].utt_of) == 2 + 2 + 0 + 2 and not len(scores.windows[100].utt_of)
+    assert scores.windows[1].logp.sum() == pytest.approx(scores.logp.sum())
+
+
+def test_windows_are_only_summed_where_asked_for(flow: Flow, frames: FrameSet) -> None:
+    assert score_frames(flow, frames).windows == {}
+
+
 def test_the_log_determinant_is_that_of_the_flow(flow: Flow, frames: FrameSet) -> None:
     scores = score_frames(flow, frames)
     with torch.no_grad():
@@ -94,8 +135,8 @@ def test_another_dimension_is_refused(flow: Flow, tmp_path: Path) -> None:
 def test_likelihood_that_is_not_finite_names_the_utterance(flow: Flow, frames: FrameSet) -> None:
     feats = frames.feats.clone()
     feats[frames.first[2] : frames.last[3] + 1] = 1e30
-    far = FrameSet(frames.utts, frames.languages, feats, frames.first, frames.last, frames.index, frames.utt_of, 1)
-    with pytest.raises(ValueError, match=r"utterance b-1: .*not finite.*\(2 such\)"):
+    far = dataclasses.replace(frames, feats=feats)
+    with pytest.raises(NotFinite, match=r"utterance b-1: .*not finite.*\(2 such\)"):
         score_frames(flow, far)
 
 
@@ -216,3 +257,58 @@ def test_frame_accuracy_leaves_unseen_languages_out() -> None:
     scores = scores_of([[0, 0], [0, 0]], decided=[[8, 2], [1, 9]])
     assert frame_accuracy(scores, np.array([0, -1])) == 0.8
     assert frame_accuracy(scores, np.array([-1, -1])) is None
+
+
+# How sure decisions are
+
+
+def test_classes_have_numbers_and_unseen_languages_minus_one() -> None:
+    assert class_numbers(["es", "it", "en"], ["en", "es"]).tolist() == [1, -1, 0]
+
+
+def test_ratio_of_two_classes_is_first_to_second_whatever_is_true() -> None:
+    scores = scores_of([[-20, -50], [-50, -20], [-40, -40]], frames=[10, 10, 20])
+    for labels in ([0, 1, 0], [1, 0, -1]):
+        assert llr_per_frame(scores, np.array(labels)) == pytest.approx([3, -3, 0])
+
+
+def test_ratio_of_several_classes_is_own_to_best_other() -> None:
+    scores = scores_of([[-20, -50, -30], [-20, -50, -30], [-20, -50, -30]], frames=[10, 20, 10])
+    # own class 0 leads by 10; own class 1 is 30 behind, over 20 frames; unseen: best 10 before the second best
+    assert llr_per_frame(scores, np.array([0, 1, -1])) == pytest.approx([1, -1.5, 1])
+
+
+def test_ratio_of_several_classes_in_general() -> None:
+    generator = np.random.default_rng(4)
+    counts, labels = generator.integers(5, 50, 40), generator.integers(-1, 5, 40)
+    loglik = generator.normal(-300, 40, (40, 5))
+    found = llr_per_frame(scores_of(loglik, counts), labels)
+    for utt in range(40):
+        ranked = sorted(loglik[utt])
+        if labels[utt] < 0:
+            expected = ranked[-1] - ranked[-2]
+        else:
+            expected = loglik[utt, labels[utt]] - max(np.delete(loglik[utt], labels[utt]))
+        assert found[utt] == pytest.approx(expected / counts[utt])
+        if labels[utt] >= 0:
+            assert (found[utt] > 0) == (loglik[utt].argmax() == labels[utt])
+
+
+def test_small_margins_by_hand() -> None:
+    # margins of 10 frames: 0.005, 0.05, 0.05, 0.3, 0.7 and 4 nats a frame; the third class is never near
+    lead = np.array([0.05, 0.5, 0.5, 3, 7, 40])
+    loglik = np.stack([-100 + lead, np.full(6, -100.0), np.full(6, -300.0)], axis=1)
+    labels = np.array([1, 0, 2, -1, 0, 0])
+    found = small_margins(scores_of(loglik), labels)
+    assert [each["nats"] for each in found] == list(MARGINS) == [0.01, 0.1, 0.5, 1.0]
+    assert [each["utterances"] for each in found] == [1, 3, 4, 5]
+    assert [each["share"] for each in found] == pytest.approx([1 / 6, 3 / 6, 4 / 6, 5 / 6])
+    assert [each["accuracy"] for each in found] == pytest.approx([0, 1 / 3, 1 / 3, 2 / 4])  # the unseen one counts not
+
+
+def test_small_margins_without_a_seen_language_or_a_close_one() -> None:
+    found = small_margins(scores_of([[0, -9], [-0.05, 0]]), np.array([-1, -1]))
+    assert [(each["share"], each["accuracy"]) for each in found] == [(0.5, None), (0.5, None), (0.5, None), (1.0, None)]
+    assert small_margins(scores_of([[0, -90]]), np.array([0]))[0] == {
+        "nats": 0.01, "utterances": 0, "share": 0.0, "accuracy": None,
+    }  # fmt: skip

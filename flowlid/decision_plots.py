@@ -1,0 +1,163 @@
+"""Pictures of how sure a model's decisions are; written as those of `plots` are, with the same colours."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike, NDArray
+
+from flowlid.figures import GREY, PALETTE, colors_for, save, shown, styled
+
+__all__ = ["accuracy_duration", "llr_per_frame"]
+
+_ROW_INCHES = 0.17  # height of a language's row
+_GAP = 0.5  # rows between two sets
+_MARKERS = "os^Dv<>pPX*hd8"
+_FAINT = "#dddddd"
+
+
+@styled
+def llr_per_frame(
+    llr: Mapping[str, Mapping[str, ArrayLike]],
+    classes: Sequence[str],
+    unseen: set[str],
+    stem: str | Path,
+    title: str,
+    colors: Mapping[str, str] | None = None,
+) -> None:
+    """Log-likelihood ratio of each utterance, a row a set and true language, with a box over the points.
+
+    The box holds the middle half, its line is the median, its whiskers reach from the 5th to the 95th percentile.
+
+    Args:
+        llr: set -> true language -> nats per frame (`scoring.llr_per_frame`), shape (n,).
+        classes: the model's, in order: of two, the first one is above 0.
+        unseen: languages that are no class of the model.
+        stem: where to write, without the suffix.
+        title: shown above.
+        colors: from `class_colors`; by default made from the languages shown.
+
+    Raises:
+        ValueError: a row without utterance, no row, a value that is not finite, or a language without a colour.
+    """
+    groups = {name: {label: np.asarray(v, float) for label, v in found.items()} for name, found in llr.items()}
+    rows = [values for found in groups.values() for values in found.values()]
+    if not rows or not all(len(values) and np.isfinite(values).all() for values in rows):
+        raise ValueError(f"{stem}: needs at least one utterance a row, and finite log-likelihood ratios")
+    labels = {label for found in groups.values() for label in found}
+    palette = colors_for(labels, unseen, colors)
+    look = {
+        label: {"color": palette[label], "marker": "^" if label in unseen else "o", "linestyle": ""}
+        for label in palette
+        if label in labels
+    }
+    figure = Figure(figsize=(5.6, _ROW_INCHES * (len(rows) + _GAP * len(groups)) + 1.0), layout="constrained")
+    axes = figure.subplots()
+    generator = np.random.default_rng(0)  # of where the points lie in their row
+    place, middles = 0.0, []
+    for found in groups.values():
+        middles.append(place + (len(found) - 1) / 2)
+        for label, values in found.items():
+            _points(axes, values, place + generator.uniform(-0.38, 0.38, len(values)), look[label])
+            _box(axes, values, place)
+            place += 1
+        place += _GAP
+        axes.axhline(place - (1 + _GAP) / 2, color=_FAINT, linewidth=0.8, zorder=0)
+    axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
+    low, high, note = _limits(rows)
+    axes.set(title=title, xlim=(low, high), ylim=(place - (1 + _GAP) / 2, -(1 + _GAP) / 2))
+    axes.set_xlabel(_llr_words(classes) + note)
+    axes.set_yticks(middles, list(groups))
+    axes.tick_params(axis="y", length=0)
+    handles = [Line2D([], [], **drawn, markersize=4, label=shown(label, unseen)) for label, drawn in look.items()]
+    figure.legend(handles=handles, loc="outside right upper")
+    save(figure, stem)
+
+
+@styled
+def accuracy_duration(
+    durations: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequence[str], stem: str | Path, title: str
+) -> None:
+    """Utterance accuracy against duration with 95% intervals, a line a set; whole utterances stand apart.
+
+    Args:
+        durations: set -> what `durations.accuracy_by_duration` found.
+        classes: the model's; chance is 1/K.
+        stem: where to write, without the suffix.
+        title: shown above.
+
+    Raises:
+        ValueError: no set, or one without any accuracy.
+    """
+    if not durations or any(all(row["share"] is None for row in rows) for rows in durations.values()):
+        raise ValueError(f"{stem}: needs at least one set, and an accuracy in each")
+    seconds = sorted({row["seconds"] for rows in durations.values() for row in rows} - {None})
+    place = {**{value: float(number) for number, value in enumerate(seconds)}, None: len(seconds) + 0.4}
+    figure = Figure(figsize=(5.4, 3.1), layout="constrained")
+    axes = figure.subplots()
+    lowest, step = 1 / len(classes), min(0.08, 0.5 / len(durations))
+    for number, (name, rows) in enumerate(durations.items()):
+        shift = (number - (len(durations) - 1) / 2) * step  # side by side, so that intervals can be told apart
+        color, marker = PALETTE[number % len(PALETTE)], _MARKERS[number % len(_MARKERS)]
+        found = [row for row in rows if row["share"] is not None]
+        x = np.array([place[row["seconds"]] + shift for row in found])
+        lowest = min(lowest, _with_intervals(axes, x, found, {"color": color, "marker": marker, "label": name}))
+        windows = [number for number, row in enumerate(found) if row["seconds"] is not None]
+        axes.plot(x[windows], [found[number]["share"] for number in windows], color=color, linewidth=1.1)
+    handles, names = axes.get_legend_handles_labels()
+    chance = axes.axhline(1 / len(classes), color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+    axes.set_xticks(list(place.values()), [*(f"{value:g} s" for value in seconds), "whole"])
+    axes.set(title=title, xlabel="selected speech", ylabel="accuracy", xlim=(-0.6, place[None] + 0.6))
+    axes.set_ylim(max(-0.03, lowest - 0.05), 1.03)
+    figure.legend([*handles, chance], [*names, f"chance, 1/{len(classes)}"], loc="outside right upper")
+    save(figure, stem)
+
+
+def _with_intervals(
+    axes: Axes, x: NDArray[np.float64], rows: Sequence[Mapping[str, Any]], look: Mapping[str, str]
+) -> float:
+    """Draw shares, and their intervals where there are any; return the lowest number drawn."""
+    share = np.array([row["share"] for row in rows], dtype=float)
+    ends = {key: np.array([row[key] for row in rows], dtype=float) for key in ("low", "high")}  # NaN: no interval
+    below = np.nan_to_num(np.maximum(share - ends["low"], 0))
+    above = np.nan_to_num(np.maximum(ends["high"] - share, 0))
+    axes.errorbar(x, share, yerr=[below, above], linestyle="", markersize=4, elinewidth=0.9, capsize=2, **look)
+    return float((share - below).min())
+
+
+def _points(axes: Axes, values: NDArray[np.float64], heights: NDArray[np.float64], look: Mapping[str, str]) -> None:
+    alpha = 0.7 if len(values) < 100 else 0.4 if len(values) < 1000 else 0.2
+    axes.plot(values, heights, **look, markersize=2.4, alpha=alpha, markeredgewidth=0, rasterized=True)
+
+
+def _box(axes: Axes, values: NDArray[np.float64], place: float) -> None:
+    least, first, middle, third, most = np.percentile(values, [5, 25, 50, 75, 95])
+    look = {"color": "black", "linewidth": 0.7, "zorder": 3}
+    axes.plot([least, first], [place, place], **look)
+    axes.plot([third, most], [place, place], **look)
+    axes.plot([middle, middle], [place - 0.3, place + 0.3], **{**look, "linewidth": 1.6})
+    axes.add_patch(
+        Rectangle((first, place - 0.3), third - first, 0.6, fill=False, edgecolor="black", linewidth=0.7, zorder=3)
+    )
+
+
+def _limits(rows: Sequence[NDArray[np.float64]]) -> tuple[float, float, str]:
+    """Ends of the axis around 0 and the middle 99% of every row, and how many points lie outside of them."""
+    low = min(0.0, *(np.percentile(values, 0.5) for values in rows))
+    high = max(0.0, *(np.percentile(values, 99.5) for values in rows))
+    margin = max(0.05 * (high - low), 1e-6)
+    low, high = float(low - margin), float(high + margin)
+    points = np.concatenate(rows)
+    outside = int(((points < low) | (points > high)).sum())
+    return low, high, f"\n{outside} of {len(points)} utterances lie outside the axes" if outside else ""
+
+
+def _llr_words(classes: Sequence[str]) -> str:
+    if len(classes) == 2:
+        return f"log p(x|{classes[0]}) - log p(x|{classes[1]}) (nats/frame; above 0: decided for {classes[0]})"
+    return "own class against the best other, unseen: best against second best (nats/frame)"

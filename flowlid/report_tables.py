@@ -1,0 +1,159 @@
+"""The tables and the setting line of an experiment's results: text, ready for Markdown, HTML and the terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Result = dict[str, Any]
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table of text; the first `labels` columns are words, the others numbers."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    labels: int
+
+
+def overview(results: Sequence[Result]) -> Table:
+    """The figures that one looks for first; the control's stand there where there is one."""
+    rows = [
+        [
+            result["experiment"], set_label(name, found), count_text(found["utterances"]),
+            share_text(found["frame_accuracy"]), share_text(found["utt_accuracy"]),
+            _control_text(found.get("nonspeech")),  # not in a results.json of earlier versions
+            share_text(found["eer"]), nats_text(found["loglik"]),
+        ]
+        for result in results
+        for name, found in scored_sets(result)
+    ]  # fmt: skip
+    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "EER", "LogLL"]
+    if all(row[5] == NONE for row in rows):
+        rows, head = [[*row[:5], *row[6:]] for row in rows], [*head[:5], *head[6:]]
+    return Table("All experiments", head, rows, labels=2)
+
+
+def setting(result: Result) -> str:
+    """One line that says what was trained, how, and on what."""
+    train = result["train"]
+    parts = [
+        f"{result['model'].upper()} on {train['set'] or 'an unnamed set'}",
+        *([f"classes {', '.join(result['classes'])}"] if result["model"] == "dnf" else []),
+        f"D = {result['dim']}",
+        *([f"class_dim {result['class_dim']}"] if result["class_dim"] is not None else []),
+        f"cmvn {result['cmvn']}",
+        f"normalization {result['normalization']}",
+        f"{train['epochs']} epochs (epoch {train['selected_epoch']} kept)",
+        f"{count_text(train['frames'])} frames",
+        f"{count_text(result['parameters'])} parameters",
+        f"{train['seconds']:.0f} s on {result['device']}",
+    ]
+    return "; ".join(parts) + "."
+
+
+def training_table(result: Result) -> Table:
+    """Log-likelihoods of the training set."""
+    train = result["train"]
+    head = ["training frames", "LogLL as trained", "LogLL of the saved model", "difference", "LogP", "LogDet"]
+    values = [train["loglik_train"], train["loglik_eval"], train["loglik_eval"] - train["loglik_train"]]
+    row = [count_text(train["frames"]), *map(nats_text, [*values, train["logp_eval"], train["logdet_eval"]])]
+    return Table("Training set under the model as trained and as saved", head, [row], labels=0)
+
+
+def sets_table(result: Result) -> Table:
+    """Size, likelihood, accuracy and detection costs of each set."""
+    rows = []
+    for name, found in scored_sets(result):
+        words = [set_label(name, found), _went(found)]
+        counts = [count_text(found["utterances"]), count_text(found["frames"]), hours_text(found["hours"])]
+        nats = [nats_text(found[key]) for key in ("loglik", "logp", "logdet")]
+        shares = [share_text(found[key]) for key in ("frame_accuracy", "utt_accuracy", "eer", "min_dcf", "cavg")]
+        rows.append(words + counts + nats + shares)
+    head = ["set", "unseen went mostly to (utterances)", "utterances", "frames", "voiced hours"]
+    head += ["LogLL", "LogP", "LogDet"]
+    head += ["frame acc", "utt acc", "EER", "minDCF", "C_avg"]
+    labels = 2
+    if all(row[1] == NONE for row in rows):
+        rows, head, labels = [[row[0], *row[2:]] for row in rows], [head[0], *head[2:]], 1
+    return Table("Sets", head, rows, labels)
+
+
+def confusion_table(result: Result) -> Table:
+    """Where the utterances and frames of each language went."""
+    classes, rows = result["classes"], []
+    for name, found in scored_sets(result):
+        for true, shares in (found["utt_confusion"] or {}).items():
+            frames = found["frame_confusion"][true]
+            label = f"{true} (unseen)" if true in found["unseen"] else true
+            rows.append([name, label, *(share_text(row.get(k, 0.0)) for row in (shares, frames) for k in classes)])
+    head = ["set", "true language", *(f"{unit}: {k}" for unit in ("utterances", "frames") for k in classes)]
+    return Table("Share recognised as each class", head, rows, labels=2)
+
+
+def moments_table(result: Result) -> Table:
+    """Moments of each set's latents."""
+    rows = []
+    part = "z" if result["class_dim"] in (None, result["dim"]) else "c"
+    for name, found in result["sets"].items():
+        for group, values in (found["moments"] or {}).items():
+            if group == "residual" and values is None:
+                continue  # class_dim = D: there is none
+            skew, kurt = (values["skew"], values["kurt"]) if values else (None, None)
+            label = "r, pooled" if group == "residual" else f"{part}, {group}"
+            rows.append([name, label, nats_text(skew, 4), nats_text(kurt, 4)])
+    title = "Moments of the latent, averaged over its dimensions (a Gaussian's are 0 and 0)"
+    return Table(title, ["set", "part", "skewness", "excess kurtosis"], rows, labels=2)
+
+
+def scored_sets(result: Result) -> list[tuple[str, Result]]:
+    """The sets that were scored, with what was found of them."""
+    return [(name, found) for name, found in result["sets"].items() if found["utterances"] is not None]
+
+
+def set_label(name: str, found: Result) -> str:
+    """A set's name, with its unseen languages."""
+    return f"{name} (unseen: {', '.join(found['unseen'])})" if found["unseen"] else name
+
+
+def _control_text(found: Result | None) -> str:
+    """The better balanced accuracy of the two that the non-speech frames gave; "(!)" if it is far above chance."""
+    judged = [found[key] for key in ("flow", "linear") if found[key]] if found else []
+    shares = [each["balanced_accuracy"] for each in judged if each["balanced_accuracy"] is not None]
+    return f"{share_text(max(shares))}{' (!)' if found['warning'] else ''}" if shares else NONE
+
+
+def _went(found: Result) -> str:
+    parts = []
+    for language in (found["unseen"] or ()) if found["utt_confusion"] else ():
+        shares = sorted(found["utt_confusion"][language].items(), key=lambda item: (-item[1], item[0]))
+        parts.append(
+            f"{language}: " + ", ".join(f"{name} {share_text(share)}" for name, share in shares[:3] if share > 0)
+        )
+    return "; ".join(parts) or NONE
+
+
+def nats_text(value: float | None, digits: int = 3) -> str:
+    """A number with so many digits; None as NONE, and so below."""
+    return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no "-0.000"
+
+
+def share_text(value: float | None) -> str:
+    return nats_text(value, 4)
+
+
+def hours_text(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def count_text(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def markdown_table(table: Table) -> str:
+    """A table in Markdown, without its title."""
+    rule = ["---" if index < table.labels else "---:" for index in range(len(table.head))]
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in (table.head, *table.rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
