@@ -18,6 +18,7 @@ exp=exp                         # where models, scores and plots go
 nj=$(nproc)                     # parallel jobs of feature extraction
 fbank_config=conf/fbank.conf    # options of compute-fbank-feats
 vad_config=conf/vad.conf        # options of compute-vad
+expected_scores=                # test sets that should have human scores, or patterns: if not, the report says so
 device=auto                     # of training and scoring: auto (a GPU if there is one), cpu, cuda
 overwrite=false                 # train even where a model of another configuration stands
 allow_pipes=false               # run commands that stand in wav.scp or feats.scp
@@ -189,6 +190,8 @@ for config in "${configs[@]}"; do
     if [ ${#names[@]} -gt 0 ]; then
       run_job "$score_cmd" "$dir/log/score.log" steps/score.py --device "$device" --allow-pipes "$allow_pipes" \
         --frame-shift "${shift_ms:-10}" "$dir" "$data" "${names[@]}"
+      run_job "$score_cmd" "$dir/log/score_nonspeech.log" steps/score_nonspeech.py --device "$device" \
+        --allow-pipes "$allow_pipes" --frame-shift "${shift_ms:-10}" "$dir" "$data" "${names[@]}"
     fi
   fi
   if runs 5; then
@@ -197,11 +200,18 @@ for config in "${configs[@]}"; do
     run_job "$score_cmd" "$dir/log/latents.log" steps/analyse_latents.py --device "$device" \
       --allow-pipes "$allow_pipes" "$dir" "$data" "${names[@]}"
     run_job "$score_cmd" "$dir/log/plot.log" steps/plot.py "$dir"
+    list_sets --role tests "$config"
+    if [ ${#names[@]} -gt 0 ]; then
+      run_job "$score_cmd" "$dir/log/proficiency.log" steps/score_proficiency.py --device "$device" \
+        --allow-pipes "$allow_pipes" --expected "$expected_scores" "$dir" "$data" "${names[@]}"
+    fi
   fi
 done
 
 if runs 6; then
   say "stage 6: report"
-  steps/make_report.py --command "$command_line" "$exp"
+  reference=()
+  if [ -f reference.yaml ]; then reference=(--reference reference.yaml); fi
+  steps/make_report.py --command "$command_line" "${reference[@]}" "$exp"
 fi
 say "done in $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s"

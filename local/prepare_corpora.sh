@@ -13,7 +13,7 @@ prepare_corpora() {
   for corpus in wsj ce je timit voxceleb cnceleb; do
     if [ -z "$(given "$corpus")" ] && compgen -G "$manifests/${corpus}_*" >/dev/null; then
       echo "$corpus was not given this time: its manifests of an earlier run are removed"
-      rm -f "$manifests/${corpus}"_{recordings,supervisions}.jsonl.gz "$manifests/${corpus}_summary.tsv"
+      rm -f "$manifests/${corpus}"_{recordings,supervisions}.jsonl.gz "$manifests/${corpus}"_{summary,left_out}.tsv
     fi
   done
   local common=(--check-counts "${check_counts:-false}" --nj "${nj:?}") places

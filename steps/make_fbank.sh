@@ -43,7 +43,7 @@ foreground $cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
   steps/compute_fbank.py --allow-pipes "$allow_pipes" "$fbank_config" "$vad_config" \
   "$data/split${nj}utt/JOB" "$data/fbank/JOB"
 grep -h 'left out' "$data"/log/make_fbank.*.log | sed 's/.*left out/left out/' >&2 || true
-awk '/ resampled [0-9]+ utterances /{n[$(NF-3)" to "$(NF-1)] += $(NF-5)} END{for (k in n) print "resampled " n[k] " utterances from " k " Hz"}' \
+awk '/ resampled [0-9]+ utterances /{n[$(NF-3)" to "$(NF-1)] += $(NF-6)} END{for (k in n) print "resampled " n[k] " utterances from " k " Hz"}' \
   "$data"/log/make_fbank.*.log >&2
 steps/gather_fbank.py "$data" "$nj"
 rm -rf "$data/split${nj}utt"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Report all trained experiments: RESULTS.md, results.json and report.html.
 
-Example: steps/make_report.py --command "./run.sh" exp
+Example: steps/make_report.py --command "./run.sh" --reference reference.yaml exp
 Prints a short table.
 """
 
@@ -10,20 +10,25 @@ from pathlib import Path
 
 from flowlid import program, report
 from flowlid.files import atomic_write, write_json
+from flowlid.reference import read_reference, reference_tables
 from flowlid.report_html import report_html
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--command", default="./run.sh", help="the command that made the results, for the report")
+    parser.add_argument(
+        "--reference", metavar="FILE", type=Path, help="YAML file: figures of others, to print beside ours"
+    )
     parser.add_argument("exp", type=Path, help="where the experiments are")
     args = parser.parse_args()
     results = report.collect(args.exp)
+    references = reference_tables(read_reference(args.reference), results) if args.reference else {}
     write_json(args.exp / "results.json", results)
     with atomic_write(args.exp / "RESULTS.md") as file:
-        file.write(report.results_markdown(results, args.command))
+        file.write(report.results_markdown(results, args.command, references=references))
     with atomic_write(args.exp / "report.html") as file:
-        file.write(report_html(results, args.exp, args.command))
+        file.write(report_html(results, args.exp, args.command, references=references))
     print(report.results_table_text(results))
     print(f"\nreport: {(args.exp / 'report.html').resolve()}\ntables: {(args.exp / 'RESULTS.md').resolve()}")
 

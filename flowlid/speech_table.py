@@ -1,0 +1,285 @@
+"""Tables of recorded speech, written by hand or with a spreadsheet: read and checked, with all their errors at once."""
+
+import csv
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REQUIRED = ("utt_id", "path", "speaker", "language")
+OPTIONAL = ("set", "start", "end", "channel", "gender", "score")
+# names that would hide, or be hidden by, what the manifests hold anyway
+RESERVED = {
+    "id": "the column of utterance ids is utt_id",
+    "recording_id": "recordings are named by the program",
+    "part": "the side of the split is the column set",
+    "corpus": "its value is the table's name",
+    "duration": "the end of an utterance is the column end, in seconds of the file",
+}
+GENDERS = ("f", "female", "m", "male")
+MAX_SHOWN = 50
+SIDES = ("train", "dev", "test")  # what a set's name starts with
+_UNICODE_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One utterance as a table, or a directory tree, tells of it; "" or None where it does not.
+
+    Attributes:
+        line: of the table, from 1; 0: the row is a file of a directory tree.
+        start, end: seconds of the file; end None: to its end.
+        channel: of the file, from 0.
+        fields: columns of other names.
+    """
+
+    line: int
+    utt_id: str
+    path: Path | None
+    speaker: str
+    language: str
+    set: str = ""
+    start: float = 0.0
+    end: float | None = None
+    channel: int | None = None
+    gender: str | None = None
+    score: float | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"line {self.line}" if self.line else str(self.path)
+
+
+class Problems:
+    """What is wrong with a table or a directory tree, gathered so that all of it is said at once."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, text: str, where: Row | int = 0) -> None:
+        """Take a problem in; `where` is its row, its line, or 0: the whole."""
+        line = where.line if isinstance(where, Row) else where
+        place = where.path if isinstance(where, Row) and not line else self.source
+        text = text.removeprefix(f"{place}: ")
+        self._found.append((line, f"{place}:{line}: {text}" if line else f"{place}: {text}"))
+
+    def check(self) -> None:
+        """Raise ValueError, if there is a problem, with the first 50 by line, and how many more there are."""
+        found = sorted(self._found, key=lambda item: item[0])
+        if not found:
+            return
+        shown = [text for _, text in found[:MAX_SHOWN]]
+        if len(found) > MAX_SHOWN:
+            shown.append(f"and {len(found) - MAX_SHOWN} more")
+        count = "1 error" if len(found) == 1 else f"{len(found)} errors"
+        raise ValueError("\n".join([f"{self.source}: {count}; nothing was written:", *shown]))
+
+
+def read_table(path: Path, root: Path | None, problems: Problems) -> tuple[list[Row], list[str]]:
+    """The rows of a table that can be read, and the names of its columns.
+
+    The first line that is neither blank nor a comment ("#") names the columns. They are separated by tabs if it has
+    one, otherwise by semicolons or commas, and quoted as in CSV files; in a table with tabs nothing is quoted.
+
+    Args:
+        path: UTF-8, with or without a byte-order mark.
+        root: where relative paths count from; None: the table's directory.
+        problems: gets whatever is wrong with it, but for what takes other rows or the sound to see.
+    """
+    lines = _lines(path, problems)
+    if not lines:
+        problems.add("no line that can be read; the first names the columns: " + " ".join((*REQUIRED, "set")))
+        return [], []
+    number, first = lines[0]
+    separator = "\t" if "\t" in first else ";" if first.count(";") > first.count(",") else ","
+    header = _cells(first, separator)
+    if not isinstance(header, list) or not set(header) & set(REQUIRED):
+        problems.add(f"names none of the columns {' '.join(REQUIRED)}; the first line names the columns", number)
+        return [], []
+    _check_header(header, number, problems)
+    rows = []
+    for number, line in lines[1:]:
+        cells = _cells(line, separator)
+        if not isinstance(cells, list):
+            problems.add(cells, number)
+        elif len(cells) != len(header):
+            hint = "" if separator == "\t" else f'; put a value that has a "{separator}" in quotes'
+            problems.add(f"{len(cells)} fields, but the header names {len(header)}{hint}", number)
+        else:
+            values = dict(zip(header, cells, strict=True))
+            rows.append(_row(values, number, root or path.parent, lambda text, n=number: problems.add(text, n)))
+    if not lines[1:]:
+        problems.add("names columns, but no row follows", lines[0][0])
+    return rows, header
+
+
+def _lines(path: Path, problems: Problems) -> list[tuple[int, str]]:
+    """Number and text of each line that is neither blank nor a comment."""
+    data = path.read_bytes()
+    if data.startswith(_UNICODE_16) or b"\0" in data:
+        problems.add('not UTF-8 but UTF-16, or no text at all; save it as "CSV UTF-8", or as text in UTF-8')
+        return []
+    lines = []
+    for number, raw in enumerate(re.split(rb"\r\n|\r|\n", data.removeprefix(b"\xef\xbb\xbf")), 1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            byte = f"byte {error.start + 1} of the line, 0x{raw[error.start]:02X}"
+            problems.add(f"not UTF-8 ({byte}); save the table as UTF-8, or convert it with iconv -t UTF-8", number)
+            line = "" if lines else raw.decode("utf-8", "replace")  # without a header nothing more could be said
+        if line.strip(" \t,;") and not line.lstrip().startswith("#"):  # spreadsheets end in rows of bare separators
+            lines.append((number, line))
+    return lines
+
+
+def _cells(line: str, separator: str) -> list[str] | str:
+    """Fields of a line, without blanks around them; or what is wrong with it."""
+    if separator == "\t":
+        return [cell.strip() for cell in line.split("\t")]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, strict=True))]
+    except csv.Error as error:
+        return f"its quotes do not match ({error}); a value that has quotes is written " + '"so ""quoted"" here"'
+
+
+def _check_header(header: Sequence[str], line: int, problems: Problems) -> None:
+    unknown = [name for name in header if name and name not in REQUIRED + OPTIONAL]
+    for name in REQUIRED:
+        if name not in header:
+            near = difflib.get_close_matches(name, {other.lower(): other for other in unknown}, 1)
+            other = next((other for other in unknown if near and other.lower() == near[0]), None)
+            hint = f"; rename {other!r}, if it is that" if other else f"; there are {' '.join(filter(None, header))}"
+            problems.add(f"no column {name}{hint}", line)
+    for number, name in enumerate(header, 1):
+        if not name:
+            problems.add(f"column {number} has no name", line)
+        elif header.index(name) != number - 1:
+            problems.add(f"column {name} stands twice", line)
+        elif name in RESERVED:
+            problems.add(f"no column may be called {name}: {RESERVED[name]}; rename it", line)
+        elif _broken(name):
+            problems.add(f"column {name!r} has blanks in its name; rename it", line)
+        elif name.lower() in REQUIRED + OPTIONAL and name != name.lower():
+            problems.add(f"column {name}: write it {name.lower()}", line)
+
+
+def _row(values: Mapping[str, str], line: int, root: Path, wrong: Callable[[str], None]) -> Row:
+    for name in ("utt_id", "path", "speaker", "language", "set"):
+        if values.get(name) == "":
+            wrong(f"no {name}")
+        elif name != "path" and _broken(values.get(name, "")):
+            wrong(f"{name} {values[name]!r} has blanks or unprintable characters; Kaldi's files cannot hold them")
+    _check_set(values.get("set", ""), wrong)
+    start, end, score = (_number(values.get(name, ""), name, wrong) for name in ("start", "end", "score"))
+    if start is not None and start < 0:
+        wrong(f"start {start:g} is negative")
+    if end is not None and end <= (start or 0):
+        wrong(f"start {start or 0:g} is not before end {end:g}")
+    channel = values.get("channel", "")
+    if channel and not re.fullmatch(r"[0-9]{1,3}", channel):
+        wrong(f"channel {channel!r} is no whole number from 0 on")
+    gender = values.get("gender", "").lower()
+    if gender and gender not in GENDERS:
+        wrong(f"gender {values['gender']!r} is none of {' '.join(GENDERS)}; leave it empty where it is not known")
+    path = values.get("path", "")
+    if path.endswith("|"):
+        wrong(f"path {path!r} ends with |, as commands do for Kaldi; rename the file")
+    return Row(
+        line=line,
+        utt_id=values.get("utt_id", ""),
+        path=root / path if path else None,
+        speaker=values.get("speaker", ""),
+        language=values.get("language", ""),
+        set=values.get("set", ""),
+        start=start or 0.0,
+        end=end,
+        channel=int(channel) if re.fullmatch(r"[0-9]{1,3}", channel) else None,
+        gender=gender if gender in GENDERS else None,
+        score=score,
+        fields={name: value for name, value in values.items() if value and name not in REQUIRED + OPTIONAL},
+    )
+
+
+def _check_set(name: str, wrong: Callable[[str], None]) -> None:
+    if name and not name.startswith(SIDES):
+        wrong(f"set {name!r} is of no known kind; its name starts with train, dev or test")
+    elif name and not re.fullmatch(r"[\w.-]+", name) and not _broken(name):
+        wrong(f"set {name!r} is no file name; use letters, digits and _ . -")
+
+
+def _number(text: str, name: str, wrong: Callable[[str], None]) -> float | None:
+    if not text:
+        return None
+    try:
+        number = float(text) if "_" not in text else math.nan  # Python reads 1_0 as 10
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        wrong(f"{name} {text!r} is no number" + ("; write a point, no comma" if "," in text else ""))
+        return None
+    return number
+
+
+def _broken(text: str) -> bool:
+    return " " in text or not text.isprintable()  # of white space only the blank counts as printable
+
+
+def check_rows(rows: Iterable[Row], share_speakers: bool, problems: Problems) -> None:
+    """Check the rows against each other: ids, speakers, languages and genders.
+
+    Args:
+        rows: of the whole table or tree.
+        share_speakers: whether a speaker may stand in a train set and in a dev or test set.
+        problems: gets what is wrong.
+    """
+    rows = list(rows)
+    _check_repeats(rows, problems)
+    if any(row.set for row in rows):
+        if not any(row.set.startswith("train") for row in rows):
+            problems.add("no row is of a train set, one whose name starts with train: nothing to train on")
+        for speaker, (tested, trained) in shared_speakers(rows).items() if not share_speakers else ():
+            problems.add(
+                f"speaker {speaker!r} stands in {tested.set} here, and in {trained.set} in {trained}; leave one side "
+                "out, or accept it with --allow-shared-speakers true",
+                tested,
+            )
+    speakers = sorted({row.speaker: row for row in reversed(rows) if row.speaker}.items())
+    known = {name for name, _ in speakers}
+    for name, row in speakers:
+        for cut in range(1, len(name)):
+            if name[cut] <= "-" and name[:cut] in known:
+                problems.add(
+                    f"speaker {name!r} is speaker {name[:cut]!r} and {name[cut:]!r}: Kaldi's files could not be in the "
+                    "order of speakers; rename one, such as with _ for -",
+                    row,
+                )
+
+
+def _check_repeats(rows: Sequence[Row], problems: Problems) -> None:
+    ids: dict[str, Row] = {}
+    genders: dict[str, Row] = {}
+    pieces: dict[tuple, Row] = {}
+    for row in rows:
+        if row.utt_id and ids.setdefault(row.utt_id, row) is not row:
+            problems.add(f"utt_id {row.utt_id!r} stands in {ids[row.utt_id]} too; ids are unique", row)
+        other = genders.setdefault(row.speaker, row) if row.speaker and row.gender else row
+        if (other.gender or "")[:1] != (row.gender or "")[:1]:
+            problems.add(f"speaker {row.speaker!r} is {row.gender} here, but {other.gender} in {other}", row)
+        other = pieces.setdefault((row.path, row.channel, row.start, row.end), row) if row.path else row
+        for name in ("speaker", "language"):
+            mine, others = getattr(row, name), getattr(other, name)
+            if mine and others and mine != others:
+                problems.add(f"{name} {mine!r}, but the same sound is of {others!r} in {other}; remove one", row)
+
+
+def shared_speakers(rows: Iterable[Row]) -> dict[str, tuple[Row, Row]]:
+    """Speakers of both a train set and a dev or test set, each with the first row of either: (tested, trained)."""
+    trained: dict[str, Row] = {}
+    tested: dict[str, Row] = {}
+    for row in rows:
+        if row.speaker and row.set.startswith(SIDES):
+            (trained if row.set.startswith("train") else tested).setdefault(row.speaker, row)
+    return {name: (tested[name], trained[name]) for name in tested if name in trained}

@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""Turn any recorded speech that a table, or a tree of directories, tells of into lhotse manifests.
+
+Usage:   local/prepare_table.py [options] TABLE_OR_TREE OUT_DIR
+Example: local/prepare_table.py --write-sets --fbank-config conf/fbank.conf my.tsv data/manifests
+Example: local/prepare_table.py --name ce --set-fields "accent=mandarin" ce.csv data/manifests
+Example: local/prepare_table.py --check-only my.tsv
+
+TABLE is TSV or CSV in UTF-8; its first line names the columns: utt_id path speaker language set, and if wanted start
+end channel gender score. All other columns become fields that sets.yaml may select by; `accent` and `text` mean what
+they mean in every corpus. Lines that begin with # are comments. TREE holds language/speaker/file.wav (or flac, sph,
+mp3, ogg, m4a, ...). Without a column `set` the speakers of each language are split 80/10/10 into train, dev and test.
+
+The whole table is checked, and the header of every file read, before anything is written: all errors come at once.
+A channel of a file with several is written to a mono file below OUT_DIR/../audio.
+"""
+
+import argparse
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from flowlid.corpus import Corpus, Utterance, split_speakers
+from flowlid.features import FbankOptions, read_options
+from flowlid.files import atomic_write
+from flowlid.program import log_provenance, run
+from flowlid.speech_table import OPTIONAL, REQUIRED, RESERVED, Problems, Row, check_rows, read_table, shared_speakers
+from flowlid.table_audio import Found, check_sound, open_files, read_tree, write_channels
+
+log = logging.getLogger("flowlid")
+
+SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}
+_SHOWN = 8
+
+
+def read_fields(text: str, problems: Problems) -> dict[str, str]:
+    """The fields of --set-fields "name=value name=value"."""
+    fields = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            problems.add(f"--set-fields: {word!r} is not NAME=VALUE")
+        elif name in (*REQUIRED, *OPTIONAL) or (name in RESERVED and name != "corpus"):
+            problems.add(f"--set-fields: {name} is no field that all can share; choose another name")
+        fields[name] = value
+    return fields
+
+
+def check_languages(rows: Iterable[Row], problems: Problems) -> None:
+    """Check that each language has a speaker for each part; say which speakers stand in several languages."""
+    speakers: dict[str, set[str]] = defaultdict(set)
+    languages: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.speaker and row.language:
+            speakers[row.language].add(row.speaker)
+            languages[row.speaker].add(row.language)
+    for language, names in sorted(speakers.items()):
+        if len(names) < len(SHARES):
+            problems.add(
+                f"language {language}: {len(names)} speakers ({', '.join(sorted(names))}) cannot be split into train, "
+                "dev and test; add speakers, or give a table whose column set says where each utterance belongs"
+            )
+    several = sorted(name for name, own in languages.items() if len(own) > 1)
+    if several:
+        log.warning("taken for one person in several languages: %s; rename them if not", _some(several))
+
+
+def full_names(row: Row, prefix: str) -> tuple[str, str]:
+    """Names of an utterance and its speaker that begin with the corpus, and the utterance's with its speaker."""
+    speaker = row.speaker if row.speaker.startswith(prefix) else prefix + row.speaker
+    if row.utt_id.startswith(f"{speaker}-"):
+        return row.utt_id, speaker
+    return (prefix if row.utt_id.startswith(f"{row.speaker}-") else f"{speaker}-") + row.utt_id, speaker
+
+
+def make_utterances(rows: Iterable[Row], recordings: Found, name: str, fields: Mapping[str, str]) -> list[Utterance]:
+    """The utterances, with durations, under the names `<name>-<speaker>-<rest>`, which Kaldi sorts by speaker."""
+    utterances, renamed = [], []
+    for row in rows:
+        utt, speaker = full_names(row, f"{name}-")
+        if utt == f"{speaker}-{row.utt_id}":
+            renamed.append(row.utt_id)
+        length = recordings[row.path].duration
+        custom = {**fields, **row.fields, "set": row.set or None, "score": row.score}
+        utterances.append(
+            Utterance(
+                id=utt,
+                path=row.path,
+                speaker=speaker,
+                language=row.language,
+                accent=custom.pop("accent", None),
+                part=row.set,
+                gender=row.gender,
+                text=custom.pop("text", None),
+                start=row.start,
+                duration=round(min(length, row.end or length) - row.start, 6),
+                custom=custom,
+            )
+        )
+    log.info("utterances and speakers are called %s-..., such as %s", name, utterances[0].id)
+    if renamed:
+        log.info("%d utterances got their speaker before their id, for Kaldi's order: %s", len(renamed), _some(renamed))
+    return utterances
+
+
+def check_names(utterances: Sequence[Utterance], rows: Sequence[Row], problems: Problems) -> None:
+    """Check that utterances and speakers are still apart under their full names."""
+    utts: dict[str, Row] = {}
+    speakers: dict[str, Row] = {}
+    for utt, row in zip(utterances, rows, strict=True):
+        if utts.setdefault(utt.id, row) is not row:
+            problems.add(f"its full name {utt.id} is that of {utts[utt.id]} too; change one of the two ids", row)
+        other = speakers.setdefault(utt.speaker, row)
+        if other.speaker != row.speaker:
+            problems.add(f"speakers {row.speaker} and {other.speaker} ({other}) would both be {utt.speaker}", row)
+
+
+def split(utterances: Sequence[Utterance], problems: Problems) -> list[Utterance]:
+    """Set parts, 80/10/10 by the speakers of each language; who speaks several is split with the one spoken most."""
+    seconds: dict[str, Counter[str]] = defaultdict(Counter)
+    for utt in utterances:
+        seconds[utt.speaker][utt.language] += utt.duration
+    home = {speaker: max(sorted(own), key=own.get) for speaker, own in seconds.items()}
+    done = []
+    for language in sorted(set(home.values())):
+        own = [utt for utt in utterances if home[utt.speaker] == language]
+        try:
+            done += split_speakers(own, SHARES)
+        except ValueError as error:
+            problems.add(f"language {language}: {error}; give a table with a column set")
+    parts: dict[str, set[str]] = defaultdict(set)
+    for utt in done:
+        parts[utt.language].add(utt.part)
+    for language, held in sorted(parts.items()):
+        if held != set(SHARES):
+            missing = ", ".join(part for part in SHARES if part not in held)
+            problems.add(f"language {language}: the split leaves nothing for {missing}; give a table with a column set")
+    return [replace(utt, custom={**utt.custom, "set": utt.part}) for utt in done]
+
+
+def write_sets(out_dir: Path, corpus: str, names: Iterable[str], disjoint: bool) -> None:
+    """Write sets.yaml: a set for each value of `set`; `train` and `dev` hold all that start so where none is so called.
+
+    Args:
+        out_dir: where it goes.
+        corpus: value of the field corpus.
+        names: of the sets.
+        disjoint: whether train sets may share no speaker with the others.
+    """
+    names = sorted(names)
+    sets = {name: {"corpus": corpus, "set": name} for name in names}
+    for side in ("train", "dev"):
+        own = [name for name in names if name.startswith(side)]
+        if own and side not in own:
+            sets[side] = {"corpus": corpus, "set": own}
+            log.info("the set %s holds %s", side, ", ".join(own))
+    content = {"disjoint": "speaker", "sets": sets} if disjoint else {"sets": sets}
+    with atomic_write(out_dir / "sets.yaml") as file:
+        file.write("# From the column set of a table, by local/prepare_table.py; each run of stage 0 makes it anew.\n")
+        yaml.safe_dump(content, file, sort_keys=False, default_flow_style=None)
+
+
+def fbank_conf(path: Path, rate: int) -> str:
+    """An fbank.conf for recordings of `rate` Hz and more: that of `path`, with --sample-frequency and downsampling.
+
+    Raises:
+        ValueError: `path` is no such file, or its options do not fit the rate.
+    """
+    if not path.is_file():
+        raise ValueError(f"--fbank-config {path}: there is no such file")
+    options = read_options(path, FbankOptions)
+    try:
+        replace(options, sample_frequency=float(rate), allow_downsample=True)
+    except ValueError as error:
+        raise ValueError(f"--fbank-config {path}: for the lowest rate of the recordings, {rate} Hz: {error}") from error
+    lines = [f"# {path.name}, for recordings of {rate} Hz and more (local/prepare_table.py)."]
+    for line in path.read_text(encoding="utf-8").splitlines():
+        option, mark, comment = line.partition("#")
+        option = re.sub(r"--(sample[-_]frequency|allow[-_]downsample)=\S*", "", option)
+        if (option + mark).strip() or not line.strip():
+            lines.append((option + mark + comment).rstrip())
+    return "\n".join([*lines, f"--sample-frequency={rate}", "--allow-downsample=true", ""])
+
+
+def say_what_is_there(rows: Sequence[Row], recordings: Found, share_speakers: bool, made_conf: bool) -> None:
+    """Log the sampling rates, the speakers of both sides, and the languages that no train set has."""
+    rates = Counter(recording.sampling_rate for recording in recordings.values())
+    counts = ", ".join(f"{rate} Hz ({count} files)" for rate, count in sorted(rates.items()))
+    log.info("%d utterances in %d files, sampled at %s", len(rows), len(recordings), counts)
+    if len(rates) > 1:
+        advice = "all are resampled to the lowest" if made_conf else "set --allow-downsample=true in fbank.conf"
+        log.warning("mixed sampling rates: %s; %s, %d Hz", counts, advice, min(rates))
+    shared = sorted(shared_speakers(rows)) if share_speakers else []
+    if shared:
+        log.warning("%d speakers stand in train and in dev or test sets, as allowed: %s", len(shared), _some(shared))
+    trained = {row.language for row in rows if not row.set or row.set.startswith("train")}
+    unseen = sorted({row.language for row in rows} - trained)
+    if len(trained) == 1:
+        log.warning("train sets of one language, %s: nothing to tell apart; run an experiment of type nf", *trained)
+    if unseen:
+        log.info("languages that no train set has, unseen to the models: %s", " ".join(unseen))
+    commands = sum(recording.sources[0].type == "command" for recording in recordings.values())
+    if commands:
+        log.warning("%d files are decoded by a command; run the stages with --allow-pipes true", commands)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Check everything; then, unless that is all that was asked for, write everything.
+
+    Raises:
+        ValueError: all that is wrong; nothing is written.
+    """
+    source, share = args.table, args.allow_shared_speakers == "true"
+    problems = Problems(source)
+    rows, columns = (read_tree(source, problems), []) if source.is_dir() else read_table(source, args.root, problems)
+    fields = read_fields(args.set_fields, problems)
+    check_rows(rows, share, problems)
+    if "set" not in columns:
+        check_languages(rows, problems)
+    recordings = open_files(rows, args.nj, problems)
+    check_sound(rows, recordings, problems)
+    conf = None
+    if args.fbank_config and recordings:
+        try:
+            conf = fbank_conf(args.fbank_config, min(found.sampling_rate for found in recordings.values()))
+        except ValueError as error:
+            problems.add(str(error))
+    problems.check()
+    say_what_is_there(rows, recordings, share, conf is not None)
+    utterances = make_utterances(rows, recordings, args.name, fields)
+    check_names(utterances, rows, problems)
+    if "set" not in columns:
+        split_now = {utt.id: utt for utt in split(utterances, problems)}
+        utterances = [split_now.get(utt.id, utt) for utt in utterances]
+    problems.check()
+    if args.check_only:
+        log.info("%s: no errors; nothing was written, as asked", source)
+        return
+    write(args, rows, utterances, recordings)
+    sets = {str(utt.custom["set"]) for utt in utterances}
+    if args.write_sets:
+        write_sets(args.out_dir, fields.get("corpus", args.name), sets, disjoint=not share)
+    if conf is not None:
+        with atomic_write(args.out_dir / "fbank.conf") as file:
+            file.write(conf)
+
+
+def write(args: argparse.Namespace, rows: Sequence[Row], utterances: Sequence[Utterance], recordings: Found) -> None:
+    """Write the channels that need a file of their own, and the manifests."""
+    audio = args.out_dir.absolute().parent / "audio" / args.name
+    written = write_channels(rows, recordings, audio, args.nj)
+    corpus, opened = Corpus(args.name, args.table), {}
+    for row, utt in zip(rows, utterances, strict=True):
+        recording = written.get((row.path, row.channel))
+        path = Path(recording.sources[0].source) if recording else row.path
+        opened[path] = recording = recording or recordings[row.path]
+        whole = utt.start == 0 and utt.duration > recording.duration - 1 / recording.sampling_rate
+        corpus.add(replace(utt, path=path, duration=None if whole else utt.duration))
+    corpus.open(args.nj, lambda path, name: replace(opened[path], id=name))
+    corpus.write(args.out_dir)
+
+
+def main() -> None:
+    """Parse the command line and prepare the corpus."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", default="table", help="of the corpus, in front of all ids (%(default)s)")
+    parser.add_argument("--root", metavar="DIR", type=Path, help="where relative paths count from (the table's folder)")
+    parser.add_argument(
+        "--set-fields", metavar='"N=V N=V"', default="", help="fields of all utterances that have none such"
+    )
+    parser.add_argument("--allow-shared-speakers", choices=("true", "false"), default="false", help="of train and test")
+    parser.add_argument("--check-only", action="store_true", help="say what is wrong, and write nothing")
+    parser.add_argument(
+        "--write-sets", action="store_true", help="write OUT_DIR/sets.yaml, a set for each in the table"
+    )
+    parser.add_argument(
+        "--fbank-config", metavar="FILE", type=Path, help="write OUT_DIR/fbank.conf, at the lowest rate"
+    )
+    parser.add_argument("--nj", type=int, default=4, help="files opened at a time (%(default)s)")
+    parser.add_argument("table", metavar="TABLE_OR_TREE", type=Path, help="TSV or CSV file, or language/speaker/file")
+    parser.add_argument(
+        "out_dir", metavar="OUT_DIR", type=Path, nargs="?", help="where the manifests go: data/manifests"
+    )
+    args = parser.parse_args()
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.]*", args.name):
+        raise ValueError(f"--name {args.name!r}: use small letters, digits, _ and .")
+    if args.out_dir is None and not args.check_only:
+        raise ValueError("no OUT_DIR: say where the manifests go, such as data/manifests, or give --check-only")
+    if not args.table.exists():
+        raise ValueError(
+            f"{args.table}: there is no such table or directory; its columns: {' '.join(REQUIRED)} set ..."
+        )
+    if args.root is not None and not args.root.is_dir():
+        raise ValueError(f"--root {args.root}: there is no such directory")
+    log_provenance()
+    prepare(args)
+
+
+if __name__ == "__main__":
+    run(main)
