@@ -40,16 +40,16 @@ def test_options_in_the_readmes_exist(readme: Path) -> None:
     commands = re.findall(r"(?:cd egs/(\w+) && )?\./run\.sh (.*)", readme.read_text(encoding="utf-8"))
     for recipe, line in commands:
         folder = ROOT / "egs" / recipe if recipe else readme.parent
-        program = (folder if (folder / "run.sh").is_file() else ROOT) / "run.sh"
-        known = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+        script = (folder if (folder / "run.sh").is_file() else ROOT) / "run.sh"
+        known = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout
         for option in re.findall(r"--[a-z][a-z0-9-]*", line.split("#")[0]):
             assert option == "--help" or f"  {option} " in known, option
 
 
 def test_every_recipe_has_a_readme_and_stands_in_the_table_of_recipes() -> None:
     table = (ROOT / "egs/README.md").read_text(encoding="utf-8")
-    for program in ROOT.glob("egs/*/run.sh"):
-        assert f"({program.parent.name}/README.md)" in table
+    for path in ROOT.glob("egs/*/run.sh"):
+        assert f"({path.parent.name}/README.md)" in table
 
 
 def test_every_experiment_is_described_in_its_recipes_readme() -> None:
