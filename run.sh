@@ -19,6 +19,7 @@ nj=$(nproc)                     # parallel jobs of feature extraction
 fbank_config=conf/fbank.conf    # options of compute-fbank-feats
 vad_config=conf/vad.conf        # options of compute-vad
 expected_scores=                # test sets that should have human scores, or patterns: if not, the report says so
+tsne_frames=1000                # most frames in one picture of t-SNE
 device=auto                     # of training and scoring: auto (a GPU if there is one), cpu, cuda
 overwrite=false                 # train even where a model of another configuration stands
 allow_pipes=false               # run commands that stand in wav.scp or feats.scp
@@ -199,8 +200,10 @@ for config in "${configs[@]}"; do
     list_sets --role "train tests" "$config"
     run_job "$score_cmd" "$dir/log/latents.log" steps/analyse_latents.py --device "$device" \
       --allow-pipes "$allow_pipes" "$dir" "$data" "${names[@]}"
-    run_job "$score_cmd" "$dir/log/plot.log" steps/plot.py "$dir"
+    list_sets --role plots "$config"
+    each="${names[*]}"
     list_sets --role tests "$config"
+    run_job "$score_cmd" "$dir/log/plot.log" steps/plot.py --tsne-frames "$tsne_frames" --each "$each" "$dir" "${names[@]}"
     if [ ${#names[@]} -gt 0 ]; then
       run_job "$score_cmd" "$dir/log/proficiency.log" steps/score_proficiency.py --device "$device" \
         --allow-pipes "$allow_pipes" --expected "$expected_scores" "$dir" "$data" "${names[@]}"

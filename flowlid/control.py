@@ -21,6 +21,7 @@ from flowlid.latents import balanced_frames
 from flowlid.scoring import NotFinite, class_numbers, score_frames
 
 FAR_ABOVE = 0.10  # by which the interval's lower end must lie above chance for a warning
+FEWEST = 10  # utterances of each class that a warning takes
 Training = tuple[np.ndarray, np.ndarray]
 _FRAMES_AT_ONCE = 65536
 _WORDS = {"flow": "under this flow", "linear": "by a linear classifier of their means"}
@@ -180,8 +181,8 @@ def chance(labels: np.ndarray) -> float | None:
 def warning(name: str, judged: Mapping[str, Mapping[str, Any] | None], labels: np.ndarray) -> str | None:
     """Plain words where a set's non-speech tells its classes apart, None where it does not.
 
-    It does where the lower end of an interval lies more than `FAR_ABOVE` above chance, in a set whose languages
-    were all seen.
+    It does where the lower end of an interval lies more than `FAR_ABOVE` above chance, in a set with at least
+    `FEWEST` utterances of each of its seen languages: of a handful, chance alone gets all right now and then.
 
     Args:
         name: of the set.
@@ -189,7 +190,7 @@ def warning(name: str, judged: Mapping[str, Mapping[str, Any] | None], labels: n
         labels: (U,) true class of each utterance, -1 where its language is unseen.
     """
     by_chance = chance(labels)
-    if by_chance is None or (labels < 0).any():
+    if by_chance is None or np.bincount(labels[labels >= 0])[np.unique(labels[labels >= 0])].min() < FEWEST:
         return None
     sure = {scorer: found for scorer, found in judged.items() if found and found["low"] is not None}
     if not sure:
@@ -198,7 +199,7 @@ def warning(name: str, judged: Mapping[str, Mapping[str, Any] | None], labels: n
     if sure[best]["low"] <= by_chance + FAR_ABOVE:
         return None
     return (
-        f"Warning: on {name} the non-speech frames alone tell the classes apart (balanced accuracy "
+        f"Warning: on {name} the non-speech frames alone tell the seen classes apart (balanced accuracy "
         f"{sure[best]['balanced_accuracy']:.2f} {_WORDS[best]}, chance {by_chance:.2f}): the recordings of the "
         "classes differ in channel or noise, and the accuracy on speech may owe to that."
     )

@@ -1,5 +1,6 @@
 """Pictures of how sure a model's decisions are; written as those of `plots` are, with the same colours."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from flowlid.figures import GREY, PALETTE, colors_for, save, shown, styled
@@ -17,7 +19,9 @@ __all__ = ["accuracy_duration", "llr_per_frame"]
 
 _ROW_INCHES = 0.17  # height of a language's row
 _GAP = 0.5  # rows between two sets
-_MARKERS = "os^Dv<>pPX*hd8"
+_COLUMNS = 4  # panels side by side
+_TITLE_WIDTH = 26  # characters of a panel's title in a line
+_FEWEST_FOR_BOX = 5  # utterances: with fewer, a box hides more than it tells
 _FAINT = "#dddddd"
 
 
@@ -30,9 +34,10 @@ def llr_per_frame(
     title: str,
     colors: Mapping[str, str] | None = None,
 ) -> None:
-    """Log-likelihood ratio of each utterance, a row a set and true language, with a box over the points.
+    """Log-likelihood ratio of each utterance, a row a set and true language, with a box over five points or more.
 
-    The box holds the middle half, its line is the median, its whiskers reach from the 5th to the 95th percentile.
+    The axis is linear around 0 and logarithmic beyond. The box holds the middle half, its line is the median, its
+    whiskers reach from the 5th to the 95th percentile.
 
     Args:
         llr: set -> true language -> nats per frame (`scoring.llr_per_frame`), shape (n,).
@@ -56,7 +61,8 @@ def llr_per_frame(
         for label in palette
         if label in labels
     }
-    figure = Figure(figsize=(5.6, _ROW_INCHES * (len(rows) + _GAP * len(groups)) + 1.0), layout="constrained")
+    width = 5.0 + 0.05 * max(map(len, groups))
+    figure = Figure(figsize=(width, _ROW_INCHES * (len(rows) + _GAP * len(groups)) + 1.3), layout="constrained")
     axes = figure.subplots()
     generator = np.random.default_rng(0)  # of where the points lie in their row
     place, middles = 0.0, []
@@ -64,18 +70,23 @@ def llr_per_frame(
         middles.append(place + (len(found) - 1) / 2)
         for label, values in found.items():
             _points(axes, values, place + generator.uniform(-0.38, 0.38, len(values)), look[label])
-            _box(axes, values, place)
+            if len(values) >= _FEWEST_FOR_BOX:
+                _box(axes, values, place)
             place += 1
         place += _GAP
         axes.axhline(place - (1 + _GAP) / 2, color=_FAINT, linewidth=0.8, zorder=0)
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
     low, high, note = _limits(rows)
-    axes.set(title=title, xlim=(low, high), ylim=(place - (1 + _GAP) / 2, -(1 + _GAP) / 2))
+    figure.suptitle(title)
+    # sets that are decided by hundredths of a nat stand beside others of tens
+    axes.set_xscale("symlog", linthresh=_linear_part(rows), linscale=1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set(xlim=(low, high), ylim=(place - (1 + _GAP) / 2, -(1 + _GAP) / 2))
     axes.set_xlabel(_llr_words(classes) + note)
     axes.set_yticks(middles, list(groups))
     axes.tick_params(axis="y", length=0)
     handles = [Line2D([], [], **drawn, markersize=4, label=shown(label, unseen)) for label, drawn in look.items()]
-    figure.legend(handles=handles, loc="outside right upper")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     save(figure, stem)
 
 
@@ -83,7 +94,7 @@ def llr_per_frame(
 def accuracy_duration(
     durations: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequence[str], stem: str | Path, title: str
 ) -> None:
-    """Utterance accuracy against duration with 95% intervals, a line a set; whole utterances stand apart.
+    """Utterance accuracy against duration with 95% intervals, a panel a set; whole utterances stand apart.
 
     Args:
         durations: set -> what `durations.accuracy_by_duration` found.
@@ -98,23 +109,28 @@ def accuracy_duration(
         raise ValueError(f"{stem}: needs at least one set, and an accuracy in each")
     seconds = sorted({row["seconds"] for rows in durations.values() for row in rows} - {None})
     place = {**{value: float(number) for number, value in enumerate(seconds)}, None: len(seconds) + 0.4}
-    figure = Figure(figsize=(5.4, 3.1), layout="constrained")
-    axes = figure.subplots()
-    lowest, step = 1 / len(classes), min(0.08, 0.5 / len(durations))
-    for number, (name, rows) in enumerate(durations.items()):
-        shift = (number - (len(durations) - 1) / 2) * step  # side by side, so that intervals can be told apart
-        color, marker = PALETTE[number % len(PALETTE)], _MARKERS[number % len(_MARKERS)]
+    columns = min(len(durations), _COLUMNS)
+    count = -(-len(durations) // columns)
+    figure = Figure(figsize=(max(1.85 * columns, 3.2), 1.6 * count + 0.6), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(count, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    lowest, chance = 1 / len(classes), 1 / len(classes)
+    for axes, (name, rows) in zip(grid, durations.items(), strict=False):
         found = [row for row in rows if row["share"] is not None]
-        x = np.array([place[row["seconds"]] + shift for row in found])
-        lowest = min(lowest, _with_intervals(axes, x, found, {"color": color, "marker": marker, "label": name}))
+        x = np.array([place[row["seconds"]] for row in found])
+        lowest = min(lowest, _with_intervals(axes, x, found, {"color": PALETTE[0], "marker": "o"}))
         windows = [number for number, row in enumerate(found) if row["seconds"] is not None]
-        axes.plot(x[windows], [found[number]["share"] for number in windows], color=color, linewidth=1.1)
-    handles, names = axes.get_legend_handles_labels()
-    chance = axes.axhline(1 / len(classes), color=GREY, linestyle="--", linewidth=0.9, zorder=0)
-    axes.set_xticks(list(place.values()), [*(f"{value:g} s" for value in seconds), "whole"])
-    axes.set(title=title, xlabel="selected speech", ylabel="accuracy", xlim=(-0.6, place[None] + 0.6))
-    axes.set_ylim(max(-0.03, lowest - 0.05), 1.03)
-    figure.legend([*handles, chance], [*names, f"chance, 1/{len(classes)}"], loc="outside right upper")
+        axes.plot(x[windows], [found[number]["share"] for number in windows], color=PALETTE[0], linewidth=1.1)
+        axes.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, zorder=0, label=f"chance, 1/{len(classes)}")
+        axes.set_title("\n".join(textwrap.wrap(name, _TITLE_WIDTH)), fontsize=8)
+        axes.set_xticks(list(place.values()), [*(f"{value:g}" for value in seconds), "all"])
+        axes.tick_params(labelbottom=True)
+    for axes in grid[len(durations) :]:
+        axes.remove()
+    grid[0].set(xlim=(-0.6, place[None] + 0.6), ylim=(max(-0.03, lowest - 0.05), 1.03))
+    figure.supxlabel("seconds of selected speech (all: whole utterances)", fontsize=8)
+    figure.supylabel("accuracy, 95% interval", fontsize=8)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower right")
     save(figure, stem)
 
 
@@ -155,6 +171,12 @@ def _limits(rows: Sequence[NDArray[np.float64]]) -> tuple[float, float, str]:
     points = np.concatenate(rows)
     outside = int(((points < low) | (points > high)).sum())
     return low, high, f"\n{outside} of {len(points)} utterances lie outside the axes" if outside else ""
+
+
+def _linear_part(rows: Sequence[NDArray[np.float64]]) -> float:
+    """Up to where the axis is linear: a power of ten that shows the narrowest row."""
+    narrowest = min(np.percentile(np.abs(values), 90) for values in rows)
+    return float(10 ** np.floor(np.log10(np.clip(narrowest, 0.01, 10))))
 
 
 def _llr_words(classes: Sequence[str]) -> str:

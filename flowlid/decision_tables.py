@@ -11,14 +11,9 @@ def durations_table(result: Result) -> Table:
         if all(each["share"] is None for each in durations):
             continue  # nothing was decided, or no language was seen
         head = ["whole" if each["seconds"] is None else f"{each['seconds']:g} s" for each in durations]
-        for words, text in (
-            ("accuracy", lambda each: share_text(each["share"])),
-            ("95% interval", interval_text),
-            ("drawn", _drawn),
-            ("windows", lambda each: count_text(each["windows"])),
-            ("remainders left out", _remainders),
-        ):
-            rows.append([name, words, *map(text, durations)])
+        units = " or ".join(sorted({each["unit"] for each in durations if each["low"] is not None})) or NONE
+        rows.append([name, f"accuracy [95%, {units}]", *map(_with_interval, durations)])
+        rows.append([name, "windows of utterances; left out", *map(_made_of, durations)])
     return Table("Accuracy against duration (seconds of selected speech)", ["set", "", *head], rows, labels=2)
 
 
@@ -76,11 +71,17 @@ def _drawn(estimate: Result) -> str:
     return NONE if estimate["low"] is None else f"{count_text(estimate['units'])} {estimate['unit']}"
 
 
-def _remainders(each: Result) -> str:
+def _with_interval(each: Result) -> str:
+    interval = "" if each["low"] is None else f" [{each['low']:.2f}, {each['high']:.2f}]"
+    return f"{share_text(each['share'])}{interval}"
+
+
+def _made_of(each: Result) -> str:
+    """How many windows of how many utterances there are, and the seconds that are in none."""
+    counts = f"{count_text(each['windows'])} of {count_text(each['utterances'])}"
     if each["frames"] is None:
-        return NONE
-    seconds = each["frames_left_out"] * each["seconds"] / each["frames"]
-    return f"{count_text(each['remainders'])} ({seconds:,.0f} s)"
+        return counts
+    return f"{counts}; {each['frames_left_out'] * each['seconds'] / each['frames']:,.0f} s"
 
 
 def _balanced(found: Result) -> float | None:

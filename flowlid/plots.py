@@ -23,6 +23,7 @@ __all__ = ["class_colors", "confusion_shares", "first_dims", "histograms", "loss
 
 Points = NDArray[np.float64]
 History = Sequence[Mapping[str, float | None]]
+FEWEST_FOR_TSNE = 4  # frames
 _CLOUD = (4.6, 3.4)  # inches, of a scatter
 
 
@@ -164,7 +165,7 @@ def tsne_embedding(z: ArrayLike, seed: int, perplexity: float = 30.0) -> NDArray
         ValueError: too few samples or dims, or NaN or Inf.
     """
     z = np.asarray(z)
-    if z.ndim != 2 or z.shape[0] < 4 or z.shape[1] < 2 or not np.isfinite(z).all():
+    if z.ndim != 2 or z.shape[0] < FEWEST_FOR_TSNE or z.shape[1] < 2 or not np.isfinite(z).all():
         raise ValueError(f"t-SNE: needs finite latents (n, D) with n >= 4 and D >= 2, have shape {z.shape}")
     perplexity = min(perplexity, (len(z) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed).fit_transform(z)

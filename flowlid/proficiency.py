@@ -63,9 +63,9 @@ def no_scores(reason: str) -> dict[str, Any]:
 def assess(model: Model, frames: FrameSet, human: Array, batch_size: int = 8192, seed: int = 1) -> dict[str, Any]:
     """Correlation of what a model says of a set's utterances with their scores by human raters.
 
-    The predictors are: `loglik`, LogLL per frame (of the utterance's own class, or of the best one if its language
-    is unseen); `llr`, log p(x | native) - max log p(x | another class) per frame; `ridge`, see `ridge_predictions`,
-    on the mean latent of the utterance's frames.
+    The predictors are: `loglik`, LogLL per frame (of a normal flow, or of the class called "native"; without one, of
+    the utterance's own class, or of the best one if its language is unseen); `llr`, log p(x | native) - max log p(x |
+    another class) per frame; `ridge`, see `ridge_predictions`, on the mean latent of the utterance's frames.
 
     Args:
         model: its flow on the device of `frames`.
@@ -75,8 +75,8 @@ def assess(model: Model, frames: FrameSet, human: Array, batch_size: int = 8192,
         seed: of the bootstrap.
 
     Returns:
-        `utterances`, `speakers`, `score_mean`, `score_min`, `score_max`; `native`, the class that `llr` takes for
-        native; what `correlate` found of each predictor, or None; `reasons`, why it is None.
+        `utterances`, `speakers`, `score_mean`, `score_min`, `score_max`; `native`, that class if there
+        is one; what `correlate` found of each predictor, or None; `reasons`, why it is None.
     """
     values, reasons = _predictors(model, frames, human, batch_size)
     reasons |= {name: reason for name, value in values.items() if (reason := why_not(value, human))}
@@ -103,7 +103,8 @@ def _predictors(
     values, reasons = {"loglik": utterance_loglik(scores, frames.languages, model.classes)}, {}
     native, speakers = _native(model.classes), len(set(frames.speakers))
     if native is None:
-        reasons["llr"] = "a normal flow has one class"
+        one = len(model.classes) == 1
+        reasons["llr"] = "a normal flow has one class" if one else f"no class is called {NATIVE}"
     else:
         values["llr"] = native_llr(scores, model.classes.index(native))
     if speakers < FEWEST_FOR_RIDGE:
@@ -114,14 +115,18 @@ def _predictors(
 
 
 def _native(classes: Sequence[str]) -> str | None:
-    """The class that counts as native: the one of that name, or the first one; None where there is but one."""
-    if len(classes) < 2:
-        return None
-    return NATIVE if NATIVE in classes else classes[0]
+    """The class that counts as native, the one of that name; None where there is none, or no other."""
+    return NATIVE if NATIVE in classes and len(classes) > 1 else None
 
 
 def utterance_loglik(scores: SetScores, languages: Sequence[str], classes: Sequence[str]) -> Array:
-    """LogLL per frame of each utterance, under its own class or, if its language is unseen, under the best: (U,)."""
+    """LogLL per frame of each utterance: (U,).
+
+    Of the class called native; without one of the utterance's own class, or of the best if its language is unseen.
+    """
+    native = _native(classes)
+    if native is not None:
+        return scores.mean_loglik[:, classes.index(native)]
     column = reference_class(scores, class_numbers(languages, classes))
     return np.take_along_axis(scores.mean_loglik, column[:, None], axis=1)[:, 0]
 

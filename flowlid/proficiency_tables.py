@@ -3,7 +3,7 @@
 from flowlid.report_tables import NONE, Result, Table, count_text, nats_text
 
 _PREDICTORS = {
-    "loglik": "LogLL per frame",
+    "loglik": "LogLL per frame{under}",
     "llr": "log-likelihood ratio per frame, {native} against the best other class",
     "ridge": "ridge regression on the mean latent, speakers apart",
 }
@@ -23,9 +23,7 @@ def proficiency_table(result: Result) -> Table:
             continue
         counts = [count_text(values["utterances"]), count_text(values["speakers"])]
         for key, words in _PREDICTORS.items():
-            label = (
-                words.format(native=values["native"]) if values["native"] or key != "llr" else "log-likelihood ratio"
-            )
+            label = words.format(native=values["native"] or "native", under=_under(result, values))
             if values[key] is None:
                 rows.append([name, label, values["reasons"][key], *counts, *[NONE] * 6])
             else:
@@ -33,6 +31,13 @@ def proficiency_table(result: Result) -> Table:
     if all(row[2] == NONE for row in rows):
         rows, head = [[*row[:2], *row[3:]] for row in rows], [*head[:2], *head[3:]]
     return Table("Proficiency: correlation with the human scores", head, rows, labels=len(head) - 8)
+
+
+def _under(result: Result, values: Result) -> str:
+    """Under which class LogLL was taken."""
+    if result["model"] == "nf":
+        return ""
+    return f" under {values['native']}" if values["native"] else " under the own or, unseen, the best class"
 
 
 def _cells(values: Result) -> list[str]:

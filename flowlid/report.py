@@ -12,7 +12,10 @@ from flowlid.files import read_json
 from flowlid.report_tables import NONE, Result, Table, markdown_table, overview, setting
 
 _ABOUT = ("model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "device", "provenance")
-_TRAIN = ("frames", "epochs", "selected_epoch", "loglik_train", "loglik_eval", "logp_eval", "logdet_eval", "seconds")
+_TRAIN = (
+    "frames", "epochs", "selected_epoch", "loglik_train", "logp_train", "logdet_train", "loglik_eval", "logp_eval",
+    "logdet_eval", "seconds",
+)  # fmt: skip
 _SCORES = (
     "languages", "unseen", "utterances", "frames", "hours", "loglik", "logp", "logdet", "frame_accuracy",
     "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "cavg", "min_dcf", "utt_accuracy_interval", "durations",
@@ -33,15 +36,18 @@ NOTES = (
     "Windows of a duration are cut one after the other from an utterance's selected (voiced) frames, and decided by "
     "the sum over their own frames; what is left at its end is in none. Intervals hold 95% of 2000 bootstrap resamples "
     "of speakers, or of utterances where there are fewer than 5 speakers. Where all that is drawn is alike, such as "
-    "all right, the interval is one point, which tells nothing of other speakers.",
+    "all right, the interval is one point, which tells nothing of other speakers. Longer windows come from fewer and "
+    "longer utterances, so that the durations are not of the same speech.",
     "Control: non-speech frames are those without a voiced frame in their context. The linear classifier (discriminant "
     "analysis) knows the mean of an utterance's non-speech frames, and was trained on the training set's. Chance is "
     "one over the number of classes in the set. Under cmvn by utterance or speaker the mean that was subtracted is "
     "over speech too, so that how far speech stands above the noise can still be seen in those frames.",
-    "Proficiency: correlations with scores by human raters. The log-likelihood ratio is that of the native class "
-    "against the best other one; the ridge regression predicts each utterance without having seen its speaker. "
-    "Intervals hold 95% of 2000 bootstrap resamples of what is said to be drawn; those of utterances taken for "
-    "independent are by Fisher's transform, and too narrow where a speaker has many.",
+    "Proficiency: correlations with scores by human raters. LogLL is log p(x) of a normal flow, log p(x|native) of a "
+    "model with a native class; of another one it is under the utterance's own class, or the best where that is "
+    "unseen. The log-likelihood ratio is that of the native class against the best other one; the ridge regression "
+    "predicts each utterance without having seen its speaker (and is not fitted again in each resample). Intervals "
+    "hold 95% of 2000 bootstrap resamples of what is said to be drawn; those of utterances taken for independent are "
+    "by Fisher's transform, and too narrow where a speaker has many.",
     f'"{NONE}" stands for a value that does not apply.',
 )
 
@@ -79,12 +85,13 @@ def results_markdown(
 
     `references` holds a last table for some experiments, by name.
     """
-    parts = [f"# {title}", f"Made by `{command}`.", *NOTES]
+    parts = [f"# {title}", f"Made by `{command}`.", markdown_table(overview(results)), NOTES[0]]
     for result in results:
         made = f"Trained by `{result['command']}`, commit {result['commit']}; {result['versions']}."
         parts += [f"## {result['experiment']}", setting(result), made, *(f"> **{text}**" for text in warnings(result))]
         found = [*tables(result), *reference_of(result, references)]
         parts += [f"{table.title}:\n\n{markdown_table(table)}" for table in found]
+    parts += ["## How to read the tables", *NOTES[1:]]
     return "\n\n".join(parts) + "\n"
 
 

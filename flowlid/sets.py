@@ -28,6 +28,9 @@ class Values:
     def holds(self, value: str | None) -> bool:
         return value in self.texts
 
+    def __str__(self) -> str:
+        return " or ".join(self.texts)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -44,6 +47,10 @@ class Range:
         except ValueError:
             return False
         return self.min <= number <= self.max and self.above < number < self.below
+
+    def __str__(self) -> str:
+        given = {bound: number for bound, number in vars(self).items() if math.isfinite(number)}
+        return " ".join(f"{bound} {number:g}" for bound, number in given.items())
 
 
 Selection = Mapping[str, Values | Range]
@@ -169,7 +176,8 @@ def select(sets: Sets, supervisions: Mapping[str, SupervisionSegment]) -> dict[s
             problem = _problem(selection, known, values)
             chosen[name] = [item for _, item in sorted(supervisions.items()) if _belongs(item, selection)]
             if problem is None and not chosen[name]:
-                problem = f"empty, no utterance has all of {', '.join(selection)} as asked for"
+                asked = ", ".join(f"{name} {condition}" for name, condition in selection.items())
+                problem = f"empty, no utterance has all of {asked}"
         if problem is not None:
             if name not in sets.optional:
                 raise ValueError(f"{sets.path}: set {name}: {problem}")

@@ -3,8 +3,9 @@
 import csv
 import difflib
 import math
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ RESERVED = {
 }
 GENDERS = ("f", "female", "m", "male")
 MAX_SHOWN = 50
+_LONGEST_SET = 100  # letters, since it is the name of directories
 SIDES = ("train", "dev", "test")  # what a set's name starts with
 _UNICODE_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -208,6 +210,8 @@ def _check_set(name: str, wrong: Callable[[str], None]) -> None:
         wrong(f"set {name!r} is of no known kind; its name starts with train, dev or test")
     elif name and not re.fullmatch(r"[\w.-]+", name) and not _broken(name):
         wrong(f"set {name!r} is no file name; use letters, digits and _ . -")
+    elif len(name) > _LONGEST_SET:
+        wrong(f"set {name[:20]!r}... has {len(name)} letters; name it with {_LONGEST_SET} at most")
 
 
 def _number(text: str, name: str, wrong: Callable[[str], None]) -> float | None:
@@ -227,18 +231,26 @@ def _broken(text: str) -> bool:
     return " " in text or not text.isprintable()  # of white space only the blank counts as printable
 
 
-def check_rows(rows: Iterable[Row], share_speakers: bool, problems: Problems) -> None:
+def check_known(rows: Iterable[Row], languages: Collection[str], problems: Problems) -> None:
+    """Check that no language stands in the rows but these; any may if there are none."""
+    for row in rows if languages else ():
+        if row.language and row.language not in languages:
+            problems.add(f"language {row.language!r}: here it must be {' or '.join(languages)}, what is spoken", row)
+
+
+def check_rows(rows: Iterable[Row], share_speakers: bool, need_train: bool, problems: Problems) -> None:
     """Check the rows against each other: ids, speakers, languages and genders.
 
     Args:
         rows: of the whole table or tree.
         share_speakers: whether a speaker may stand in a train set and in a dev or test set.
+        need_train: whether there must be a train set.
         problems: gets what is wrong.
     """
     rows = list(rows)
     _check_repeats(rows, problems)
     if any(row.set for row in rows):
-        if not any(row.set.startswith("train") for row in rows):
+        if need_train and not any(row.set.startswith("train") for row in rows):
             problems.add("no row is of a train set, one whose name starts with train: nothing to train on")
         for speaker, (tested, trained) in shared_speakers(rows).items() if not share_speakers else ():
             problems.add(
@@ -268,7 +280,8 @@ def _check_repeats(rows: Sequence[Row], problems: Problems) -> None:
         other = genders.setdefault(row.speaker, row) if row.speaker and row.gender else row
         if (other.gender or "")[:1] != (row.gender or "")[:1]:
             problems.add(f"speaker {row.speaker!r} is {row.gender} here, but {other.gender} in {other}", row)
-        other = pieces.setdefault((row.path, row.channel, row.start, row.end), row) if row.path else row
+        place = os.path.realpath(row.path) if row.path else None
+        other = pieces.setdefault((place, row.channel, row.start, row.end), row) if place else row
         for name in ("speaker", "language"):
             mine, others = getattr(row, name), getattr(other, name)
             if mine and others and mine != others:

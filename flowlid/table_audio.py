@@ -63,10 +63,10 @@ def open_files(rows: Iterable[Row], jobs: int, problems: Problems) -> Found:
             rows_of[row.path].append(row)
 
     def look(path: Path) -> Recording | str:
-        if not path.is_file():
-            hint = "; write / between folders" if "\\" in path.name else ""
-            return f"there is no file {path}{hint}"
         try:
+            if not path.is_file():
+                hint = "; write / between folders" if "\\" in path.name else ""
+                return f"there is no file {path}{hint}"
             return open_recording(path, path.stem, mono=False)
         except (ValueError, OSError) as error:
             return str(error)
@@ -87,7 +87,7 @@ def check_sound(rows: Iterable[Row], recordings: Found, problems: Problems) -> N
         if row.path not in recordings:
             continue
         length, channels = recordings[row.path].duration, recordings[row.path].num_channels
-        if row.start >= length:
+        if row.start > length - 1 / recordings[row.path].sampling_rate:
             problems.add(f"start {row.start:g} is past the end of {row.path}, {length:.3f} s", row)
         elif row.end is not None and row.end > length + TOLERANCE:
             problems.add(f"end {row.end:g} is past the end of {row.path}, {length:.3f} s", row)

@@ -10,27 +10,46 @@ prepare_corpora() {
   local manifests=$1 corpus
   shift
   check_given "$@"
+  check_there
   for corpus in wsj ce je timit voxceleb cnceleb; do
-    if [ -z "$(given "$corpus")" ] && compgen -G "$manifests/${corpus}_*" >/dev/null; then
+    if [ -z "$(given "$corpus")" ] && [ -e "$manifests/${corpus}_supervisions.jsonl.gz" ]; then
       echo "$corpus was not given this time: its manifests of an earlier run are removed"
       rm -f "$manifests/${corpus}"_{recordings,supervisions}.jsonl.gz "$manifests/${corpus}"_{summary,left_out}.tsv
     fi
   done
-  local common=(--check-counts "${check_counts:-false}" --nj "${nj:?}") places
+  local common=(--check-counts "${check_counts:-false}" --nj "${nj:?}") places ce_options=(--need-train true)
+  if [[ " $* " != *" ce "* ]]; then ce_options=(--need-train false); fi   # only tested on
   if [ -n "${wsj:-}" ]; then
     mapfile -t places < <(places_of "$wsj")
     local/prepare_wsj.py "${common[@]}" --hours "${hours:-50}" "${places[@]}" "$manifests"
   fi
   if [ -n "${ce:-}" ]; then
-    local/prepare_table.py --name ce --set-fields accent=mandarin --nj "${nj:?}" "$(places_of "$ce")" "$manifests"
+    local/prepare_table.py --name ce --set-fields accent=mandarin --languages en "${ce_options[@]}" --nj "$nj" \
+      "$(place_of "$ce")" "$manifests"
   fi
   if [ -n "${je:-}" ]; then
     mapfile -t places < <(places_of "$je")
     local/prepare_je.py "${common[@]}" "${places[@]}" "$manifests"
   fi
-  if [ -n "${timit:-}" ]; then local/prepare_timit.py "${common[@]}" "$(places_of "$timit")" "$manifests"; fi
+  if [ -n "${timit:-}" ]; then local/prepare_timit.py "${common[@]}" "$(place_of "$timit")" "$manifests"; fi
   prepare_pair voxceleb
   prepare_pair cnceleb
+}
+
+# All places at once, before the first corpus is read: that may take hours.
+check_there() {
+  local option place missing=()
+  for option in wsj ce je timit voxceleb1 voxceleb2 cnceleb1 cnceleb2; do
+    if [ -n "${!option:-}" ]; then
+      while IFS= read -r place; do
+        if [ ! -e "$place" ]; then missing+=("--$option $place"); fi
+      done < <(if [[ $option =~ ^(wsj|je)$ ]]; then places_of "${!option}"; else place_of "${!option}"; fi)
+    fi
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    printf 'run.sh: there is no %s\n' "${missing[@]}" >&2
+    exit 1
+  fi
 }
 
 # Releases 1 and 2 of a corpus, either or both.
@@ -38,7 +57,7 @@ prepare_pair() { # CORPUS
   local release option arguments=()
   for release in 1 2; do
     option=$1$release
-    if [ -n "${!option:-}" ]; then arguments+=("--$option" "$(places_of "${!option}")"); fi
+    if [ -n "${!option:-}" ]; then arguments+=("--$option" "$(place_of "${!option}")"); fi
   done
   if [ ${#arguments[@]} -gt 0 ]; then
     "local/prepare_$1.py" "${common[@]}" --hours "${hours:-50}" "${arguments[@]}" "$manifests"
@@ -63,7 +82,12 @@ check_given() { # REQUIRED...
   fi
 }
 
-places_of() { # "DIR..." as typed where run.sh was called: absolute paths, one a line
-  local place
-  for place in $1; do (cd "${caller:?}" && realpath -m "$place"); done
+place_of() { # PLACE as typed where run.sh was called: its absolute path
+  (cd "${caller:?}" && realpath -m "$1")
+}
+
+places_of() { # "DIR..." or one DIR, which may have blanks in its name: absolute paths, one a line
+  local place places=("$1")
+  if [ ! -e "$(place_of "$1")" ]; then read -ra places <<<"$1"; fi
+  for place in "${places[@]}"; do place_of "$place"; done
 }

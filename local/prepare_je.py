@@ -187,16 +187,19 @@ def read_tabs(paths: Iterable[Path]) -> Names:
     return names
 
 
-def read_scores(lists: Mapping[Path, str], keys: set[Key], names: Names) -> dict[Key, dict[str, float | None]]:
+def read_scores(
+    lists: Mapping[Path, str], keys: set[Key], names: Names, strict: bool
+) -> tuple[dict[Key, dict[str, float | None]], list[str]]:
     """Mean of the positive ratings of each reading on the disk (`keys`), by category (the values of `lists`).
 
-    None where no rater could rate it.
+    None where no rater could rate it. Second, the rows whose recording is not there.
 
     Raises:
-        ValueError: every row that is not a path and ratings, or whose recording is not there.
+        ValueError: every row that is not a path and ratings, or, if `strict` or if it is all of them, whose
+            recording is not there.
     """
     marks: dict[Key, dict[str, list[float]]] = {}
-    problems = []
+    problems, absent = [], []
     for path, name in lists.items():
         for number, line in enumerate(read_lines(path), 1):
             if not line.strip() or line.lstrip().startswith("#"):
@@ -204,7 +207,7 @@ def read_scores(lists: Mapping[Path, str], keys: set[Key], names: Names) -> dict
             rated, *ratings = line.split()
             key = _find(rated.replace("\\", "/"), keys, names)
             if key is None:
-                problems.append(f"{path}:{number}: no recording wav/JE/{rated}; give the volume that holds it")
+                absent.append(f"{path}:{number}: no recording wav/JE/{rated}; give the volume that holds it")
             wrong = [mark for mark in ratings if not _RATING.fullmatch(mark)]
             if wrong or not ratings:
                 what = f"{' '.join(wrong)!r} is no rating" if wrong else "a path without a rating"
@@ -212,9 +215,10 @@ def read_scores(lists: Mapping[Path, str], keys: set[Key], names: Names) -> dict
             elif key is not None:
                 good = [float(mark) for mark in ratings if float(mark) > 0]
                 marks.setdefault(key, {}).setdefault(name, []).extend(good)
-    if problems:
-        raise ValueError(listed(problems))
-    return {key: {name: fmean(good) if good else None for name, good in own.items()} for key, own in marks.items()}
+    if problems or (absent and (strict or not marks)):
+        raise ValueError(listed([*problems, *absent]))
+    means = {key: {name: fmean(good) if good else None for name, good in own.items()} for key, own in marks.items()}
+    return means, absent
 
 
 def _find(rated: str, keys: set[Key], names: Names) -> Key | None:
@@ -249,10 +253,12 @@ def utterance(reading: Reading, names: Names, scores: Mapping[str, float | None]
     )
 
 
-def fill(corpus: Corpus, layout: Layout, names: Names, words: bool) -> None:
+def fill(corpus: Corpus, layout: Layout, names: Names, words: bool, strict: bool) -> None:
     """Add the utterances of a layout, and leave out the rest."""
     keys = {reading.key for reading in layout.readings if reading.site}
-    scores = read_scores(layout.scores, keys, names)
+    scores, absent = read_scores(layout.scores, keys, names, strict)
+    for row in absent:
+        corpus.leave_out("rated, not there", row, "--check-counts true makes this an error")
     rated = Counter(name for own in scores.values() for name in own)
     for name in sorted(set(RATED) | set(rated)):
         log.info("rated recordings of %s: %d (published: %s)", name, rated[name], RATED.get(name, "unknown"))
@@ -292,16 +298,17 @@ def prepare(roots: Sequence[Path], out_dir: Path, words: bool = False, strict: b
     """Write the manifests of UME-ERJ.
 
     Raises:
-        ValueError: not this corpus, bad rows of scores, too many damaged files, or, if `strict`, another number of
-            speakers than was published.
+        ValueError: not this corpus, bad rows of scores, too many damaged files, or, if `strict`, a rated recording
+            that is not there.
     """
     layout = find_layout(roots)
     names = read_tabs(layout.tabs)
     corpus = Corpus("je", roots[0])
-    fill(corpus, layout, names, words)
+    fill(corpus, layout, names, words, strict)
     speakers = {(reading.site, reading.speaker) for reading in layout.readings}
-    corpus.check_count("Japanese students", sum(site is not None for site, _ in speakers), STUDENTS, strict)
-    corpus.check_count("American speakers", sum(site is None for site, _ in speakers), AMERICANS, strict)
+    students, americans = (sum((site is None) == native for site, _ in speakers) for native in (False, True))
+    corpus.check_count("Japanese students", students, STUDENTS, strict, fatal=False)
+    corpus.check_count("American speakers", americans, AMERICANS, strict, fatal=False)
     corpus.open(jobs)
     corpus.utterances = split(corpus.utterances)
     with_text = sum(utt.text is not None for utt in corpus.utterances)
@@ -314,7 +321,7 @@ def main() -> None:
     """Parse the command line and prepare the corpus."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags = {"choices": ("true", "false"), "default": "false"}
-    parser.add_argument("--check-counts", **flags, help="a number of speakers other than published is an error")
+    parser.add_argument("--check-counts", **flags, help="a rated recording that is not there is an error")
     parser.add_argument("--words", **flags, help="keep the recordings of single words (W*) too")
     parser.add_argument("--nj", type=int, default=4, help="files opened at a time (%(default)s)")
     parser.add_argument("roots", metavar="ROOT", type=Path, nargs="+", help="the corpus, or each of its volumes")

@@ -29,7 +29,17 @@ from flowlid.corpus import Corpus, Utterance, split_speakers
 from flowlid.features import FbankOptions, read_options
 from flowlid.files import atomic_write
 from flowlid.program import log_provenance, run
-from flowlid.speech_table import OPTIONAL, REQUIRED, RESERVED, Problems, Row, check_rows, read_table, shared_speakers
+from flowlid.speech_table import (
+    OPTIONAL,
+    REQUIRED,
+    RESERVED,
+    Problems,
+    Row,
+    check_known,
+    check_rows,
+    read_table,
+    shared_speakers,
+)
 from flowlid.table_audio import Found, check_sound, open_files, read_tree, write_channels
 
 log = logging.getLogger("flowlid")
@@ -198,15 +208,19 @@ def say_what_is_there(rows: Sequence[Row], recordings: Found, share_speakers: bo
     shared = sorted(shared_speakers(rows)) if share_speakers else []
     if shared:
         log.warning("%d speakers stand in train and in dev or test sets, as allowed: %s", len(shared), _some(shared))
+    commands = sum(recording.sources[0].type == "command" for recording in recordings.values())
+    if commands:
+        log.warning("%d files are decoded by a command; run the stages with --allow-pipes true", commands)
+
+
+def say_what_is_told_apart(rows: Sequence[Row]) -> None:
+    """Log whether the train sets have several languages, and which languages they do not have."""
     trained = {row.language for row in rows if not row.set or row.set.startswith("train")}
     unseen = sorted({row.language for row in rows} - trained)
     if len(trained) == 1:
         log.warning("train sets of one language, %s: nothing to tell apart; run an experiment of type nf", *trained)
     if unseen:
         log.info("languages that no train set has, unseen to the models: %s", " ".join(unseen))
-    commands = sum(recording.sources[0].type == "command" for recording in recordings.values())
-    if commands:
-        log.warning("%d files are decoded by a command; run the stages with --allow-pipes true", commands)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -223,7 +237,8 @@ def prepare(args: argparse.Namespace) -> None:
     problems = Problems(source)
     rows, columns = (read_tree(source, problems), []) if source.is_dir() else read_table(source, args.root, problems)
     fields = read_fields(args.set_fields, problems)
-    check_rows(rows, share, problems)
+    check_rows(rows, share, args.need_train == "true", problems)
+    check_known(rows, args.languages.split(), problems)
     if "set" not in columns:
         check_languages(rows, problems)
     recordings = open_files(rows, args.nj, problems)
@@ -236,6 +251,8 @@ def prepare(args: argparse.Namespace) -> None:
             problems.add(str(error))
     problems.check()
     say_what_is_there(rows, recordings, share, conf is not None)
+    if args.write_sets:  # else the recipe has labels and sets of its own
+        say_what_is_told_apart(rows)
     utterances = make_utterances(rows, recordings, args.name, fields)
     check_names(utterances, rows, problems)
     if "set" not in columns:
@@ -278,6 +295,8 @@ def main() -> None:
         "--set-fields", metavar='"N=V N=V"', default="", help="fields of all utterances that have none such"
     )
     parser.add_argument("--allow-shared-speakers", choices=("true", "false"), default="false", help="of train and test")
+    parser.add_argument("--need-train", choices=("true", "false"), default="true", help="a train set must be there")
+    parser.add_argument("--languages", metavar='"L L"', default="", help="languages that may stand in it; empty: any")
     parser.add_argument("--check-only", action="store_true", help="say what is wrong, and write nothing")
     parser.add_argument(
         "--write-sets", action="store_true", help="write OUT_DIR/sets.yaml, a set for each in the table"

@@ -14,6 +14,7 @@ Parts: train and test share --hours of the training speech (si284, or si84 witho
 
 import argparse
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -281,7 +282,7 @@ def select_hours(corpus: Corpus, hours: float) -> None:
         corpus.leave_out("in dev or eval", speaker, "its training speech, since it stands in dev or eval too")
         train = [utt for utt in train if utt.speaker != speaker]
     held = sum(utt.duration for utt in train) / 3600
-    if held < hours:
+    if held < hours < math.inf:
         log.warning("--hours %g: there are only %.2f hours of training speech; all are taken", hours, held)
     chosen = take_hours(train, hours)
     log.info("%d of %d training utterances taken, of %.2f hours", len(chosen), len(train), held)
@@ -292,15 +293,15 @@ def select_hours(corpus: Corpus, hours: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=float, default=50, help="of training speech, for train and test together")
+    parser.add_argument("--hours", type=float, default=50, help="of training speech for train and test; 0: all")
     parser.add_argument("--check-counts", choices=("true", "false"), default="false", help="stop if a set is not whole")
     parser.add_argument("--nj", type=int, default=4, help="recordings opened at a time")
     parser.add_argument("roots", nargs="+", type=Path, metavar="root", help="directory with wsj0, wsj1 or discs in it")
     parser.add_argument("out_dir", type=Path, help="where the manifests go")
     args = parser.parse_args()
     log_provenance()
-    if not args.hours > 0:
-        raise ValueError(f"--hours {args.hours:g}: expected more than 0")
+    if not args.hours >= 0:
+        raise ValueError(f"--hours {args.hours:g}: expected 0, for all, or more")
     for root in args.roots:
         check_root(root, "WSJ", EXPECTED)
     strict = args.check_counts == "true"
@@ -311,7 +312,7 @@ def main() -> None:
     for source, ids in taken.items():
         if source.count:
             corpus.check_count(f"recordings of {source.path}", len(ids & opened), source.count, strict)
-    select_hours(corpus, args.hours)
+    select_hours(corpus, args.hours or math.inf)
     corpus.write(args.out_dir)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from flowlid import metrics, program
 from flowlid.checkpoint import load_model
 from flowlid.datadir import DataDir
-from flowlid.files import atomic_write, write_json
+from flowlid.files import atomic_directory, write_json
 from flowlid.latents import balanced_frames, frame_languages, latents, random_frames
 
 log = logging.getLogger("flowlid")
@@ -38,10 +38,9 @@ def main() -> None:
         z = latents(model.flow, frames, chosen)
         moments = metrics.latent_moments(z, languages[chosen].tolist(), model.flow.base.class_dim)
         sample = balanced_frames(languages, args.sample, args.seed)
-        out = args.exp / f"latent_{name}"
-        with atomic_write(out / "sample.npz", "wb") as file:
-            np.savez(file, z=latents(model.flow, frames, sample), language=languages[sample])
-        write_json(out / "moments.json", {"frames": len(chosen), "moments": moments})
+        with atomic_directory(args.exp / f"latent_{name}") as out:
+            np.savez(out / "sample.npz", z=latents(model.flow, frames, sample), language=languages[sample])
+            write_json(out / "moments.json", {"frames": len(chosen), "moments": moments})
         log.info("%s: moments of %d frames, a sample of %d", name, len(chosen), len(sample))
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from flowlid import program
 from flowlid.config import load_config, resolve_sets
 
-ROLES = ("train", "dev", "tests")
+ROLES = ("train", "dev", "tests", "plots")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="where the data directories are")
-    parser.add_argument("--role", default=" ".join(ROLES), help="which sets, of %(default)s")
+    parser.add_argument("--role", default="train dev tests", help=f"which sets: some of {' '.join(ROLES)}")
     parser.add_argument("--if-made", nargs="+", default=[], help="experiments of which only sets that are there count")
     parser.add_argument("config", nargs="+", help="experiment configurations")
     args = parser.parse_args()
@@ -34,7 +34,7 @@ def main() -> None:
 def sets_of(config: str, data_dir: Path, roles: list[str]) -> list[str]:
     """Names of an experiment's sets that have one of these roles."""
     data = resolve_sets(load_config(config), data_dir).data
-    found = {"train": [data.train], "dev": [data.dev] if data.dev else [], "tests": data.tests}
+    found = {"train": [data.train], "dev": [data.dev] if data.dev else [], "tests": data.tests, "plots": data.plots}
     return [name for role in ROLES if role in roles for name in found[role]]
 
 

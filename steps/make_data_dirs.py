@@ -183,6 +183,8 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
             for file, table in set_tables.items():
                 write_table(new / file, table)
             DataDir(new).validate(("wav.scp", "utt2spk", "spk2utt", "utt2lang", "utt2dur"))
+        # Until all is in place it names the old sets too: a run that is killed leaves none that the next one forgets.
+        write_counts(made, [*counts, *([name] for name in before if name not in tables)])
         for name in tables:
             new, final = Path(temporary) / name, data_dir / name
             if _contents(new) == _contents(final):
@@ -196,8 +198,12 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
             if (data_dir / name).is_dir():
                 logger.info("%s: removed, the sets file does not make it any more", data_dir / name)
                 (data_dir / name).rename(Path(temporary) / f"{name}.old")
-        with atomic_write(made) as file:
-            file.writelines("\t".join(row) + "\n" for row in counts)
+        write_counts(made, counts)
+
+
+def write_counts(path: Path, rows: list[list[str]]) -> None:
+    with atomic_write(path) as file:
+        file.writelines("\t".join(row) + "\n" for row in rows)
 
 
 def _contents(path: Path) -> dict[str, bytes]:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Draw the pictures of one experiment, as PNG and PDF, into EXP/plots.
 
-Example: steps/plot.py exp/dnf_120
+Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b
 They show the training curves; for the training set, for the first test set, for all test sets together and for each
-of data.plots the first two latent dims, t-SNE and histograms against the model's density; and where each set's frames
+of --each the first two latent dims, t-SNE and histograms against the model's density; and where each set's frames
 and utterances went, how sure the decisions were, and how accurate they are after how much speech.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from flowlid import decision_plots, plots, program
 from flowlid.checkpoint import Model, load_model
 from flowlid.datadir import read_table
-from flowlid.files import read_json
+from flowlid.files import atomic_directory, read_json
 
 _HISTOGRAMS = 4  # dims of c, and as many of r, that are shown
 log = logging.getLogger("flowlid")
@@ -27,29 +27,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="of t-SNE")
     parser.add_argument("--tsne-frames", type=int, default=1000, help="most frames embedded by t-SNE")
+    parser.add_argument("--each", default="", help="test sets whose latents are drawn each by itself")
     parser.add_argument("exp", type=Path, help="experiment directory with latent_<set> and score_<set>")
+    parser.add_argument("tests", nargs="*", help="names of the test sets")
     args = parser.parse_args()
     program.log_provenance()
     model = load_model(args.exp / "final.pt")
-    out, name, data = args.exp / "plots", args.exp.name, model.config.data
     history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    plots.loss_curve(history, out / "loss_curve", f"{name}: training")
+    with atomic_directory(args.exp / "plots") as out:  # pictures of sets that are no longer tested go
+        plots.loss_curve(history, out / "loss_curve", f"{args.exp.name}: training")
+        draw(model, args, out)
+    log.info("%s: pictures in %s", args.exp.name, args.exp / "plots")
 
-    groups = {"train": ([data.train], data.train)}
-    tests = [test for test in data.tests if test != data.train]
+
+def draw(model: Model, args: argparse.Namespace, out: Path) -> None:
+    """All pictures but the training curves."""
+    name, train = args.exp.name, model.config.data.train
+    groups = {"train": ([train], train)}
+    tests = [test for test in args.tests if test != train]
     if tests:
         groups["test"] = (tests[:1], tests[0])
         groups["all"] = (tests, "all test sets")
-        groups.update({test: ([test], test) for test in data.plots if test != tests[0]})
+        groups.update({test: ([test], test) for test in args.each.split() if test not in (train, tests[0])})
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     languages = {language for sample in samples.values() for language in sample}
     unseen = languages - set(model.languages)
     colors = plots.class_colors(model.languages, sorted(unseen))
     for group, (_, shown) in groups.items():
         draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
-    draw_confusion(args.exp, model, unseen, out)
-    draw_decisions(args.exp, model, unseen, colors, out)
-    log.info("%s: pictures in %s", name, out)
+    if model.config.model.type == "dnf" and args.tests:
+        draw_confusion(args.exp, model, args.tests, unseen, out)
+        draw_decisions(args.exp, model, args.tests, unseen, colors, out)
 
 
 def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
@@ -79,14 +87,19 @@ def draw_latents(
     means = {name: mean.numpy() for name, mean in zip(model.languages, rows, strict=True)}
     plots.first_dims(samples, unseen, out / f"first_dims_{group}", title, class_means=means, colors=colors)
 
-    each = min(args.tsne_frames // len(samples), *(len(z) for z in samples.values()), args.tsne_frames)
+    each = max(1, args.tsne_frames // len(samples))
     generator = np.random.default_rng(args.seed)
-    balanced = {name: z[np.sort(generator.choice(len(z), each, replace=False))] for name, z in samples.items()}
+    balanced = {
+        name: z[np.sort(generator.choice(len(z), min(each, len(z)), replace=False))] for name, z in samples.items()
+    }
     # of c alone: a residual of large variance would be all that t-SNE sees
     c = np.concatenate(list(balanced.values()))[:, : base.class_dim]
-    embedding = plots.tsne_embedding(c, args.seed)
-    labels = [name for name in balanced for _ in range(each)]
-    plots.tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
+    if len(c) >= plots.FEWEST_FOR_TSNE and base.class_dim > 1:
+        labels = [name for name, z in balanced.items() for _ in range(len(z))]
+        embedding = plots.tsne_embedding(c, args.seed)
+        plots.tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
+    else:
+        log.warning("%s: no t-SNE of %d frames in %d dims", group, len(c), base.class_dim)
 
     dims = list(range(min(_HISTOGRAMS, base.class_dim)))
     dims += list(range(base.class_dim, min(base.class_dim + _HISTOGRAMS, model.flow.dim)))
@@ -100,23 +113,21 @@ def draw_latents(
     plots.histograms(samples, density, dims, unseen, out / f"histograms_{group}", title, colors=colors)
 
 
-def draw_confusion(exp: Path, model: Model, unseen: set[str], out: Path) -> None:
-    """Where frames and utterances of each test set went, for a model that decides."""
-    if model.config.model.type != "dnf" or not model.config.data.tests:
-        return
-    results = {name: read_json(exp / f"score_{name}" / "result.json") for name in model.config.data.tests}
+def draw_confusion(exp: Path, model: Model, tests: list[str], unseen: set[str], out: Path) -> None:
+    """Where frames and utterances of each test set went."""
+    results = {name: read_json(exp / f"score_{name}" / "result.json") for name in tests}
     for unit, words in (("frame", "frames"), ("utt", "utterances")):
         confusion = {name: result[f"{unit}_confusion"] for name, result in results.items()}
         title = f"{exp.name}: share of {words} given to each class"
         plots.confusion_shares(confusion, model.classes, unseen, out / f"confusion_{unit}", title)
 
 
-def draw_decisions(exp: Path, model: Model, unseen: set[str], colors: dict[str, str], out: Path) -> None:
+def draw_decisions(
+    exp: Path, model: Model, tests: list[str], unseen: set[str], colors: dict[str, str], out: Path
+) -> None:
     """Log-likelihood ratios of each test set's utterances, and accuracy against duration."""
-    if model.config.model.type != "dnf" or not model.config.data.tests:
-        return
     llr, durations = {}, {}
-    for name in model.config.data.tests:
+    for name in tests:
         scored = exp / f"score_{name}"
         values, languages = read_table(scored / "utt2llr"), read_table(scored / "utt2lang")
         llr[name] = {

@@ -26,6 +26,7 @@ from flowlid.frames import FrameSet, global_cmvn, load_frames, moments_of
 from flowlid.scoring import mean_terms, score_frames
 from flowlid.training import Trainer, fingerprint
 
+RESULTS = ("score_*", "nonspeech_*", "latent_*", "proficiency_*", "plots")  # of a model, in its directory
 log = logging.getLogger("flowlid")
 
 
@@ -117,13 +118,14 @@ def models_of_other_configurations(config: Config, exp: Path, overwrite: bool) -
 
 
 def remove_results_of_another_model(exp: Path, model: Model) -> None:
-    """Remove scores, latents and plots in `exp`, unless they are of a model with these very weights."""
+    """Remove what scoring and analysis wrote in `exp`, unless they are of a model with these very weights."""
     path = exp / "final.pt"
     if path.exists():
         old, new = load_model(path).flow.state_dict(), model.flow.state_dict()
         if old.keys() == new.keys() and all(torch.equal(old[key], new[key].cpu()) for key in old):
             return
-    for stale in (*exp.glob("score_*"), *exp.glob("nonspeech_*"), *exp.glob("latent_*"), exp / "plots"):
+    (exp / "train.json").unlink(missing_ok=True)
+    for stale in [path for kind in RESULTS for path in exp.glob(kind)]:
         if stale.is_dir():
             log.info("%s: removed, it is of an earlier model", stale)
             shutil.rmtree(stale)
@@ -203,6 +205,8 @@ def saved_model_report(
         raise ValueError(f"{path} is not the trained model: its LogLL is {difference:g} nats a frame off; train again")
     return {
         "loglik_train": trained["loglik"],
+        "logp_train": trained["logp"],
+        "logdet_train": trained["logdet"],
         "loglik_eval": evaluated["loglik"],
         "logp_eval": evaluated["logp"],
         "logdet_eval": evaluated["logdet"],

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from flowlid import decision_plots, plots
-from flowlid.figures import PALETTE
 
 
 def rows(shares: list[float | None], low: float = 0.1, high: float = 0.05) -> list[dict[str, Any]]:
@@ -23,7 +22,7 @@ def rows(shares: list[float | None], low: float = 0.1, high: float = 0.05) -> li
     ]  # fmt: skip
 
 
-LLR = {"dev": {"en": [0.5, 1.0, 3.0], "zh": [-2.0, 0.25]}, "test_je": {"ja": [0.125]}}
+LLR = {"dev": {"en": [0.5, 0.75, 1.0, 1.5, 3.0], "zh": [-2.0, 0.25]}, "test_je": {"ja": [0.125]}}
 DURATIONS = {"dev": rows([0.5, 0.6, 0.7, 0.8, None, 0.9]), "test_a_long_name": rows([0.6, 0.65, 0.7, 0.75, 0.8, 0.95])}
 MANY = {f"test_{n}": rows([0.5, 0.6, 0.7, 0.8, 0.85, 0.9]) for n in range(8)}
 DRAWINGS: dict[str, Callable[[Path], None]] = {
@@ -71,7 +70,7 @@ def test_every_ratio_is_a_point_of_its_language_s_colour(drawn: list[Figure]) ->
     decision_plots.llr_per_frame(LLR, ["en", "zh"], {"ja"}, "x", "t", colors)
     axes = drawn[0].axes[0]
     points = [line for line in axes.lines if line.get_linestyle() == "None"]
-    assert [line.get_xdata().tolist() for line in points] == [[0.5, 1.0, 3.0], [-2.0, 0.25], [0.125]]
+    assert [line.get_xdata().tolist() for line in points] == [[0.5, 0.75, 1.0, 1.5, 3.0], [-2.0, 0.25], [0.125]]
     assert [to_hex(line.get_color()).upper() for line in points] == [colors["en"], colors["zh"], colors["ja"]]
     assert [line.get_marker() for line in points] == ["o", "o", "^"]
     places = [line.get_ydata() for line in points]
@@ -83,7 +82,8 @@ def test_every_ratio_is_a_point_of_its_language_s_colour(drawn: list[Figure]) ->
         list(line.get_xdata()) == [0, 0] for line in axes.lines if len(line.get_xdata()) == 2
     )  # the line at zero
     boxes = [(box.get_x(), box.get_width()) for box in axes.patches]
-    assert boxes[0] == pytest.approx((0.75, 1.25)) and len(boxes) == 3
+    assert len(boxes) == 1 and boxes[0] == pytest.approx((0.75, 0.75))  # of five utterances or more
+    assert axes.get_xscale() == "symlog"
     assert legend(drawn[0]) == ["en", "zh", "ja (unseen)"]
 
 
@@ -108,33 +108,39 @@ def test_far_utterances_are_counted_and_every_row_keeps_its_middle(drawn: list[F
 def test_accuracies_and_intervals_are_drawn_where_they_are_known(drawn: list[Figure]) -> None:
     given = {**DURATIONS, "one_utterance": [{**row, "low": None, "high": None} for row in DURATIONS["dev"]]}
     decision_plots.accuracy_duration(given, ["en", "zh", "ko", "es"], "x", "t")
-    axes = drawn[0].axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1 s", "2 s", "3 s", "5 s", "10 s", "whole"]
-    assert [bar.get_label() for bar in axes.containers] == list(given)
-    points, _, (bars,) = axes.containers[0].lines
+    first, second, third = drawn[0].axes
+    assert [axes.get_title() for axes in drawn[0].axes] == list(given)
+    assert [label.get_text() for label in first.get_xticklabels()] == ["1", "2", "3", "5", "10", "all"]
+    points, _, (bars,) = first.containers[0].lines
     assert points.get_ydata().tolist() == [0.5, 0.6, 0.7, 0.8, 0.9]  # none after 10 s
+    assert points.get_xdata().tolist() == [0, 1, 2, 3, 5.4]
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     np.testing.assert_allclose(ends - points.get_ydata()[:, None], np.tile([-0.1, 0.05], (5, 1)))
-    assert np.abs(points.get_xdata() - [0, 1, 2, 3, 5.4]).max() < 0.3
-    for segment in axes.containers[2].lines[2][0].get_segments():
+    for segment in third.containers[0].lines[2][0].get_segments():
         assert segment[0, 1] == segment[1, 1]  # no interval
-    joined = [line for line in axes.lines if line.get_linestyle() == "-" and line.get_marker() == "None"]
-    assert [list(line.get_ydata()) for line in joined] == [
-        [0.5, 0.6, 0.7, 0.8],
-        [0.6, 0.65, 0.7, 0.75, 0.8],
-        [0.5, 0.6, 0.7, 0.8],
+    joined = [
+        [line for line in axes.lines if line.get_linestyle() == "-" and line.get_marker() == "None"]
+        for axes in (first, second)
     ]
-    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert dashed[0].get_ydata() == [0.25, 0.25] and axes.get_ylim()[0] < 0.25
-    assert legend(drawn[0]) == [*given, "chance, 1/4"]
+    assert [list(line.get_ydata()) for (line,) in joined] == [[0.5, 0.6, 0.7, 0.8], [0.6, 0.65, 0.7, 0.75, 0.8]]
+    dashed = [line for line in second.lines if line.get_linestyle() == "--"]
+    assert dashed[0].get_ydata() == [0.25, 0.25] and second.get_ylim()[0] < 0.25
+    assert legend(drawn[0]) == ["chance, 1/4"]
 
 
-def test_sets_have_distinct_looks(drawn: list[Figure]) -> None:
-    decision_plots.accuracy_duration(MANY, ["en", "zh"], "x", "t")
-    points = [bar.lines[0] for bar in drawn[0].axes[0].containers]
-    assert len({line.get_marker() for line in points}) == len({line.get_color() for line in points}) == 8
-    assert points[0].get_color() == PALETTE[0]
-    assert len({line.get_xdata()[0] for line in points}) == 8  # side by side
+def test_a_panel_a_set_on_one_scale(drawn: list[Figure]) -> None:
+    decision_plots.accuracy_duration({**MANY, "test_" + "long_" * 9: MANY["test_0"]}, ["en", "zh"], "x", "t")
+    panels = drawn[0].axes
+    assert len(panels) == 9 and len({axes.get_ylim() for axes in panels}) == 1
+    assert "\n" in panels[-1].get_title() and panels[-1].get_title().replace("\n", "") == "test_" + "long_" * 9
+
+
+def test_narrow_rows_can_be_seen_beside_wide_ones(drawn: list[Figure]) -> None:
+    values = {"a": {"en": [-30.0, 30.0]}, "b": {"en": [-0.02, 0.02]}}
+    decision_plots.llr_per_frame(values, ["en", "zh"], set(), "x", "t")
+    axes = drawn[0].axes[0]
+    low, zero, narrow, wide = (axes.transData.transform((x, 0))[0] for x in (axes.get_xlim()[0], 0, 0.02, 30))
+    assert low < zero and narrow - zero > 0.1 * (wide - zero)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,9 @@ def test_from_features_to_the_report(kind: str, tmp_path: Path, capsys: pytest.C
     assert call("train", config, data, exp).code == 0
     assert call("score", exp, data, "test").code == 0
     assert call("analyse_latents", "--sample", "20", exp, data, "train", "test").code == 0
-    ended = call("plot", "--tsne-frames", "60", exp)
+    (exp / "plots").mkdir()
+    (exp / "plots/tsne_old.png").write_bytes(b"of a set that is no longer tested")
+    ended = call("plot", "--tsne-frames", "60", "--each", "test", exp, "test")
     assert ended.code == 0, ended.log
     assert call("make_report", tmp_path / "exp").code == 0
     (result,) = json.loads((tmp_path / "exp/results.json").read_text())
@@ -42,7 +44,7 @@ def test_from_features_to_the_report(kind: str, tmp_path: Path, capsys: pytest.C
     assert (found["moments"]["residual"] is not None) == ("residual" in kind)
     assert set(found["moments"]) == {"en", "es", "it", "pooled", "residual"}
     pictures = {path.stem for path in (exp / "plots").glob("*.png")}
-    assert pictures == {path.stem for path in (exp / "plots").glob("*.pdf")}
+    assert "tsne_old" not in pictures and pictures == {path.stem for path in (exp / "plots").glob("*.pdf")}
     assert {"loss_curve", "tsne_train", "first_dims_test", "histograms_all"} <= pictures
     assert ("confusion_utt" in pictures) == decides
     assert "test (unseen: it)" in capsys.readouterr().out

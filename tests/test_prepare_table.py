@@ -237,11 +237,23 @@ def test_unseen_languages_and_mixed_rates_are_said(
         "# --sample-frequency=16000: rate\n--sample-frequency=16000 --num-mel-bins=30 #\n--allow-downsample=false\n"
     )
     with caplog.at_level(logging.INFO):
-        manifests = prepare(table().replace("dan\tes", "dan\tit"), "--fbank-config", template)
+        manifests = prepare(table().replace("dan\tes", "dan\tit"), "--fbank-config", template, "--write-sets")
     assert "mixed sampling rates: 8000 Hz (3 files), 44100 Hz (1 files); all are resampled to the lowest" in caplog.text
     assert "unseen to the models: it" in caplog.text
     made = read_options(manifests / "fbank.conf", FbankOptions)
     assert made == FbankOptions(sample_frequency=8000, num_mel_bins=30, allow_downsample=True)
+
+
+def test_a_recipe_may_want_tests_alone_and_one_language(
+    errors: Callable[..., list[str]], prepare: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    tests = table().replace("\ttrain", "\ttest")
+    assert any("nothing to train on" in line for line in errors(tests))
+    assert prepare(tests, "--need-train", "false")
+    assert "nothing to tell apart" not in caplog.text  # the recipe has labels of its own
+    assert any(
+        "language 'es': here it must be en, what is spoken" in line for line in errors(table(), "--languages", "en")
+    )
 
 
 def test_an_fbank_configuration_that_does_not_fit(errors: Callable[..., list[str]], corpus: Path) -> None:

@@ -171,7 +171,10 @@ def test_log_likelihoods_by_hand() -> None:
     logp = np.array([[-2.0, -6.0, -8.0], [-12.0, -4.0, -8.0]])
     scores = SetScores(np.array([2, 4]), logp, np.array([4.0, 4.0]), np.zeros((2, 3)))
     classes = ["arabic", "hindi", "native"]
-    assert proficiency.utterance_loglik(scores, ["native", "korean"], classes) == pytest.approx([-2, 0])
+    assert proficiency.utterance_loglik(scores, ["arabic", "korean"], classes) == pytest.approx([-2, -1])  # of native
+    assert proficiency.utterance_loglik(scores, ["hindi", "korean"], ["arabic", "hindi", "us"]) == pytest.approx(
+        [-1, 0]
+    )
     assert proficiency.native_llr(scores, 2) == pytest.approx([(-8 + 2) / 2, (-8 + 4) / 4])
 
 
@@ -209,6 +212,7 @@ def test_a_latent_that_holds_the_score_is_found(make_frames: Frames) -> None:
         ("nf", 8, np.arange(8.0), {"llr": "a normal flow has one class"}),
         ("dnf", 8, np.full(8, 3.0), dict.fromkeys(("loglik", "llr", "ridge"), "all scores are equal")),
         ("dnf", 4, np.arange(4.0), {"ridge": "of 2 speakers; its cross-validation takes 3"}),
+        ("foreign", 8, np.arange(8.0), {"llr": "no class is called native"}),
         (
             "nf", 2, np.arange(2.0),
             {
@@ -221,11 +225,12 @@ def test_a_latent_that_holds_the_score_is_found(make_frames: Frames) -> None:
 def test_what_cannot_be_had_is_none_with_its_reason(
     kind: str, utterances: int, human: np.ndarray, reasons: dict[str, str], make_frames: Frames
 ) -> None:
-    model = a_model(["en"] if kind == "nf" else ["en", "es"], kind)
+    classes = {"nf": ["en"], "dnf": ["en", "native"], "foreign": ["en", "es"]}[kind]
+    model = a_model(classes, "nf" if kind == "nf" else "dnf")
     found = proficiency.assess(model, make_frames(languages=("en",), utterances=utterances), human)
     assert found["reasons"] == reasons
     assert {name for name in proficiency.PREDICTORS if found[name] is None} == set(reasons)
-    assert found["native"] == (None if kind == "nf" else "en")
+    assert found["native"] == ("native" if kind == "dnf" else None)
     json.dumps(found, allow_nan=False)
 
 
@@ -285,7 +290,7 @@ def test_the_step_writes_what_the_report_prints(trained: Path) -> None:
     rows = {line.split()[0]: line.split()[2:4] for line in (exp / "score_test/utt2loglik").read_text().splitlines()}
     native, own = np.array([rows[utt] for utt in sorted(human)], float).T
     scores = [human[utt] for utt in sorted(human)]
-    assert found["loglik"]["pearson"] == pytest.approx(stats.pearsonr(own, scores).statistic, abs=1e-4)
+    assert found["loglik"]["pearson"] == pytest.approx(stats.pearsonr(native, scores).statistic, abs=1e-4)
     assert found["llr"]["spearman"] == pytest.approx(stats.spearmanr(native - own, scores).statistic, abs=1e-4)
 
     assert call("make_report", trained / "exp").code == 0
@@ -297,7 +302,7 @@ def test_the_step_writes_what_the_report_prints(trained: Path) -> None:
     assert title in text and title in html
     values = found["loglik"]
     interval = f"{values['pearson_low']:.3f} to {values['pearson_high']:.3f}"
-    assert f"| test | LogLL per frame | - | 18 | 6 | {values['pearson']:.3f} | {interval} |" in text
+    assert f"| test | LogLL per frame under native | - | 18 | 6 | {values['pearson']:.3f} | {interval} |" in text
     assert "| test | log-likelihood ratio per frame, native against the best other class | - | 18 |" in text
     assert "| bare | - | no scores in the data directory of bare" in text and "no scores in the data" in html
     assert "| plain | LogLL per frame" not in text

@@ -154,8 +154,8 @@ def entries(name: str, **sets: object) -> dict[str, Any]:
         "cmvn": "none", "normalization": "actnorm", "device": "cpu", "command": "c", "commit": "x", "versions": "v",
         "machine": "m", "sets": sets,
         "train": {
-            "set": "train", "frames": 100, "epochs": 1, "selected_epoch": 1, "loglik_train": -2.0, "loglik_eval": -2.0,
-            "logp_eval": -3.0, "logdet_eval": 1.0, "seconds": 1.0,
+            "set": "train", "frames": 100, "epochs": 1, "selected_epoch": 1, "loglik_train": -2.0, "logp_train": -3.0,
+            "logdet_train": 1.0, "loglik_eval": -2.0, "logp_eval": -3.0, "logdet_eval": 1.0, "seconds": 1.0,
         },
     }  # fmt: skip
 
@@ -164,7 +164,8 @@ def test_the_table_ends_its_experiment_s_section(tmp_path: Path) -> None:
     results = [entries("nf_120"), entries("other")]
     path = write(tmp_path / "reference.yaml", {"nf_120": [figure(-1479.559, "train.loglik_eval", note="as <saved>")]})
     tables = reference_tables(read_reference(path), results)
-    first, second = results_markdown(results, "./run.sh", references=tables).split("\n## ")[1:]
+    first, second, notes = results_markdown(results, "./run.sh", references=tables).split("\n## ")[1:]
+    assert notes.startswith("How to read the tables")
     title = "The notebook's figures beside ours (from: a notebook; difference: ours - notebook)"
     assert first.startswith("nf_120") and first.index(title) > first.index("LogLL as trained")
     assert first.rstrip().endswith("| q | as <saved> | -1479.559 | -2.000 | +1477.559 |")

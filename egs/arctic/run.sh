@@ -16,6 +16,6 @@ check_counts=false              # stop unless all 24 speakers of L2-ARCTIC are t
 
 prepare_corpus() { # MANIFESTS
   check_given arctic l2arctic
-  local/prepare_arctic.py --check-counts "$check_counts" --nj "${nj:?}" --arctic "$(places_of "$arctic")" \
-    --l2arctic "$(places_of "$l2arctic")" "$1"
+  local/prepare_arctic.py --check-counts "$check_counts" --nj "${nj:?}" --arctic "$(place_of "$arctic")" \
+    --l2arctic "$(place_of "$l2arctic")" "$1"
 }

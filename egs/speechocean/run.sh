@@ -22,8 +22,8 @@ prepare_corpus() { # MANIFESTS
     exit 1
   fi
   rm -f "$1"/arctic_*   # of an earlier run that had --native
-  local/prepare_speechocean.py --check-counts "$check_counts" --nj "${nj:?}" "$(places_of "$corpus")" "$1"
+  local/prepare_speechocean.py --check-counts "$check_counts" --nj "${nj:?}" "$(place_of "$corpus")" "$1"
   if [ -n "$native" ]; then
-    local/prepare_arctic.py --check-counts "$check_counts" --nj "$nj" --arctic "$(places_of "$native")" "$1"
+    local/prepare_arctic.py --check-counts "$check_counts" --nj "$nj" --arctic "$(place_of "$native")" "$1"
   fi
 }

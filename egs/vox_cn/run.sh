@@ -10,7 +10,7 @@ fi
 experiments=dnf_120             # names of conf/*.yaml to run ("a b"), or all
 voxceleb1=                      # VoxCeleb1
 voxceleb2=                      # VoxCeleb2 (AAC: needs ffmpeg)
-cnceleb1=                       # CN-Celeb1
+cnceleb1=                       # CN-Celeb1; its evaluation part is the test
 cnceleb2=                       # CN-Celeb2
 wsj=                            # WSJ0 and WSJ1: one directory, or several ("/ldc/csr_1 /ldc/csr_2")
 ce=                             # English of Chinese speakers: a table (see ../table/README.md) or a tree
@@ -21,4 +21,4 @@ allow_pipes=true                # sph2pipe and ffmpeg decode what libsndfile can
 # options end
 . local/prepare_corpora.sh
 
-prepare_corpus() { prepare_corpora "$1" voxceleb1,voxceleb2 cnceleb1,cnceleb2; } # MANIFESTS
+prepare_corpus() { prepare_corpora "$1" voxceleb1,voxceleb2 cnceleb1; } # MANIFESTS
