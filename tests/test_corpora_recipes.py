@@ -51,7 +51,7 @@ def tiny_conf(recipe: str, out: Path) -> Path:
 
 def run(recipe: str, out: Path, places: Mapping[str, object], *options: str) -> subprocess.CompletedProcess:
     """`cd egs/RECIPE && ./run.sh --CORPUS PLACE ...`, with what it writes below `out`."""
-    command = ["./run.sh", "--data", str(out / "data"), "--exp", str(out / "exp"), "--nj", "2", *options]
+    command = ["./run.sh", "--data", str(out / "data"), "--exp", str(out / "exp"), "--nj", "2", "--tsne-frames", "200", *options]
     for option, place in places.items():
         command += [f"--{option}", str(place)]
     return subprocess.run(
@@ -146,6 +146,39 @@ def test_a_corpus_that_must_be_given_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1 and "this recipe needs --ce; its README.md" in done.stderr
     done = run("vox_cn", tmp_path, {})
     assert done.returncode == 1 and "--voxceleb1 or --voxceleb2 --cnceleb1;" in done.stderr
+
+
+def test_places_may_have_blanks_in_their_names(corpora: dict[str, Path], tmp_path: Path) -> None:
+    places = {}
+    for name in ("wsj", "timit", "je"):
+        places[name] = tmp_path / "my corpora" / name
+        places[name].parent.mkdir(exist_ok=True)
+        places[name].symlink_to(corpora[name])
+    halves = f"{corpora['wsj']}/wsj0 {corpora['wsj']}/wsj1"
+    for wsj_places in (places["wsj"], halves):
+        given = {**places, "wsj": wsj_places, "ce": corpora["ce"]}
+        done = run("wsj_ce", tmp_path / "out", given, "--stop-stage", "1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {"wsj", "timit", "je"} <= {
+            path.name.split("_")[0] for path in (tmp_path / "out/data/manifests").iterdir()
+        }
+
+
+def test_all_places_that_are_not_there_are_told_before_any_is_read(corpora: dict[str, Path], tmp_path: Path) -> None:
+    given = {"wsj": corpora["wsj"], "ce": tmp_path / "ce.tsv", "voxceleb1": tmp_path / "a vox"}
+    done = run("wsj_ce", tmp_path, given)
+    assert done.returncode == 1
+    for option in ("ce", "voxceleb1"):
+        assert f"there is no --{option} {given[option]}\n" in done.stderr
+    assert not (tmp_path / "data/manifests").exists()
+
+
+def test_a_corpus_without_a_side_of_the_split_is_refused(corpora: dict[str, Path], tmp_path: Path) -> None:
+    table = corpora["ce"].with_name("ce_without_dev.tsv")
+    table.write_text(corpora["ce"].read_text().replace("\tdev\t", "\ttest\t"))
+    done = run("wsj_ce", tmp_path, {"wsj": corpora["wsj"], "ce": table}, "--stop-stage", "1")
+    assert done.returncode == 1
+    assert "set dev_ce: empty, no utterance has all of corpus ce, part dev" in done.stderr
 
 
 def test_another_corpus_in_its_place_is_refused(corpora: dict[str, Path], tmp_path: Path) -> None:

@@ -155,6 +155,24 @@ def test_a_set_that_is_no_longer_made_is_removed(make: Callable[..., Path]) -> N
     assert sorted(path.name for path in data.iterdir()) == ["mine", "sets.tsv", "train_en"]
 
 
+def test_a_run_killed_between_the_sets_forgets_none(make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    data, rename = make(), Path.rename
+    new = "disjoint: prompt\nsets: {train_new: {part: train}}"
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name == "train_new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make.again(new)
+    assert {"train_en", "test_all", "train_new"} <= set((data / "sets.tsv").read_text().split())
+    monkeypatch.undo()
+    make.again(new)
+    assert sorted(path.name for path in data.iterdir()) == ["sets.tsv", "train_new"]
+
+
 def test_a_table_that_is_no_longer_made_counts_as_a_change(make: Callable[..., Path]) -> None:
     data = make(ann_en_bye={"text": "bye"}, ann_en_hello={"text": "hello"})
     (data / "train_en" / "feats.scp").write_text("features\n")

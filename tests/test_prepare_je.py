@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import re
 import shutil
 import subprocess
 import sys

@@ -112,8 +112,9 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
         "train", "sets", "command", "versions", "commit", "machine",
     ]  # fmt: skip
     assert dnf["train"] == {
-        "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691, "logp_train": -170.2, "logdet_train": 212.0691,
-        "loglik_eval": 41.8684, "logp_eval": -170.2061, "logdet_eval": 212.0745, "seconds": 321.4,
+        "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691,
+        "logp_train": -170.2, "logdet_train": 212.0691, "loglik_eval": 41.8684, "logp_eval": -170.2061,
+        "logdet_eval": 212.0745, "seconds": 321.4,
     }  # fmt: skip
     assert set(dnf["sets"]["test_z"]) == {
         "utterances", "frames", "hours", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
@@ -162,8 +163,9 @@ def test_an_experiment_that_is_not_there_is_named(exp: Path, tmp_path: Path) -> 
 def testmarkdown_tables_by_hand(exp: Path) -> None:
     text = report.results_markdown(report.collect(exp), COMMAND)
     assert f"Made by `{COMMAND}`." in text and "-LogLL" in text
-    first, second = text.split("\n## ")[1:]
-    assert first.startswith("dnf_120\n") and second.startswith("nf_wsj\n")
+    first, second, notes = text.split("\n## ")[1:]
+    assert first.startswith("dnf_120\n") and second.startswith("nf_wsj\n") and notes.startswith("How to read")
+    assert text.index("| experiment | set |") < text.index("## dnf_120")  # the overview comes first
     for line in (
         "DNF on train_wsj_ce; classes en, zh; D = 120; class_dim 100; cmvn speaker; normalization actnorm; 100 epochs "
         "(epoch 95 kept); 4,560,000 frames; 1,234,567 parameters; 321 s on cuda.",
@@ -188,7 +190,7 @@ def testmarkdown_tables_by_hand(exp: Path) -> None:
 def test_everymarkdown_table_has_as_many_cells_as_its_head(exp: Path) -> None:
     text = report.results_markdown(report.collect(exp), COMMAND)
     blocks = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
-    assert len(blocks) == 6 + 3
+    assert len(blocks) == 1 + 6 + 3
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
@@ -212,7 +214,7 @@ def test_durations_and_margins_by_hand(exp: Path) -> None:
         "| set |  | 1 s | 10 s | whole |\n"
         "| --- | --- | ---: | ---: | ---: |\n"
         "| test_z | accuracy [95%, speakers] | 0.9124 [0.86, 0.92] | - | 0.9800 |\n"
-        "| test_z | windows of utterances; left out | 4,321 of 58; 28 s | 0 of 0; 28 s | 60 of 60 |\n"
+        "| test_z | windows of utterances; left out | 4,321 of 60; 28 s | 0 of 0; 28 s | 60 of 60 |\n"
         "| a_dev | accuracy ["
     ) in first  # no row of test_ja, of which no language was seen
     assert "| set | utterances | below 0.01 | acc of these | below 0.5 | acc of these |\n" in first
@@ -234,7 +236,7 @@ def test_the_control_stands_beside_the_accuracy_with_its_warning(exp: Path) -> N
     expected = {key: value for key, value in control_json().items() if key not in ("set", "classes")}
     assert results[0]["sets"]["test_z"]["nonspeech"] == expected
     text = report.results_markdown(results, COMMAND)
-    first, second = text.split("\n## ")[1:]
+    first, second, _ = text.split("\n## ")[1:]
     assert f"\n\n> **{WARNING}**\n\n" in first and "Warning" not in second
     for line in (
         # balanced accuracy on speech: (0.9969 + 1.0) / 2

@@ -29,7 +29,7 @@ def run(out: Path, *options: str) -> subprocess.CompletedProcess:
     (out / "conf").mkdir(exist_ok=True)
     for name in EXPERIMENTS:
         (out / "conf" / f"{name}.yaml").write_text(reduced(name))
-    places = ["--data", out / "data", "--exp", out / "exp", "--conf", out / "conf", "--nj", "2"]
+    places = ["--data", out / "data", "--exp", out / "exp", "--conf", out / "conf", "--nj", "2", "--tsne-frames", "200"]
     command = [RECIPE / "run.sh", *places, *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
