@@ -26,7 +26,8 @@ def reduced(name: str) -> str:
 def run(out: Path, *options: str) -> str:
     """What the recipe's run.sh says, with everything that it writes below `out`."""
     places = ["--data", out / "data", "--exp", out / "exp", "--conf", out / "conf"]
-    command = [RECIPE / "run.sh", *places, "--arctic", out / "cmu", "--l2arctic", out / "l2", "--nj", "2", *options]
+    command = [RECIPE / "run.sh", *places, "--arctic", out / "cmu", "--l2arctic", out / "l2", *options]
+    command += ["--nj", "2", "--tsne-frames", "200"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

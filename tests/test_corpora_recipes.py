@@ -51,7 +51,8 @@ def tiny_conf(recipe: str, out: Path) -> Path:
 
 def run(recipe: str, out: Path, places: Mapping[str, object], *options: str) -> subprocess.CompletedProcess:
     """`cd egs/RECIPE && ./run.sh --CORPUS PLACE ...`, with what it writes below `out`."""
-    command = ["./run.sh", "--data", str(out / "data"), "--exp", str(out / "exp"), "--nj", "2", "--tsne-frames", "200", *options]
+    command = ["./run.sh", "--data", str(out / "data"), "--exp", str(out / "exp"), "--nj", "2", "--tsne-frames", "200"]
+    command += options
     for option, place in places.items():
         command += [f"--{option}", str(place)]
     return subprocess.run(

@@ -55,7 +55,7 @@ def rows_of(manifests: Path) -> list[list[str]]:
 def run(out: Path, *options: str) -> subprocess.CompletedProcess:
     """The recipe's run.sh, called in `out`, with everything that it writes below `out`."""
     places = ["--data", str(out / "data"), "--exp", str(out / "exp"), "--conf", str(out / "conf")]
-    command = [str(RECIPE / "run.sh"), *places, "--nj", "2", *options]
+    command = [str(RECIPE / "run.sh"), *places, "--nj", "2", "--tsne-frames", "200", *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=out, stdin=subprocess.DEVNULL)
 
 
