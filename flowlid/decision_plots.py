@@ -121,16 +121,16 @@ def accuracy_duration(
         lowest = min(lowest, _with_intervals(axes, x, found, {"color": PALETTE[0], "marker": "o"}))
         windows = [number for number, row in enumerate(found) if row["seconds"] is not None]
         axes.plot(x[windows], [found[number]["share"] for number in windows], color=PALETTE[0], linewidth=1.1)
-        axes.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, zorder=0, label=f"chance, 1/{len(classes)}")
+        axes.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
         axes.set_title("\n".join(textwrap.wrap(name, _TITLE_WIDTH)), fontsize=8)
         axes.set_xticks(list(place.values()), [*(f"{value:g}" for value in seconds), "all"])
         axes.tick_params(labelbottom=True)
     for axes in grid[len(durations) :]:
         axes.remove()
     grid[0].set(xlim=(-0.6, place[None] + 0.6), ylim=(max(-0.03, lowest - 0.05), 1.03))
-    figure.supxlabel("seconds of selected speech (all: whole utterances)", fontsize=8)
+    words = f"seconds of selected speech (all: whole utterances)\ndashed: chance, 1/{len(classes)}"
+    figure.supxlabel(words, fontsize=8)
     figure.supylabel("accuracy, 95% interval", fontsize=8)
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower right")
     save(figure, stem)
 
 
