@@ -41,7 +41,8 @@ NOTES = (
     "Control: non-speech frames are those without a voiced frame in their context. The linear classifier (discriminant "
     "analysis) knows the mean of an utterance's non-speech frames, and was trained on the training set's. Chance is "
     "one over the number of classes in the set. Under cmvn by utterance or speaker the mean that was subtracted is "
-    "over speech too, so that how far speech stands above the noise can still be seen in those frames.",
+    "over speech too, so that how far speech stands above the noise can still be seen in those frames. In the table of "
+    'all experiments "non-speech" is the better balanced accuracy of the two; (!) stands where a warning does.',
     "Proficiency: correlations with scores by human raters. LogLL is log p(x) of a normal flow, log p(x|native) of a "
     "model with a native class; of another one it is under the utterance's own class, or the best where that is "
     "unseen. The log-likelihood ratio is that of the native class against the best other one; the ridge regression "
