@@ -1,6 +1,5 @@
 """steps/make_data_dirs.py: the tables it writes, and the splits and manifests it refuses."""
 
-import importlib.util
 import logging
 import sys
 from collections.abc import Callable
@@ -10,16 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from tools import load
 
 from flowlid.datadir import DataDir, read_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 8000
 
-spec = importlib.util.spec_from_file_location("make_data_dirs", ROOT / "steps" / "make_data_dirs.py")
-program = importlib.util.module_from_spec(spec)
-sys.modules["make_data_dirs"] = program
-spec.loader.exec_module(program)
+program = load("steps/make_data_dirs.py")
 
 SETS = """
 disjoint: prompt

@@ -1,6 +1,5 @@
 """local/prepare_arctic.py on miniatures of CMU ARCTIC and L2-ARCTIC with what goes wrong in real copies."""
 
-import importlib.util
 import logging
 import re
 import shutil
@@ -10,11 +9,10 @@ from pathlib import Path
 import pytest
 from lhotse import SupervisionSet, load_manifest
 from replicas import arctic
+from tools import load
 
 ROOT = Path(__file__).resolve().parent.parent
-spec = importlib.util.spec_from_file_location("prepare_arctic", ROOT / "local" / "prepare_arctic.py")
-program = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(program)
+program = load("local/prepare_arctic.py")
 
 
 def prepare(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

@@ -1,6 +1,5 @@
 """local/prepare_cnceleb.py on miniatures of both releases of CN-Celeb, FLAC and WAV."""
 
-import importlib.util
 import logging
 import shutil
 import subprocess
@@ -15,14 +14,12 @@ from lhotse import Recording, RecordingSet, SupervisionSet, load_manifest
 from lhotse.audio import AudioSource
 from replicas import cnceleb, voxceleb
 from replicas.sound import voice
+from tools import load
 
 from flowlid.corpus import Corpus, Utterance
 
 PROGRAM = Path(__file__).resolve().parent.parent / "local" / "prepare_cnceleb.py"
-spec = importlib.util.spec_from_file_location("prepare_cnceleb", PROGRAM)
-program = importlib.util.module_from_spec(spec)
-sys.modules["prepare_cnceleb"] = program
-spec.loader.exec_module(program)
+program = load("local/prepare_cnceleb.py")
 
 SECONDS, TEST_SECONDS = 0.3, 3.4
 

@@ -1,6 +1,5 @@
 """local/prepare_je.py on replicas of UME-ERJ."""
 
-import importlib.util
 import logging
 import re
 import shutil
@@ -11,14 +10,12 @@ from pathlib import Path
 import pytest
 from lhotse import SupervisionSet, load_manifest
 from replicas import je
+from tools import load
 
 PROGRAM = Path(__file__).resolve().parent.parent / "local" / "prepare_je.py"
 SENTENCES, STUDENTS, AMERICANS = 4, 6, 3
 
-spec = importlib.util.spec_from_file_location("prepare_je", PROGRAM)
-program = importlib.util.module_from_spec(spec)
-sys.modules["prepare_je"] = program
-spec.loader.exec_module(program)
+program = load("local/prepare_je.py")
 
 
 @pytest.fixture(scope="module")

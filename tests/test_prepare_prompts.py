@@ -3,7 +3,6 @@
 import fcntl
 import gzip
 import hashlib
-import importlib.util
 import json
 import logging
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from lhotse import RecordingSet, SupervisionSet, load_manifest
+from tools import load
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "local" / "prepare_prompts.py"
@@ -24,10 +24,7 @@ CORE = {"en": "en_US_f_Allison", "es": "es_MX_f_Allison", "fr": "fr_CA_f_June"}
 PROMPTS = ("vm-goodbye", "hello-world", "digits/2", "digits/4", "invalid", "phonetic/a_p")
 BIG = 90  # further prompts of the voice that also holds five bad files
 
-spec = importlib.util.spec_from_file_location("prepare_prompts", PROGRAM)
-prompts = importlib.util.module_from_spec(spec)
-sys.modules["prepare_prompts"] = prompts
-spec.loader.exec_module(prompts)
+prompts = load("local/prepare_prompts.py")
 
 
 def speech(name: str, seconds: float = 0.4) -> np.ndarray:

@@ -1,6 +1,5 @@
 """local/prepare_speechocean.py on replicas of speechocean762."""
 
-import importlib.util
 import json
 import logging
 import shutil
@@ -11,14 +10,12 @@ from pathlib import Path
 import pytest
 from lhotse import SupervisionSet, load_manifest
 from replicas import speechocean
+from tools import load
 
 PROGRAM = Path(__file__).resolve().parent.parent / "local" / "prepare_speechocean.py"
 TRAIN, TEST, UTTERANCES = 4, 3, 3
 
-spec = importlib.util.spec_from_file_location("prepare_speechocean", PROGRAM)
-program = importlib.util.module_from_spec(spec)
-sys.modules["prepare_speechocean"] = program
-spec.loader.exec_module(program)
+program = load("local/prepare_speechocean.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """local/prepare_table.py: the tables and trees that it takes, and all the errors of those that it refuses."""
 
-import importlib.util
 import logging
 import shutil
 import subprocess
@@ -13,14 +12,12 @@ import pytest
 import soundfile
 import yaml
 from lhotse import RecordingSet, SupervisionSet
-from tools import ROOT, call, contents, speech, write_wav
+from tools import ROOT, call, contents, load, speech, write_wav
 
 from flowlid.datadir import DataDir, read_table
 from flowlid.features import FbankOptions, read_options
 
-spec = importlib.util.spec_from_file_location("prepare_table", ROOT / "local" / "prepare_table.py")
-program = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(program)
+program = load("local/prepare_table.py")
 
 COLUMNS = "utt_id path speaker language set"
 ROWS = """\

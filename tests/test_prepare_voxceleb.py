@@ -1,6 +1,5 @@
 """local/prepare_voxceleb.py on miniatures of VoxCeleb in every layout that copies of it have."""
 
-import importlib.util
 import logging
 import shutil
 import subprocess
@@ -12,14 +11,12 @@ import pytest
 from lhotse import RecordingSet, SupervisionSet, load_manifest
 from replicas import cnceleb, voxceleb
 from replicas.sound import voice
+from tools import load
 
 from flowlid.corpus import Utterance
 
 PROGRAM = Path(__file__).resolve().parent.parent / "local" / "prepare_voxceleb.py"
-spec = importlib.util.spec_from_file_location("prepare_voxceleb", PROGRAM)
-program = importlib.util.module_from_spec(spec)
-sys.modules["prepare_voxceleb"] = program
-spec.loader.exec_module(program)
+program = load("local/prepare_voxceleb.py")
 
 needs_ffmpeg = pytest.mark.skipif(not voxceleb.has_ffmpeg(), reason="no ffmpeg and ffprobe to write and read AAC with")
 SECONDS = 0.5

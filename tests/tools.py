@@ -45,10 +45,12 @@ class _Lines(logging.Handler):
 
 
 @functools.cache
-def step(name: str) -> ModuleType:
-    """The program steps/NAME.py as a module."""
-    spec = importlib.util.spec_from_file_location(f"steps_{name}", ROOT / "steps" / f"{name}.py")
+def load(path: str) -> ModuleType:
+    """A program of the project, such as "steps/train.py", as a module."""
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 
@@ -62,7 +64,7 @@ def call(name: str, *arguments: object) -> Ended:
     code = 0
     try:
         with mock.patch.object(sys, "argv", [f"{name}.py", *map(str, arguments)]):
-            program.run(step(name).main)
+            program.run(load(f"steps/{name}.py").main)
     except SystemExit as ended:
         code = ended.code
     finally:
