@@ -9,13 +9,13 @@
 a dot in it; null where ours measures nothing of the kind. `note` may be left out.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from flowlid.names import nearest
 from flowlid.report_tables import NONE, Result, Table, count_text, nats_text
 
 _KEYS = ("source", "figures")
@@ -126,7 +126,7 @@ def _resolve(figure: Figure, result: Result) -> int | float | None:
         if name not in value:
             if figure.ours[0] == "sets" and (depth == 1 or (depth == 3 and figure.ours[2] in _BY_CLASS)):
                 return None
-            raise ValueError(f"{figure.where}: ours: {'.'.join(figure.ours)}: unknown {name!r}{_nearest(name, value)}")
+            raise ValueError(f"{figure.where}: ours: {'.'.join(figure.ours)}: unknown {name!r}{nearest(name, value)}")
         value = value[name]
         if value is None:
             return None
@@ -158,19 +158,14 @@ def _path(ours: object, where: str) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"{where}: ours: {ours!r} is no path: names joined by dots, or a list of names")
     if names[0] not in _FIRST:
-        raise ValueError(f"{where}: ours: {'.'.join(names)}: unknown {names[0]!r}{_nearest(names[0], _FIRST)}")
+        raise ValueError(f"{where}: ours: {'.'.join(names)}: unknown {names[0]!r}{nearest(names[0], _FIRST)}")
     return tuple(names)
 
 
 def _check_keys(content: Mapping[object, object], known: Sequence[str], where: str) -> None:
     for key in content:
         if key not in known:
-            raise ValueError(f"{where}: unknown key {key!r}{_nearest(str(key), known)}")
-
-
-def _nearest(word: str, known: Mapping[str, object] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f" (did you mean {close[0]!r}?)" if close else f"; known: {' '.join(known)}"
+            raise ValueError(f"{where}: unknown key {key!r}{nearest(str(key), known)}")
 
 
 def _listed(value: object) -> str:

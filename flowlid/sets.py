@@ -1,15 +1,16 @@
 """The sets file of a recipe: which utterances of the manifests make which set, under which labels, without leaks."""
 
-import difflib
 import logging
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 from lhotse import SupervisionSegment
+
+from flowlid.names import nearest
 
 log = logging.getLogger("flowlid")
 
@@ -92,7 +93,7 @@ def read_sets(path: Path) -> Sets:
         raise ValueError(f"{path}: expected the keys `disjoint` (a field) and `sets` (name -> selection)")
     for key in config:
         if key not in _KEYS:
-            raise ValueError(f"{path}: unknown key {key!r}{_nearest(str(key), _KEYS)}")
+            raise ValueError(f"{path}: unknown key {key!r}{nearest(str(key), _KEYS)}")
     for key in ("disjoint", "label"):
         if config.get(key) is not None and not isinstance(config[key], str):
             raise ValueError(f"{path}: {key}: {config[key]!r} is not the name of a field")
@@ -102,7 +103,7 @@ def read_sets(path: Path) -> Sets:
     optional = [str(name) for name in config.get("optional") or []]
     for name in optional:
         if name not in sets:
-            raise ValueError(f"{path}: optional: no set is called {name!r}{_nearest(name, sets)}")
+            raise ValueError(f"{path}: optional: no set is called {name!r}{nearest(name, sets)}")
     label, disjoint = config.get("label") or "language", config.get("disjoint")
     return Sets(path, sets, disjoint, label, _classes(path, config.get("classes")), frozenset(optional))
 
@@ -124,7 +125,7 @@ def _selection(path: Path, name: object, value: object, before: Collection[str])
     if isinstance(value, list) and value:
         for other in value:
             if other not in before:
-                raise ValueError(f"{path}: set {name}: no set {other!r} stands before it{_nearest(str(other), before)}")
+                raise ValueError(f"{path}: set {name}: no set {other!r} stands before it{nearest(str(other), before)}")
         return value
     if not isinstance(value, dict) or not value:
         raise ValueError(f"{path}: set {name}: expected field -> value or list of values, or sets, not {value!r}")
@@ -136,7 +137,7 @@ def _condition(value: object, where: str) -> Values | Range:
         return Values(tuple(_texts(value, where)))
     for bound, number in value.items():
         if bound not in _BOUNDS:
-            raise ValueError(f"{where}: unknown bound {bound!r}{_nearest(str(bound), _BOUNDS)}")
+            raise ValueError(f"{where}: unknown bound {bound!r}{nearest(str(bound), _BOUNDS)}")
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise ValueError(f"{where}: {bound}: {number!r} is no number")
     return Range(**value)
@@ -187,7 +188,7 @@ def select(sets: Sets, supervisions: Mapping[str, SupervisionSegment]) -> dict[s
         log.warning("%s has no `disjoint: FIELD`, so that nobody checks what train and test sets share", sets.path)
     for key, name in (("disjoint", sets.disjoint), ("label", sets.label)):
         if name is not None and name not in known:
-            raise ValueError(f"{sets.path}: {key}: unknown field {name!r}{_nearest(name, known)}")
+            raise ValueError(f"{sets.path}: {key}: unknown field {name!r}{nearest(name, known)}")
     check_leaks(sets, chosen)
     return {name: [_labelled(sets, item) for item in items] for name, items in chosen.items()}
 
@@ -196,10 +197,10 @@ def _problem(selection: Selection, known: set[str], values: Mapping[str, set[str
     """Why a selection cannot be made of utterances with these fields and values; None if it can."""
     for name, condition in selection.items():
         if name not in known:
-            return f"unknown field {name!r}{_nearest(name, known)}"
+            return f"unknown field {name!r}{nearest(name, known)}"
         for text in condition.texts if isinstance(condition, Values) else ():
             if text not in values[name]:
-                return f"no utterance has {name} {text!r}{_nearest(text, values[name])}"
+                return f"no utterance has {name} {text!r}{nearest(text, values[name])}"
     return None
 
 
@@ -241,9 +242,3 @@ def _values(sets: Sets, name: str, items: list[SupervisionSegment]) -> set[str]:
         if value is None:
             raise ValueError(f"{sets.path}: set {name}: utterance {utt} has no {sets.disjoint}, which must be disjoint")
     return set(values.values())
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = sorted(map(str, known))
-    close = difflib.get_close_matches(word, names, 1)
-    return f" (did you mean {close[0]!r}?)" if close else f"; known: {' '.join(names[:20])}"

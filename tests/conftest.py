@@ -1,6 +1,9 @@
 """Fixtures that several test files share: random weights, and frames of two made-up languages."""
 
+import logging
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,3 +92,16 @@ def make_frames(one_thread: None) -> "Callable[..., FrameSet]":
         )
 
     return build
+
+
+@pytest.fixture
+def copy(corpus: Path, tmp_path: Path) -> Path:
+    """A copy, to spoil, of the test file's own `corpus`."""
+    return Path(shutil.copytree(corpus, tmp_path / "copy"))
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the project logs, from INFO on."""
+    caplog.set_level(logging.INFO, "flowlid")
+    return caplog

@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpus": {"files", "recordings"},
     "speech_table": set(),
     "table_audio": {"corpus", "files", "recordings", "speech_table"},
-    "sets": set(),
+    "names": set(),
+    "sets": {"names"},
     "frames": {"config", "datadir"},
     "transforms": set(),
     "bases": set(),
@@ -48,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report_tables": set(),
     "decision_tables": {"report_tables"},
     "proficiency_tables": {"report_tables"},
-    "reference": {"report_tables"},
+    "reference": {"names", "report_tables"},
     "report": {"decision_tables", "files", "proficiency_tables", "report_tables"},
     "report_html": {"decision_tables", "report", "report_tables"},
 }

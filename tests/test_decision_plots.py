@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.image import imread
+from tools import check_picture
 
 from flowlid import decision_plots, plots
 
@@ -50,19 +49,7 @@ def legend(figure: Figure) -> list[str]:
 
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
 def test_files_are_whole_unclipped_and_the_same_each_time(draw: Callable[[Path], None], tmp_path: Path) -> None:
-    settings = dict(matplotlib.rcParams)
-    draw(tmp_path / "once" / "plot")
-    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
-        draw(tmp_path / "again" / "plot")
-    assert dict(matplotlib.rcParams) == settings
-    for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
-        content = (tmp_path / "once" / f"plot.{suffix}").read_bytes()
-        assert content.startswith(start)
-        assert content == (tmp_path / "again" / f"plot.{suffix}").read_bytes()
-    pixels = imread(tmp_path / "once" / "plot.png")[..., :3]
-    assert min(pixels.shape[:2]) > 150 and pixels.min() < 0.2
-    for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
-        assert edge.min() > 0.99, "something touches the edge of the picture"
+    check_picture(draw, tmp_path)
 
 
 def test_every_ratio_is_a_point_of_its_language_s_colour(drawn: list[Figure]) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy import stats
+from tools import check_picture
 
 from flowlid import plots
 from flowlid.figures import PALETTE
@@ -64,20 +64,7 @@ def legend(figure: Figure) -> list[str]:
 
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
 def test_files_are_whole_unclipped_and_the_same_each_time(draw: Callable[[Path], None], tmp_path: Path) -> None:
-    settings = dict(matplotlib.rcParams)
-    draw(tmp_path / "once" / "plot.v1")
-    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
-        draw(tmp_path / "again" / "plot.v1")
-    assert dict(matplotlib.rcParams) == settings
-    assert sorted(path.name for path in (tmp_path / "once").iterdir()) == ["plot.v1.pdf", "plot.v1.png"]
-    for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
-        content = (tmp_path / "once" / f"plot.v1.{suffix}").read_bytes()
-        assert content.startswith(start)
-        assert content == (tmp_path / "again" / f"plot.v1.{suffix}").read_bytes()
-    pixels = imread(tmp_path / "once" / "plot.v1.png")[..., :3]
-    assert min(pixels.shape[:2]) > 200 and pixels.min() < 0.2
-    for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
-        assert edge.min() > 0.99, "something touches the edge of the picture"
+    check_picture(draw, tmp_path)
 
 
 def test_colors_are_a_class_s_own_whatever_the_set_shows() -> None:

@@ -1,6 +1,5 @@
 """local/prepare_cnceleb.py on miniatures of both releases of CN-Celeb, FLAC and WAV."""
 
-import logging
 import shutil
 import subprocess
 import sys
@@ -28,18 +27,6 @@ SECONDS, TEST_SECONDS = 0.3, 3.4
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both corpora in FLAC; nothing may write there."""
     return cnceleb.build(tmp_path_factory.mktemp("cnceleb"), seconds=SECONDS, test_seconds=TEST_SECONDS)
-
-
-@pytest.fixture
-def copy(corpus: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return Path(shutil.copytree(corpus, tmp_path / "copy"))
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, "flowlid")
-    return caplog
 
 
 def prepare(root: Path, out: Path, releases: str = "12", **options: object) -> tuple[RecordingSet, SupervisionSet]:

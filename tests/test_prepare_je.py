@@ -23,12 +23,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return je.build(tmp_path_factory.mktemp("je"))
 
 
-@pytest.fixture
-def copy(corpus: Path, tmp_path: Path) -> Path:
-    """A copy of the corpus to spoil."""
-    return Path(shutil.copytree(corpus, tmp_path / "copy"))
-
-
 @pytest.fixture(scope="module")
 def prepared(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> SupervisionSet:
     return prepare(tmp_path_factory.mktemp("out"), corpus)

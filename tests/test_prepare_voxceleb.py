@@ -1,6 +1,5 @@
 """local/prepare_voxceleb.py on miniatures of VoxCeleb in every layout that copies of it have."""
 
-import logging
 import shutil
 import subprocess
 import sys
@@ -26,18 +25,6 @@ SECONDS = 0.5
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both releases, split, VoxCeleb2 converted; nothing may write there."""
     return voxceleb.build(tmp_path_factory.mktemp("voxceleb"), seconds=SECONDS)
-
-
-@pytest.fixture
-def copy(corpus: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return Path(shutil.copytree(corpus, tmp_path / "copy"))
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, "flowlid")
-    return caplog
 
 
 def prepare(root: Path, out: Path, releases: str = "12", **options: object) -> tuple[RecordingSet, SupervisionSet]:

@@ -4,14 +4,16 @@ import functools
 import importlib.util
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
+import matplotlib
 import numpy as np
 import soundfile
+from matplotlib.image import imread
 
 from flowlid import program
 from flowlid.datadir import ArkWriter, invert, write_table
@@ -126,3 +128,21 @@ def feature_dir(path: Path, languages: Mapping[str, str], dim: int = 3, frames: 
 def contents(path: Path) -> dict[str, bytes]:
     """Every file below a directory, hidden ones too, with its content."""
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def check_picture(draw: Callable[[Path], None], place: Path) -> None:
+    """`draw` writes a PNG and a PDF whose edges are clear, the same each time, whatever matplotlib's settings are."""
+    settings = dict(matplotlib.rcParams)
+    draw(place / "once" / "plot.v1")
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
+        draw(place / "again" / "plot.v1")
+    assert dict(matplotlib.rcParams) == settings
+    assert sorted(path.name for path in (place / "once").iterdir()) == ["plot.v1.pdf", "plot.v1.png"]
+    for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        content = (place / "once" / f"plot.v1.{suffix}").read_bytes()
+        assert content.startswith(start)
+        assert content == (place / "again" / f"plot.v1.{suffix}").read_bytes()
+    pixels = imread(place / "once" / "plot.v1.png")[..., :3]
+    assert min(pixels.shape[:2]) > 200 and pixels.min() < 0.2
+    for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
+        assert edge.min() > 0.99, "something touches the edge of the picture"
