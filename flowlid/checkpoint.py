@@ -18,7 +18,7 @@ from flowlid.files import atomic_write
 from flowlid.flow import Flow, build_flow
 from flowlid.frames import FrameSet, load_frames
 
-_VERSION = 1
+_VERSION = 2
 _FIX = "remove it and train again (stage 3)"
 _JOIN = "+"  # between the languages that a normal flow models as one class
 # what torch.load raises on a file that is none of its own, or half of one
@@ -45,6 +45,11 @@ class Model:
     classes: list[str]
     feature_dim: int
     global_stats: np.ndarray | None = None
+
+    def to(self, device: torch.device) -> "Model":
+        """Move the flow to a device, its products in the configured precision there."""
+        self.flow.to(device).set_precision(self.config.model.precision)
+        return self
 
     @property
     def languages(self) -> list[str]:

@@ -49,6 +49,7 @@ class ModelConfig:
     residual_variance: float = 1.0
     normalization: str = "actnorm"  # between couplings: actnorm, batchnorm or none
     scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
+    precision: str = "auto"  # of products: float32, bfloat16, or auto: bfloat16 if the device has units for it
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,11 @@ class Config:
         return dataclasses.asdict(self)
 
 
+PRECISIONS = ("auto", "float32", "bfloat16")
 _CHOICES = {
     "frames.cmvn": ("none", "utterance", "speaker", "global"),
     "model.type": ("dnf", "nf"),
+    "model.precision": PRECISIONS,
     "model.normalization": ("actnorm", "batchnorm", "none"),
     "training.decay": ("cosine", "none"),
     "training.select": ("last", "dev_loglik", "dev_accuracy"),

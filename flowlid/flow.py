@@ -1,13 +1,14 @@
 """A flow: a transform of the frames and a density of the latents, joined."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from flowlid import precision
 from flowlid.bases import ClassGaussians
 from flowlid.config import ModelConfig
-from flowlid.transforms import ActNorm, BatchNorm, Composition, Standardization, real_nvp
+from flowlid.transforms import ActNorm, AffineCoupling, BatchNorm, Composition, Standardization, real_nvp
 
 
 class Flow(nn.Module):
@@ -24,6 +25,26 @@ class Flow(nn.Module):
     def __init__(self, transform: Composition, base: ClassGaussians, dim: int) -> None:
         super().__init__()
         self.transform, self.base, self.dim = transform, base, dim
+
+    def set_precision(self, name: str) -> None:
+        """Run the couplings' products in "float32" or "bfloat16", or in what is best on the flow's device ("auto").
+
+        Latents, log-determinants and weights stay float32; a float64 flow stays float64 throughout.
+
+        Raises:
+            ValueError: no such precision.
+        """
+        chosen = precision.resolve(name, self.base.means.device)
+        for coupling in self._couplings():
+            coupling.precision = chosen
+
+    @property
+    def precision(self) -> str:
+        """What the matrix products run in: "float32" or "bfloat16"."""
+        return str(next(self._couplings()).precision).removeprefix("torch.")
+
+    def _couplings(self) -> Iterator[AffineCoupling]:
+        return (module for module in self.transform.transforms if isinstance(module, AffineCoupling))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, D) -> z (N, D) and log |det dz/dx| (N,)."""

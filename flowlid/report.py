@@ -11,13 +11,15 @@ from flowlid.decision_tables import warnings
 from flowlid.files import read_json
 from flowlid.report_tables import NONE, Result, Table, markdown_table, overview, setting
 
-_ABOUT = ("model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "device", "provenance")
+_ABOUT = (
+    "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision", "device", "provenance",
+)  # fmt: skip
 _TRAIN = (
     "frames", "epochs", "selected_epoch", "loglik_train", "logp_train", "logdet_train", "loglik_eval", "logp_eval",
     "logdet_eval", "seconds",
 )  # fmt: skip
 _SCORES = (
-    "languages", "unseen", "utterances", "frames", "hours", "loglik", "logp", "logdet", "frame_accuracy",
+    "languages", "unseen", "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy",
     "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "cavg", "min_dcf", "utt_accuracy_interval", "durations",
     "margins",
 )  # fmt: skip

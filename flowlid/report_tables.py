@@ -49,7 +49,7 @@ def setting(result: Result) -> str:
         f"{train['epochs']} epochs (epoch {train['selected_epoch']} kept)",
         f"{count_text(train['frames'])} frames",
         f"{count_text(result['parameters'])} parameters",
-        f"{train['seconds']:.0f} s on {result['device']}",
+        f"{train['seconds']:.0f} s on {result['device']}, matrix products in {result['precision']}",
     ]
     return "; ".join(parts) + "."
 

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,13 +17,38 @@ from flowlid.flow import Flow
 from flowlid.frames import FrameSet
 from flowlid.scoring import frame_accuracy, mean_terms, score_frames
 from flowlid.transforms import refresh_batchnorm
+from flowlid.watch import Step, Watch
 
 log = logging.getLogger("flowlid")
 
 _START_FRAMES = 20000  # frames that the data-dependent start is computed from
 _SNAPSHOT_STEPS = 50  # a good state is kept at least this often
 _MAX_RECOVERIES = 10  # in a row, before training gives up
-_SMOOTHING = 0.9  # of the running mean of the loss that a jump is measured against
+_STEPS_BETWEEN_LOOKS = 50  # on a GPU, which would wait for the host at each
+
+
+@dataclass
+class _Epoch:
+    """An epoch under way: its good states (weights and optimizer), its recoveries, and sums over frames."""
+
+    number: int
+    good: dict[str, Any]
+    candidate: dict[str, Any] | None = None  # good if the next step shows it
+    since_snapshot: int = 0
+    in_a_row: int = 0
+    recoveries: int = 0
+    frames: int = 0
+    logp: float = 0.0
+    logdet: float = 0.0
+    norm: float = 0.0
+
+    def add(self, step: Step) -> None:
+        """Count a step that was taken."""
+        self.frames += step.frames
+        self.logp += step.logp * step.frames
+        self.logdet += step.logdet * step.frames
+        self.norm += step.norm * step.frames
+        self.in_a_row, self.since_snapshot = 0, self.since_snapshot + 1
 
 
 class Trainer:
@@ -54,12 +80,15 @@ class Trainer:
         self.flow, self.frames, self.config, self.dev = flow, frames, config, dev
         self.frame_labels = labels[frames.utt_of]
         self.steps_per_epoch = math.ceil(len(frames) / config.batch_size)
-        self.optimizer = torch.optim.Adam(flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.Adam(
+            flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        on_host = flow.base.means.device.type == "cpu"  # where a look costs nothing
+        self.watch = Watch(config.jump * flow.dim, flow.base.means.device, 1 if on_host else _STEPS_BETWEEN_LOOKS)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None  # {"epoch", "value", "state"} of the selected epoch so far
         self.step = 0  # steps done or skipped
         self.rate_scale = 1.0
-        self.running_loss: float | None = None
 
     def start(self) -> None:
         """Give the flow its data-dependent start from a random part of the training frames.
@@ -122,7 +151,7 @@ class Trainer:
             "best": self.best,
             "step": self.step,
             "rate_scale": self.rate_scale,
-            "running_loss": self.running_loss,
+            "running_loss": self.watch.mean_loss,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -130,58 +159,60 @@ class Trainer:
         self.flow.load_state_dict(state["flow"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.best = state["history"], state["best"]
-        self.step, self.rate_scale, self.running_loss = state["step"], state["rate_scale"], state["running_loss"]
+        self.step, self.rate_scale, self.watch.mean_loss = state["step"], state["rate_scale"], state["running_loss"]
 
     def _epoch(self, epoch: int, progress: Callable[..., None]) -> dict[str, Any]:
         began = time.monotonic()
         self.flow.train()
-        sums = {"logp": 0.0, "logdet": 0.0, "frames": 0, "grad_norm": 0.0}
-        # where the epoch starts, so that its first step has something to go back to
-        good, recoveries, in_a_row, since_snapshot = self._snapshot(), 0, 0, 0
+        run = _Epoch(epoch, self._snapshot())  # where it starts, so that its first step has something to go back to
         for number, chosen in enumerate(self._batches(epoch), 1):
             rate = self._learning_rate()
             self.step += 1
-            logp, logdet = self._terms(chosen)
-            terms = torch.stack([logp.mean(), logdet.mean()])
-            loss = -terms.sum()
-            reason = self._trouble(loss.item())
-            if reason is None:
-                # this loss shows that the weights are good: keep them before they change
-                if since_snapshot >= _SNAPSHOT_STEPS:
-                    good, since_snapshot = self._snapshot(), 0
-                norm = self._update(loss, rate)
-                reason = None if math.isfinite(norm) else "the gradient is not finite"
-            if reason is not None:
-                recoveries, in_a_row = recoveries + 1, in_a_row + 1
-                self._recover(good, epoch, number, reason, in_a_row)
-                continue
-            in_a_row, since_snapshot = 0, since_snapshot + 1
-            value = loss.item()
-            self.running_loss = (
-                value if self.running_loss is None else (_SMOOTHING * self.running_loss + (1 - _SMOOTHING) * value)
-            )
-            for key, amount in zip(("logp", "logdet"), terms.tolist(), strict=True):
-                sums[key] += amount * len(chosen)
-            sums["frames"] += len(chosen)
-            sums["grad_norm"] += norm * len(chosen)
-            progress(number, self.steps_per_epoch, loss=value)
+            self._update(chosen, rate)
+            if self.watch.pending == self.watch.capacity or number == self.steps_per_epoch:
+                self._settle(run, number, progress)
         with torch.no_grad():  # the last update has no next step to show whether it was sound
-            loss = -sum(term.mean() for term in self._terms(chosen))
-        reason = self._trouble(loss.item())
-        if reason is not None:
-            recoveries += 1
-            self._recover(good, epoch, number, reason, in_a_row + 1)
-        return self._record(epoch, sums, recoveries, rate, time.monotonic() - began)
+            logp, logdet = (float(term.mean()) for term in self._terms(chosen))
+        mean = self.watch.mean_loss
+        last = Step(len(chosen), logp, logdet, 0.0, math.nan if mean is None else mean)
+        if self.watch.trouble(last) is not None:
+            self._recover(run, number, last)
+        return self._record(run, rate, time.monotonic() - began)
 
-    def _record(
-        self, epoch: int, sums: dict[str, float], recoveries: int, rate: float, seconds: float
-    ) -> dict[str, Any]:
-        if not sums["frames"]:
-            raise ValueError(f"epoch {epoch}: no step could be taken; lower training.learning_rate")
-        logp, logdet, norm = (sums[key] / sums["frames"] for key in ("logp", "logdet", "grad_norm"))
+    def _update(self, chosen: Tensor, rate: float) -> None:
+        """One step of Adam on these frames; it is not taken where loss or gradient are bad, which `watch` tells."""
+        self.optimizer.zero_grad(set_to_none=True)
+        logp, logdet = self._terms(chosen)
+        terms = torch.stack([logp.mean(), logdet.mean()])
+        (-terms.sum()).backward()
+        limit = math.inf if self.config.clip_norm is None else self.config.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), limit)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.found_inf = self.watch.judge(len(chosen), terms.detach(), norm)  # fused Adam: 1 is no step
+        self.optimizer.step()
+
+    def _settle(self, run: "_Epoch", number: int, progress: Callable[..., None]) -> None:
+        """Take note of the steps up to `number` that were not looked at yet, and go back if one was bad."""
+        good, bad, lost = self.watch.read()
+        first = number - len(good) - lost - (bad is not None)
+        for done, step in enumerate(good, first + 1):
+            run.add(step)
+            progress(done, self.steps_per_epoch, loss=step.loss)
+        if good and run.candidate is not None:  # its first loss was good: so were the weights
+            run.good, run.candidate = run.candidate, None
+        if bad is not None:
+            self._recover(run, first + len(good) + 1, bad)
+        elif run.since_snapshot >= _SNAPSHOT_STEPS:
+            run.candidate, run.since_snapshot = self._snapshot(), 0
+
+    def _record(self, run: "_Epoch", rate: float, seconds: float) -> dict[str, Any]:
+        if not run.frames:
+            raise ValueError(f"epoch {run.number}: no step could be taken; lower training.learning_rate")
+        logp, logdet, norm = (total / run.frames for total in (run.logp, run.logdet, run.norm))
         dev_loglik, dev_accuracy = self._evaluate_dev()
         return {
-            "epoch": epoch,
+            "epoch": run.number,
             "loss": -(logp + logdet),
             "loglik": logp + logdet,
             "logp": logp,
@@ -190,7 +221,7 @@ class Trainer:
             "dev_accuracy": dev_accuracy,
             "learning_rate": rate,
             "grad_norm": norm,
-            "recoveries": recoveries,
+            "recoveries": run.recoveries,
             "seconds": round(seconds, 3),
             "frames_per_second": round(len(self.frames) / seconds, 1),
         }
@@ -200,36 +231,19 @@ class Trainer:
         logp, logdet = self.flow.log_terms(self.frames.batch(chosen))
         return logp.gather(1, self.frame_labels[chosen].unsqueeze(1)).squeeze(1), logdet
 
-    def _update(self, loss: Tensor, rate: float) -> float:
-        """One step of Adam; returns the gradient's norm before clipping, and takes no step if it is not finite."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = math.inf if self.config.clip_norm is None else self.config.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), limit).item()
-        if math.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-        return norm
-
-    def _trouble(self, loss: float) -> str | None:
-        if not math.isfinite(loss):
-            return f"the loss is {loss}"
-        if self.running_loss is not None and loss > self.running_loss + self.config.jump * self.flow.dim:
-            return f"the loss jumped to {loss:.3f} nats a frame from a running mean of {self.running_loss:.3f}"
-        return None
-
     def _snapshot(self) -> dict[str, Any]:
         return copy.deepcopy({"flow": self.flow.state_dict(), "optimizer": self.optimizer.state_dict()})
 
-    def _recover(self, good: dict[str, Any], epoch: int, number: int, reason: str, in_a_row: int) -> None:
-        where = f"epoch {epoch}, step {number} of {self.steps_per_epoch}"
-        if in_a_row > _MAX_RECOVERIES:
+    def _recover(self, run: "_Epoch", step: int, bad: Step) -> None:
+        """Go back to the last good state, with half the learning rate."""
+        run.candidate, run.recoveries, run.in_a_row = None, run.recoveries + 1, run.in_a_row + 1
+        reason, where = self.watch.trouble(bad), f"epoch {run.number}, step {step} of {self.steps_per_epoch}"
+        if run.in_a_row > _MAX_RECOVERIES:
             raise ValueError(
                 f"training diverged at {where}: {reason}, and going back does not help; lower "
                 "training.learning_rate or set training.clip_norm and model.scale_bound"
             )
-        state = copy.deepcopy(good)
+        state = copy.deepcopy(run.good)
         self.flow.load_state_dict(state["flow"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate_scale *= 0.5

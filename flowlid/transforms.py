@@ -13,7 +13,10 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from flowlid import fused
 
 
 class Transform(nn.Module):
@@ -59,8 +62,27 @@ class Standardization(Transform):
         return z * self.std + self.mean, self.std.log().sum().expand(len(z))
 
 
+class Permutation(Transform):
+    """z[i] = x[order[i]]: the dims in another order.
+
+    Args:
+        order: indices 0..D-1, each once.
+    """
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.tensor(order))
+        self.register_buffer("back", self.order.argsort())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.index_select(1, self.order), x.new_zeros(len(x))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z.index_select(1, self.back), z.new_zeros(len(z))
+
+
 class AffineCoupling(Transform):
-    """RealNVP's coupling: one part of the dims is kept, and scales and shifts the other part.
+    """RealNVP's coupling: one half of the dims is kept, and scales and shifts the other half.
 
         z[kept] = x[kept]
         z[moved] = x[moved] * exp(s(x[kept])) + t(x[kept]),   logdet = sum_i s_i
@@ -69,9 +91,11 @@ class AffineCoupling(Transform):
     that a fresh coupling is the identity. With `scale_bound` b the log-scale is b tanh(s / b):
     nearly s where it is small, never beyond ±b, so that no single frame can blow up the loss.
 
+    The matrix products of the networks may run in another precision (`precision`); all else is in that of x.
+
     Args:
-        dim: D.
-        kept: indices of the dims that stay.
+        dim: D, 2 or more; the first half has one dim more where D is odd.
+        keeps_first: whether the first half is kept, or the second.
         hidden: units of each hidden layer.
         layers: number of hidden layers of each network.
         scale_bound: b in nats, or None for an unbounded log-scale.
@@ -80,34 +104,40 @@ class AffineCoupling(Transform):
     """
 
     def __init__(
-        self, dim: int, kept: Sequence[int], hidden: int, layers: int = 2, scale_bound: float | None = 2.0
+        self, dim: int, keeps_first: bool, hidden: int, layers: int = 2, scale_bound: float | None = 2.0
     ) -> None:
         super().__init__()
-        moved = sorted(set(range(dim)) - set(kept))
-        if not kept or not moved:
-            raise ValueError(f"a coupling of {dim} dims cannot keep {len(kept)} of them: both parts need one or more")
-        self.register_buffer("kept", torch.tensor(sorted(kept)))
-        self.register_buffer("moved", torch.tensor(moved))
+        if dim < 2:
+            raise ValueError(f"a coupling of {dim} dims has nothing to keep or to move: 2 or more are needed")
+        first, second = slice(None, (dim + 1) // 2), slice((dim + 1) // 2, None)
+        self.kept, self.moved = (first, second) if keeps_first else (second, first)
+        kept, moved = (len(range(dim)[part]) for part in (self.kept, self.moved))
         self.scale_bound = scale_bound
-        self.log_scale = _network(len(kept), hidden, len(moved), layers, nn.Tanh)
-        self.shift = _network(len(kept), hidden, len(moved), layers, nn.ReLU)
+        self.precision = torch.float32
+        self.log_scale = _network(kept, hidden, moved, layers, nn.Tanh)
+        self.shift = _network(kept, hidden, moved, layers, nn.ReLU)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._scale_and_shift(x)
-        moved = x.index_select(1, self.moved) * log_scale.exp() + shift
-        return x.index_copy(1, self.moved, moved), log_scale.sum(1)
+        if fused.can_run(x):
+            return fused.coupling(x, self, inverse=False)
+        log_scale, shift = self._scale_and_shift(x[:, self.kept])
+        z = x.clone()
+        z[:, self.moved] = x[:, self.moved] * log_scale.exp() + shift
+        return z, log_scale.sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._scale_and_shift(z)
-        moved = (z.index_select(1, self.moved) - shift) * (-log_scale).exp()
-        return z.index_copy(1, self.moved, moved), -log_scale.sum(1)
+        if fused.can_run(z):
+            return fused.coupling(z, self, inverse=True)
+        log_scale, shift = self._scale_and_shift(z[:, self.kept])
+        x = z.clone()
+        x[:, self.moved] = (z[:, self.moved] - shift) * (-log_scale).exp()
+        return x, -log_scale.sum(1)
 
-    def _scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept = x.index_select(1, self.kept)
-        log_scale = self.log_scale(kept)
+    def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = (_run(network, kept, self.precision) for network in (self.log_scale, self.shift))
         if self.scale_bound is not None:
             log_scale = self.scale_bound * torch.tanh(log_scale / self.scale_bound)
-        return log_scale, self.shift(kept)
+        return log_scale, shift
 
 
 class ActNorm(Transform):
@@ -122,7 +152,8 @@ class ActNorm(Transform):
         self.log_scale = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return (x + self.shift) * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
+        scale = self.log_scale.exp()
+        return torch.addcmul(self.shift * scale, x, scale), self.log_scale.sum().expand(len(x))  # in one pass
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return z * (-self.log_scale).exp() - self.shift, (-self.log_scale.sum()).expand(len(z))
@@ -217,16 +248,21 @@ def real_nvp(
 ) -> list[Transform]:
     """The blocks of a RealNVP: couplings that keep the even and the odd dims in turn, each normalized.
 
+    So that the halves of a coupling are contiguous, the even dims stand before the odd ones from the beginning to
+    the last coupling.
+
     Args:
         dim: D, 2 or more.
         blocks: number of couplings.
         normalization: "actnorm", "batchnorm" or "none", after each coupling.
     """
-    halves = [list(range(0, dim, 2)), list(range(1, dim, 2))]
+    apart = Permutation([*range(0, dim, 2), *range(1, dim, 2)])
+    together = Permutation(apart.back.tolist())
     norms = {"actnorm": [ActNorm], "batchnorm": [BatchNorm], "none": []}[normalization]
-    chain: list[Transform] = []
+    chain: list[Transform] = [apart]
     for block in range(blocks):
-        chain.append(AffineCoupling(dim, halves[block % 2], hidden, layers, scale_bound))
+        chain.append(AffineCoupling(dim, block % 2 == 0, hidden, layers, scale_bound))
+        chain.extend([together] if block == blocks - 1 else [])
         chain.extend(norm(dim) for norm in norms)
     return chain
 
@@ -269,3 +305,13 @@ def _network(inputs: int, hidden: int, outputs: int, layers: int, activation: ty
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(*modules, last)
+
+
+def _run(network: nn.Sequential, x: Tensor, precision: torch.dtype) -> Tensor:
+    """The network's output in the type of x, its products in `precision`; float64 stays float64."""
+    if precision == torch.float32 or x.dtype == torch.float64:
+        return network(x)
+    h = x.to(precision)
+    for layer in network:
+        h = F.linear(h, layer.weight.to(precision), layer.bias.to(precision)) if hasattr(layer, "weight") else layer(h)
+    return h.to(x.dtype)

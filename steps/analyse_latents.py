@@ -29,8 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     program.log_provenance()
     device = program.choose_device(args.device)
-    model = load_model(args.exp / "final.pt")
-    model.flow.to(device)
+    model = load_model(args.exp / "final.pt").to(device)
     for name in args.sets:
         frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
         languages, frames = frame_languages(frames), frames.to(device)

@@ -34,8 +34,7 @@ def main() -> None:
     shift = args.frame_shift / 1000
     windows = set(window_lengths(shift).values())
     device = program.choose_device(args.device)
-    model = load_model(args.exp / "final.pt")
-    model.flow.to(device)
+    model = load_model(args.exp / "final.pt").to(device)
     for name in args.sets:
         frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
         with program.progress_bar(name, len(frames)) as show:
@@ -56,6 +55,7 @@ def write_scores(out: Path, name: str, model: Model, frames: FrameSet, scores: S
         "utterances": len(frames.utts),
         "frames": total,
         "hours": total * frame_shift / 3600,
+        "precision": model.flow.precision,
         **summarize(scores, frames.languages, model.classes, decides),
         **how_sure(scores, frames, model.classes, frame_shift, decides),
     }

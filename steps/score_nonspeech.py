@@ -30,8 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     program.log_provenance()
     device, pipes = program.choose_device(args.device), args.allow_pipes == "true"
-    model = load_model(args.exp / "final.pt")
-    model.flow.to(device)
+    model = load_model(args.exp / "final.pt").to(device)
     sets = {name: DataDir(args.data / name) for name in args.sets}
     reasons = {name: why_not(model, data) for name, data in sets.items()}
     training = None

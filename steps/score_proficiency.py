@@ -41,8 +41,7 @@ def main() -> None:
     if not scored:
         return
     device = program.choose_device(args.device)
-    model = load_model(args.exp / "final.pt")
-    model.flow.to(device)
+    model = load_model(args.exp / "final.pt").to(device)
     for name, data in scored.items():
         frames = model.load_frames(data, args.allow_pipes == "true")
         human = human_scores(data, frames.utts)

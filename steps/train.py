@@ -63,6 +63,8 @@ def main() -> None:
     torch.manual_seed(config.training.seed)
     mean, std = moments_of(frames)
     flow = build_flow(config.model, len(classes), mean.cpu(), std.cpu()).to(device)
+    flow.set_precision(config.model.precision)
+    log.info("matrix products in %s (model.precision: %s)", flow.precision, config.model.precision)
     trainer = Trainer(flow, frames, labels_of(frames, classes, config), config.training, labelled(dev, classes, config))
     for path in replaced:  # only now, when all that was read is known to be sound
         log.warning("%s: removed, it was trained with another configuration (--overwrite true)", path)
@@ -91,6 +93,7 @@ def main() -> None:
             "parameters": sum(p.numel() for p in flow.parameters()),
             "cmvn": config.frames.cmvn + ("+variance" if config.frames.norm_vars else ""),
             "normalization": config.model.normalization,
+            "precision": flow.precision,
             "device": str(device),
             "seconds": round(seconds, 1),
             "provenance": found,
@@ -187,9 +190,9 @@ def saved_model_report(
     path: Path, frames: FrameSet, trained: dict[str, float], config: Config, device: torch.device
 ) -> dict[str, float]:
     """Score the training frames with the saved file, and hold the result against training's own."""
-    model = load_model(path)
+    model = load_model(path).to(device)
     began = time.monotonic()
-    scores = score_frames(model.flow.to(device), frames)
+    scores = score_frames(model.flow, frames)
     evaluated = mean_terms(scores, labels_of(frames, model.classes, config).cpu().numpy())
     log.info(
         "training frames: LogLL %.4f nats a frame as trained, %.4f under the saved model (scored in %.1f s)",

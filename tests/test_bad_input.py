@@ -223,7 +223,7 @@ def test_a_model_that_holds_code_is_not_run(trained: Experiment, tmp_path: Path)
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.system, (f"touch {tmp_path / 'ran'}",)
 
-    torch.save({"flowlid": "model", "version": 1, "state": Bomb()}, trained.exp / "final.pt")
+    torch.save({"flowlid": "model", "version": 2, "state": Bomb()}, trained.exp / "final.pt")
     assert_refused(trained.score(), "final.pt: truncated, or no model of flowlid")
     assert not (tmp_path / "ran").exists()
 

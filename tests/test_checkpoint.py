@@ -108,7 +108,7 @@ class Burglar:
 @pytest.mark.parametrize("how", ["torch", "pickle"])
 def test_no_code_from_a_file_runs(how: str, tmp_path: Path) -> None:
     target, path = tmp_path / "stolen", tmp_path / "final.pt"
-    content = {"flowlid": "model", "version": 1, "state": Burglar(target)}
+    content = {"flowlid": "model", "version": 2, "state": Burglar(target)}
     if how == "torch":
         torch.save(content, path)
     else:
@@ -142,7 +142,7 @@ def test_another_programs_file_is_no_model(content: object, tmp_path: Path) -> N
 @pytest.mark.parametrize("version", [{"version": 99}, {}])
 def test_another_version_is_named(version: dict[str, int], tmp_path: Path) -> None:
     torch.save({"flowlid": "model", **version}, tmp_path / "old.pt")
-    with pytest.raises(ValueError, match=rf"old\.pt: format {version.get('version')}, this flowlid reads 1"):
+    with pytest.raises(ValueError, match=rf"old\.pt: format {version.get('version')}, this flowlid reads 2"):
         load_model(tmp_path / "old.pt")
 
 

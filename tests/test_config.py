@@ -71,6 +71,7 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
     ("section", "key", "value", "wanted"),
     [
         ("model", "type", "DNF", "one of dnf, nf"),
+        ("model", "precision", "float16", "one of auto, float32, bfloat16"),
         ("model", "normalization", "layernorm", "one of actnorm, batchnorm, none"),
         ("frames", "cmvn", "file", "one of none, utterance, speaker, global"),
         ("training", "decay", "linear", "one of cosine, none"),

@@ -151,8 +151,8 @@ def test_an_experiment_that_did_not_run_has_no_table(tmp_path: Path) -> None:
 def entries(name: str, **sets: object) -> dict[str, Any]:
     return {
         "experiment": name, "model": "nf", "classes": ["en"], "dim": 120, "class_dim": None, "parameters": 10,
-        "cmvn": "none", "normalization": "actnorm", "device": "cpu", "command": "c", "commit": "x", "versions": "v",
-        "machine": "m", "sets": sets,
+        "cmvn": "none", "normalization": "actnorm", "precision": "float32", "device": "cpu",
+        "command": "c", "commit": "x", "versions": "v", "machine": "m", "sets": sets,
         "train": {
             "set": "train", "frames": 100, "epochs": 1, "selected_epoch": 1, "loglik_train": -2.0, "logp_train": -3.0,
             "logdet_train": 1.0, "loglik_eval": -2.0, "logp_eval": -3.0, "logdet_eval": 1.0, "seconds": 1.0,

@@ -24,7 +24,7 @@ def train_json(name: str, **changes: object) -> dict[str, Any]:
         "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691, "logp_train": -170.2,
         "logdet_train": 212.0691, "loglik_eval": 41.8684, "logp_eval": -170.2061,
         "logdet_eval": 212.0745, "parameters": 1234567, "cmvn": "speaker", "normalization": "actnorm",
-        "device": "cuda", "seconds": 321.4, "provenance": PROVENANCE, **changes,
+        "precision": "float32", "device": "cuda", "seconds": 321.4, "provenance": PROVENANCE, **changes,
     }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def control_json(**changes: object) -> dict[str, Any]:
 def result_json(name: str, **changes: object) -> dict[str, Any]:
     return {
         "set": name, "classes": ["en", "zh"], "languages": ["en", "zh"], "unseen": [], "utterances": 1200,
-        "frames": 460000, "hours": 1.2778, "loglik": 40.5, "logp": -171.25, "logdet": 211.75,
+        "frames": 460000, "hours": 1.2778, "precision": "float32", "loglik": 40.5, "logp": -171.25, "logdet": 211.75,
         "frame_accuracy": 0.91994, "utt_accuracy": 0.99691,
         "frame_confusion": {"en": {"en": 0.9, "zh": 0.1}, "zh": {"en": 0.0601, "zh": 0.9399}},
         "utt_confusion": {"en": {"en": 0.9969, "zh": 0.0031}, "zh": {"en": 0.0, "zh": 1.0}},
@@ -108,8 +108,8 @@ def exp(tmp_path: Path) -> Path:
 def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     dnf, nf = report.collect(exp)
     assert list(dnf) == [
-        "experiment", "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "device",
-        "train", "sets", "command", "versions", "commit", "machine",
+        "experiment", "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision",
+        "device", "train", "sets", "command", "versions", "commit", "machine",
     ]  # fmt: skip
     assert dnf["train"] == {
         "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691,
@@ -117,7 +117,7 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
         "logdet_eval": 212.0745, "seconds": 321.4,
     }  # fmt: skip
     assert set(dnf["sets"]["test_z"]) == {
-        "utterances", "frames", "hours", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
+        "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
         "frame_confusion", "utt_confusion", "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
         "utt_accuracy_interval", "durations", "margins", "nonspeech", "proficiency",
     }  # fmt: skip
@@ -160,7 +160,7 @@ def test_an_experiment_that_is_not_there_is_named(exp: Path, tmp_path: Path) -> 
         report.collect(tmp_path / "log")
 
 
-def testmarkdown_tables_by_hand(exp: Path) -> None:
+def test_markdown_tables_by_hand(exp: Path) -> None:
     text = report.results_markdown(report.collect(exp), COMMAND)
     assert f"Made by `{COMMAND}`." in text and "-LogLL" in text
     first, second, notes = text.split("\n## ")[1:]
@@ -168,7 +168,7 @@ def testmarkdown_tables_by_hand(exp: Path) -> None:
     assert text.index("| experiment | set |") < text.index("## dnf_120")  # the overview comes first
     for line in (
         "DNF on train_wsj_ce; classes en, zh; D = 120; class_dim 100; cmvn speaker; normalization actnorm; 100 epochs "
-        "(epoch 95 kept); 4,560,000 frames; 1,234,567 parameters; 321 s on cuda.",
+        "(epoch 95 kept); 4,560,000 frames; 1,234,567 parameters; 321 s on cuda, matrix products in float32.",
         "Trained by `train.py conf/<b>.yaml`, commit abc; python 3.",
         "| 4,560,000 | 41.869 | 41.868 | -0.001 | -170.206 | 212.075 |",
         "| test_z | - | 1,200 | 460,000 | 1.28 | 40.500 | -171.250 | 211.750 | 0.9199 | 0.9969 | 0.0123 | 0.0101 "

@@ -1,0 +1,138 @@
+"""A coupling in few passes over memory, on a CPU: the mathematics of `transforms.AffineCoupling`, forward and backward.
+
+The batch goes through a coupling in pieces whose activations stay in the processor's cache. A linear layer, its
+bias and its activation are one call of oneDNN, in float32 or bfloat16; the derivative of tanh and of ReLU needs no
+more than their output. Latents, log-determinants, losses, gradients and weights are float32 whatever the products
+run in.
+
+On other devices, and in float64, the plain formulas in `transforms` are computed.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+_PIECE = 1000  # frames; larger ones fall out of the cache, smaller ones make too many calls
+
+
+def can_run(x: Tensor) -> bool:
+    """Whether `coupling` takes these frames: float32 on a CPU that oneDNN knows."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+def coupling(x: Tensor, layer: nn.Module, inverse: bool) -> tuple[Tensor, Tensor]:
+    """`layer.forward(x)` or `layer.inverse(x)` of an `AffineCoupling`: (N, D) -> (N, D) and (N,)."""
+    linears = [m for net in (layer.log_scale, layer.shift) for m in net if isinstance(m, nn.Linear)]
+    parameters = [parameter for linear in linears for parameter in (linear.weight, linear.bias)]
+    settings = _Settings(
+        layer.kept, layer.moved, layer.scale_bound, layer.precision, inverse, max(1, round(len(x) / _PIECE))
+    )
+    return _Coupling.apply(x, settings, torch.is_grad_enabled(), *parameters)
+
+
+class _Settings(NamedTuple):
+    kept: slice
+    moved: slice
+    bound: float | None
+    precision: torch.dtype
+    inverse: bool
+    pieces: int
+
+
+class _Coupling(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        settings: _Settings,
+        keep: bool,  # what `backward` needs; here torch has gradients switched off already
+        *parameters: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        kept, moved, bound, precision, inverse, pieces = settings
+        low = [parameter.to(precision) for parameter in parameters]
+        packed = [_packed(p, len(x) // pieces) if p.dim() == 2 else p for p in low]
+        half = len(packed) // 2
+        z, logdet = torch.empty_like(x), x.new_empty(len(x))
+        saved = []
+        for x_part, z_part, logdet_part in zip(*(t.tensor_split(pieces) for t in (x, z, logdet)), strict=True):
+            k, m = x_part[:, kept], x_part[:, moved]
+            inputs = k.to(precision).contiguous()
+            s_layers = _network(inputs, packed[:half], "tanh")
+            t_layers = _network(inputs, packed[half:], "relu")
+            s, t = s_layers.pop().float(), t_layers.pop().float()
+            if bound is not None:
+                s = s.div_(bound).tanh_().mul_(bound)
+            torch.sum(s, 1, out=logdet_part)
+            if inverse:
+                scale = s.neg().exp_()
+                changed = torch.mul(m - t, scale, out=z_part[:, moved])
+            else:
+                scale = s.exp()
+                changed = torch.addcmul(t, m, scale, out=z_part[:, moved])
+            z_part[:, kept] = k
+            if keep:
+                saved.append((inputs, s_layers, t_layers, s, scale, changed if inverse else m))
+        ctx.saved, ctx.low, ctx.settings = saved, low, settings
+        return z, logdet.neg_() if inverse else logdet
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, grad_z: Tensor, grad_logdet: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        kept, moved, bound, precision, inverse, pieces = ctx.settings
+        grads = [torch.zeros(p.shape) for p in ctx.low]
+        turned = [_packed(p.t().contiguous(), len(grad_z) // pieces) if p.dim() == 2 else p for p in ctx.low]
+        half = len(grads) // 2
+        grad_x = torch.empty_like(grad_z)
+        parts = zip(*(t.tensor_split(pieces) for t in (grad_z, grad_logdet, grad_x)), ctx.saved, strict=True)
+        for z_part, logdet_part, x_part, (inputs, s_layers, t_layers, s, scale, values) in parts:
+            # z = m e^s + t, so dz/ds = m e^s; its inverse x = (z - t) e^-s, so dx/ds = -x, dx/dt = -e^-s
+            grad_moved = torch.mul(z_part[:, moved], scale, out=x_part[:, moved])
+            if inverse:
+                grad_s = (z_part[:, moved] * values).add_(logdet_part.unsqueeze(1)).neg_()
+                grad_t = -grad_moved
+            else:
+                grad_s = (grad_moved * values).add_(logdet_part.unsqueeze(1))
+                grad_t = z_part[:, moved]
+            if bound is not None:  # d b tanh(a / b) / da = 1 - tanh^2
+                grad_s = grad_s.mul_(1 - (s / bound).square_())
+            from_s = _network_grad(grad_s.to(precision), inputs, s_layers, turned[:half], grads[:half], "tanh")
+            from_t = _network_grad(grad_t.to(precision), inputs, t_layers, turned[half:], grads[half:], "relu")
+            x_part[:, kept] = z_part[:, kept] + from_s + from_t
+        return grad_x, None, None, *grads
+
+
+def _network(inputs: Tensor, parameters: list[Tensor], activation: str) -> list[Tensor]:
+    """The output of each layer of a network."""
+    outputs, h = [], inputs
+    for number in range(0, len(parameters), 2):
+        last = number == len(parameters) - 2
+        h = _linear(h, parameters[number], parameters[number + 1], "none" if last else activation)
+        outputs.append(h)
+    return outputs
+
+
+def _network_grad(
+    grad: Tensor, inputs: Tensor, hidden: list[Tensor], turned: list[Tensor], grads: list[Tensor], activation: str
+) -> Tensor:
+    """Gradient at the inputs from that at the output; those of the parameters are added to `grads`."""
+    for number in reversed(range(0, len(grads), 2)):
+        h = hidden[number // 2 - 1] if number else inputs
+        grads[number] += grad.t() @ h
+        grads[number + 1] += grad.sum(0, dtype=torch.float32)
+        grad = _linear(grad, turned[number], None, "none")
+        if number and activation == "tanh":
+            grad = torch.ops.aten.tanh_backward(grad, h)
+        elif number:
+            grad = torch.ops.aten.threshold_backward(grad, h, 0)
+    return grad
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, activation, [], "")
+
+
+def _packed(weight: Tensor, frames: int) -> Tensor:
+    """The weight in the layout that oneDNN's product of so many frames wants."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight, frames)
