@@ -1,9 +1,19 @@
 #!/usr/bin/env bash
 # Make or update the checkout's own Python environment, .venv, from the bounded requirements in pyproject.toml.
-# Usage: utils/setup_env.sh [test]      ("test" adds what the tests need)
+# Usage: utils/setup_env.sh [test|benchmark]
+# "test" adds what the tests need; "benchmark" that and the flow libraries that ours are measured against.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
-extra=${1:-}
+set=${1:-run}
+case $set in
+  run) extras='' sets=(run) ;;
+  test) extras='[test]' sets=(run test) ;;
+  benchmark) extras='[test,benchmark]' sets=(run test benchmark) ;;
+  *)
+    echo "usage: utils/setup_env.sh [test|benchmark]" >&2
+    exit 1
+    ;;
+esac
 venv=$PWD/.venv
 log=$PWD/.venv-setup.log
 
@@ -20,14 +30,14 @@ if [ -z "$python" ]; then
 fi
 
 wanted=$(sha256sum pyproject.toml)
-up_to_date() { # EXTRA
-  [ "$(cat "$venv/.installed-${1:-run}" 2>/dev/null)" = "$wanted" ]
+up_to_date() {
+  [ "$(cat "$venv/.installed-$set" 2>/dev/null)" = "$wanted" ]
 }
-if up_to_date "$extra" || up_to_date test; then exit 0; fi
+if up_to_date; then exit 0; fi
 
 exec 9>"$venv.lock"
 flock 9
-if up_to_date "$extra" || up_to_date test; then exit 0; fi
+if up_to_date; then exit 0; fi
 fail() {
   echo "setup_env.sh: $1; the end of $log:" >&2
   tail -n 15 "$log" >&2
@@ -56,6 +66,8 @@ if ! "$venv/bin/python3" -c 'import pip' 2>/dev/null; then
     rm -rf "$scratch"
   fi
 fi
-"$venv/bin/python3" -m pip install --disable-pip-version-check -e ".${extra:+[$extra]}" >>"$log" 2>&1 ||
+"$venv/bin/python3" -m pip install --disable-pip-version-check -e ".$extras" >>"$log" 2>&1 ||
   fail "the requirements could not be installed"
-echo "$wanted" >"$venv/.installed-${extra:-run}"
+for name in "${sets[@]}"; do
+  echo "$wanted" >"$venv/.installed-$name"
+done
