@@ -92,7 +92,8 @@ def report(args: argparse.Namespace, rows: list[Row], sizes: list[Size], ceiling
     lines += [f"| {row.name} | {' | '.join(size.cell(row) for size in sizes)} |" for row in rows]
     best = {kind: max(task.rate for task in ways.values()) for kind, ways in ceilings.items()}
     lines += ["", *_ceiling_lines(ceilings), "", *_details(sizes, best), ""]
-    lines += [f"- {size.ratios(entry)}" for size in sizes for entry in size.entries if not entry.row.package]
+    if any(row.package for row in rows):
+        lines += [f"- {size.ratios(entry)}" for size in sizes for entry in size.entries if not entry.row.package]
     for size in sizes:
         if size.trainer:
             lines.append(f"- {size.name}: whole epochs of flowlid's Trainer: {size.trainer.rate:.0f} frames per second")

@@ -18,7 +18,7 @@ from itertools import chain
 
 import torch
 from flow_tables import Entry, Size, ceiling_of, report
-from peers import ROWS, Model, Ours, Row, bfloat16_units
+from peers import ROWS, Model, Ours, Row
 from timing import Task, arithmetic, measure, product_tasks, profile_lines
 from torch import Tensor
 
@@ -31,6 +31,7 @@ log = logging.getLogger("flowlid")
 
 _CHECKED = 256  # frames on which a row's arithmetic is compared with float64
 _NOISE = 0.02  # on every weight of a checked flow: a fresh coupling may be the identity
+_SIZES = ["120x512", "440x512", "120x256"]
 _TRAINER_BATCHES = 10  # in an epoch of --trainer
 
 
@@ -114,18 +115,17 @@ def _step(model: Model, trained: list[Tensor], x: Tensor, kind: str) -> Callable
     return step
 
 
-def _scoring(model: Model, x: Tensor, kind: str) -> Callable[[], None]:
+def _scoring(model: Model, x: Tensor, kind: str) -> Callable[[], Tensor]:
     @torch.no_grad()
-    def score() -> None:
+    def score() -> Tensor:
         with arithmetic(kind, x.device):
-            model.log_prob(x)
+            return model.log_prob(x)
 
     return score
 
 
 def trainer_task(dim: int, hidden: int, batch: int, device: torch.device) -> Task:
     """Epochs of flowlid's own Trainer in the fastest arithmetic here, with all that it does around a step."""
-    precision = "bfloat16" if bfloat16_units(device) else "float32"
     rows = batch * _TRAINER_BATCHES
     last = torch.tensor([rows - 1], device=device)
     frames = FrameSet(
@@ -140,7 +140,8 @@ def trainer_task(dim: int, hidden: int, batch: int, device: torch.device) -> Tas
         context=0,
     )
     config = TrainingConfig(epochs=10**6, batch_size=batch, decay="none")
-    flow = Ours(dim, hidden, precision).flow.to(device)
+    flow = Ours(dim, hidden, "float32").flow.to(device)
+    flow.set_precision("auto")
     trainer = Trainer(flow, frames, torch.zeros(1, dtype=torch.long, device=device), config)
     trainer.start()
     epochs = trainer.epochs()
@@ -186,15 +187,35 @@ def _size(text: str) -> str:
     return text
 
 
+def _at_least(least: float, kind: type) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of {least} or more")
+        return value
+
+    return convert
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     program.add_device_option(parser)
-    parser.add_argument("--sizes", type=_size, nargs="+", default=["120x512", "440x512", "120x256"], metavar="DxH")
-    parser.add_argument("--batch", type=int, default=10000, help="frames (10000)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each, alternating (5)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of one measurement, at least (2)")
-    parser.add_argument("--threads", type=int, help="of torch (its own choice)")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, help="all that are installed")
+    parser.add_argument("--sizes", type=_size, nargs="+", default=_SIZES, metavar="DxH", help=f"({' '.join(_SIZES)})")
+    parser.add_argument("--batch", type=_at_least(2, int), default=10000, help="frames (10000)")
+    parser.add_argument("--rounds", type=_at_least(1, int), default=5, help="measurements of each, alternating (5)")
+    parser.add_argument("--seconds", type=_at_least(0, float), default=2.0, help="of one measurement, at least (2)")
+    parser.add_argument("--threads", type=_at_least(1, int), help="of torch (its own choice)")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        default=list(ROWS),
+        choices=ROWS,
+        metavar="ROW",
+        help=f"of {', '.join(ROWS)} (all that can run)",
+    )
     parser.add_argument(
         "--peers",
         default="float32",

@@ -6,6 +6,7 @@ does it, and scored by its own `log_prob` where it has one; the other libraries 
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from flowlid.config import ModelConfig
 from flowlid.flow import build_flow
+from flowlid.precision import has_bfloat16_units
 
 BLOCKS = 10
 
@@ -47,7 +49,7 @@ class Ours(Model):
         super().__init__()
         config = ModelConfig(blocks=BLOCKS, hidden=hidden)
         self.flow = build_flow(config, 1, mean=torch.zeros(dim), std=torch.ones(dim))
-        set_precision(self.flow, precision)
+        self.flow.set_precision(precision)
 
     def start(self, x: Tensor) -> None:
         self.flow.initialize(x, torch.zeros(len(x), dtype=torch.long, device=x.device))
@@ -57,11 +59,6 @@ class Ours(Model):
 
     def latents(self, x: Tensor) -> Tensor:
         return self.flow(x)[0]
-
-    def exact(self) -> Model:
-        twin = super().exact()
-        set_precision(twin.flow, "float32")
-        return twin
 
 
 class NormflowsMasked(Model):
@@ -118,7 +115,7 @@ class FreiaRnvp(Model):
 
     def log_prob(self, x: Tensor) -> Tensor:
         z, logdet = self.flow(x)
-        return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + logdet
+        return logdet - 0.5 * (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi))
 
     def latents(self, x: Tensor) -> Tensor:
         return self.flow(x, jac=False)[0]
@@ -211,21 +208,6 @@ def _mlp(fan_in: int, hidden: int, out: int) -> nn.Sequential:
     )
 
 
-def set_precision(flow: nn.Module, precision: str) -> None:
-    """Choose the arithmetic of our flow's matrix products, "float32" or "bfloat16"."""
-    if hasattr(flow, "set_precision"):
-        flow.set_precision(precision)
-
-
-def bfloat16_units(device: torch.device) -> bool:
-    """Whether this device multiplies matrices of bfloat16 faster than those of float32."""
-    if find_spec("flowlid.precision") is None:
-        return False
-    from flowlid import precision
-
-    return precision.bfloat16_units(device)
-
-
 @dataclass(frozen=True)
 class Row:
     """A row of the table.
@@ -248,8 +230,8 @@ class Row:
         """Why this row cannot be measured here, or None."""
         if self.package and find_spec(self.package) is None:
             return f"{self.package} is not installed (utils/setup_env.sh benchmark)"
-        if self.precision == "bfloat16" and not bfloat16_units(device):
-            return "flowlid multiplies in float32 here"
+        if self.precision == "bfloat16" and not has_bfloat16_units(device):
+            return "no units for bfloat16 here"
         return None
 
 
