@@ -27,6 +27,12 @@ def is_pipe(specifier: str) -> bool:
     return specifier.endswith("|") or specifier.startswith("|")
 
 
+def ark_path(specifier: str) -> str | None:
+    """The file that a Kaldi specifier points to; None for a shell command."""
+    match = None if is_pipe(specifier) else _SPECIFIER.fullmatch(specifier.strip())
+    return match and match[1]
+
+
 def command_output(specifier: str, name: str, allow_pipes: bool) -> bytes:
     """What the command of a specifier "command |" writes.
 

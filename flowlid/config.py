@@ -58,6 +58,7 @@ class TrainingConfig:
 
     epochs: int = 100
     batch_size: int = 10000
+    block_frames: int = 500000  # a larger training set is shuffled in blocks of this many frames, two in memory
     learning_rate: float = 1e-4
     warmup_steps: int = 100  # the learning rate rises linearly over these
     decay: str = "cosine"  # to zero at the last step; or none
@@ -92,7 +93,7 @@ _CHOICES = {
 }
 _AT_LEAST_ONE = (
     "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
-    "training.epochs", "training.batch_size",
+    "training.epochs", "training.batch_size", "training.block_frames",
 )  # fmt: skip
 _AT_LEAST_ZERO = ("frames.context", "training.warmup_steps", "training.weight_decay", "training.seed")
 _POSITIVE = (

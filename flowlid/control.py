@@ -17,7 +17,7 @@ from flowlid.checkpoint import Model
 from flowlid.datadir import DataDir
 from flowlid.frames import FrameSet, NoFrames
 from flowlid.intervals import estimate_recall
-from flowlid.latents import balanced_frames
+from flowlid.latents import balanced
 from flowlid.scoring import NotFinite, class_numbers, score_frames
 
 FAR_ABOVE = 0.10  # by which the interval's lower end must lie above chance for a warning
@@ -67,9 +67,8 @@ def nonspeech_control(
     except NoFrames as error:
         return no_control(str(error))
     labels, judged, reasons = class_numbers(frames.languages, model.classes), {}, []
-    device = next(model.flow.parameters()).device
     for scorer, decide in (
-        ("flow", lambda: score_frames(model.flow, frames.to(device), batch_size).loglik.argmax(1)),
+        ("flow", lambda: score_frames(model.flow, frames, batch_size).loglik.argmax(1)),
         ("linear", lambda: _by_linear(training, frames, model.classes)),
     ):
         try:
@@ -94,7 +93,7 @@ def training_means(model: Model, data: DataDir, most: int, seed: int, allow_pipe
     None where no utterance has non-speech frames.
     """
     utts, languages = zip(*sorted(data.table("utt2lang").items()), strict=True)
-    chosen = balanced_frames(np.array(languages), max(2, most // len(model.classes)), seed)
+    chosen = balanced(languages, np.ones(len(utts), int), max(2, most // len(model.classes)), seed)
     try:
         frames = model.load_frames(data, allow_pipes, "nonspeech", [utts[n] for n in chosen])
     except NoFrames:
@@ -110,11 +109,10 @@ def _by_linear(training: Training | None, frames: FrameSet, classes: Sequence[st
 
 def utterance_means(frames: FrameSet) -> np.ndarray:
     """Mean of each utterance's selected frames, normalized but not spliced: (U, F) float64."""
-    total = torch.zeros(len(frames.utts), frames.feats.shape[1], dtype=torch.float64, device=frames.feats.device)
+    total = torch.zeros(len(frames.utts), frames.feats.shape[1], dtype=torch.float64)
     for rows, utt in zip(frames.index.split(_FRAMES_AT_ONCE), frames.utt_of.split(_FRAMES_AT_ONCE), strict=True):
         total.index_add_(0, utt, frames.feats[rows].double())
-    counts = torch.bincount(frames.utt_of, minlength=len(frames.utts))
-    return (total / counts.unsqueeze(1)).cpu().numpy()
+    return (total / frames.counts.unsqueeze(1)).numpy()
 
 
 def linear_decisions(means: np.ndarray, labels: np.ndarray, tested: np.ndarray, classes: Sequence[str]) -> np.ndarray:

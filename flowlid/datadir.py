@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid.arks import ArkWriter, command_output, is_pipe, read_matrix, read_vector
+from flowlid.arks import ArkWriter, ark_path, command_output, is_pipe, read_matrix, read_vector
 from flowlid.tables import (
     invert,
     key_kind,
@@ -19,8 +19,8 @@ from flowlid.tables import (
     write_table,
 )
 
-__all__ = ["ArkWriter", "DataDir", "check_enough", "command_output", "disagreements", "invert", "is_pipe"]
-__all__ += ["read_matrix", "read_table", "read_vector", "write_table"]
+__all__ = ["ArkWriter", "DataDir", "ark_path", "check_enough", "command_output", "disagreements", "invert"]
+__all__ += ["is_pipe", "read_matrix", "read_table", "read_vector", "write_table"]
 
 ENOUGH = 0.95  # share of its utterances that a stage must get through
 

@@ -1,69 +1,59 @@
-"""The flow's input frames: features normalized, spliced and selected in memory.
+"""The flow's input frames: those of a set stay on the disk, mapped; blocks of them are spliced where they are used."""
 
-Only F-dimensional frames are held; a batch is spliced when it is drawn, on the device where it
-is used.
-"""
-
-from collections.abc import Collection, Iterator, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from flowlid.config import FramesConfig
-from flowlid.datadir import DataDir, read_matrix
+from flowlid.datadir import DataDir
+from flowlid.packed import Packed, pack
+
+CPU = torch.device("cpu")
+_BLOCK = 131072  # frames that a pass over a set loads at once
+_Result = TypeVar("_Result")
 
 
 class NoFrames(ValueError):
     """No utterance of a set has a frame of the kind asked for."""
 
 
-def splice(feats: Tensor, context: int) -> Tensor:
-    """Join each frame with its neighbours: row t is [x_{t-c}, ..., x_t, ..., x_{t+c}].
+@dataclass
+class Block:
+    """Some frames of a set in memory, on the device where they are used.
 
-    Before the first frame and after the last one that frame itself is repeated, as Kaldi's
-    `splice-feats --left-context=c --right-context=c` does.
-
-    Args:
-        feats: (T, F).
-        context: c, frames on each side.
-
-    Returns:
-        (T, F (2c + 1)).
+    Attributes:
+        feats: (R, F) stretches of rows, with their context on both sides: before the first row of an utterance, and
+            after its last one, that row is repeated, as Kaldi's `splice-feats` does.
+        start: (n,) the row of `feats` where each frame's window of 2c + 1 rows starts.
+        utt_of: (n,) number, in the set, of the utterance that each frame belongs to.
+        context: c, frames spliced on each side.
     """
-    return _gather(feats, torch.arange(len(feats)), torch.tensor(0), torch.tensor(len(feats) - 1), context)
 
+    feats: Tensor
+    start: Tensor
+    utt_of: Tensor
+    context: int
 
-def cmvn_stats(feats: np.ndarray) -> np.ndarray:
-    """Sufficient statistics of features in Kaldi's layout: (T, F) -> (2, F + 1) float64.
+    def __len__(self) -> int:
+        return len(self.start)
 
-    Row 0 holds the sums and the number of frames, row 1 the sums of squares and 0, as
-    `compute-cmvn-stats` writes them; statistics of several utterances add up.
-    """
-    feats = feats.astype(np.float64)
-    stats = np.zeros((2, feats.shape[1] + 1))
-    stats[0, :-1], stats[0, -1] = feats.sum(0), len(feats)
-    stats[1, :-1] = np.square(feats).sum(0)
-    return stats
-
-
-def apply_cmvn(feats: np.ndarray, stats: np.ndarray, norm_vars: bool) -> np.ndarray:
-    """Subtract the mean, and divide by the standard deviation if `norm_vars`: (T, F) -> (T, F) float32.
-
-    Source: Kaldi's `apply-cmvn` (its floor of 1e-20 on the variance included).
-    """
-    mean = stats[0, :-1] / stats[0, -1]
-    scale = 1.0
-    if norm_vars:
-        scale = 1.0 / np.sqrt(np.maximum(stats[1, :-1] / stats[0, -1] - mean**2, 1e-20))
-    return ((feats - mean) * scale).astype(np.float32)
+    def batch(self, chosen: Tensor | slice) -> Tensor:
+        """The spliced frames [x_{t-c}, ..., x_t, ..., x_{t+c}] of these positions in 0..n-1: -> (m, F (2c + 1))."""
+        rows, dim = self.feats.shape
+        width = 2 * self.context + 1
+        windows = self.feats.as_strided((rows - width + 1, width * dim), (dim, 1))  # rows follow one another
+        return windows.index_select(0, self.start[chosen])
 
 
 @dataclass
 class FrameSet:
-    """The selected frames of a data set, by utterance, spliced when drawn.
+    """The selected frames of a data set, by utterance; its arrays are on the host, mapped, and not to be written to.
 
     Attributes:
         utts: U utterance ids.
@@ -73,7 +63,8 @@ class FrameSet:
         first, last: (U,) rows of `feats` where each utterance starts and ends (inclusive).
         index: (N,) rows of `feats` that were selected.
         utt_of: (N,) number of the utterance that each selected frame belongs to, ascending.
-        context: frames spliced on each side.
+        context: c, frames spliced on each side.
+        digest: checksum of features and selection.
     """
 
     utts: list[str]
@@ -85,6 +76,7 @@ class FrameSet:
     index: Tensor
     utt_of: Tensor
     context: int
+    digest: str
 
     def __len__(self) -> int:
         return len(self.index)
@@ -94,20 +86,48 @@ class FrameSet:
         """D = F (2c + 1)."""
         return self.feats.shape[1] * (2 * self.context + 1)
 
-    def batch(self, chosen: Tensor) -> Tensor:
-        """The spliced frames of these positions in 0..N-1: (n,) -> (n, D)."""
-        utt = self.utt_of[chosen]
-        return _gather(self.feats, self.index[chosen], self.first[utt], self.last[utt], self.context)
-
-    def to(self, device: torch.device) -> "FrameSet":
-        """The same frames on another device."""
-        tensors = (self.feats, self.first, self.last, self.index, self.utt_of)
-        return FrameSet(self.utts, self.languages, self.speakers, *(t.to(device) for t in tensors), self.context)
+    @functools.cached_property
+    def counts(self) -> Tensor:
+        """(U,) number of selected frames of each utterance."""
+        return torch.bincount(self.utt_of, minlength=len(self.utts))
 
     def labels(self, classes: Sequence[str]) -> Tensor:
         """Class number of each utterance, -1 where its language is none of the classes: (U,)."""
         numbers = {name: number for number, name in enumerate(classes)}
-        return torch.tensor([numbers.get(language, -1) for language in self.languages], device=self.feats.device)
+        return torch.tensor([numbers.get(language, -1) for language in self.languages])
+
+    def batch(self, chosen: Tensor) -> Tensor:
+        """The spliced frames of a few positions in 0..N-1, on the host: (n,) -> (n, D)."""
+        return self.block(chosen).batch(slice(None))
+
+    def batches(self, size: int, device: torch.device = CPU) -> Iterator[tuple[Tensor, Tensor]]:
+        """All frames in their order, `size` at a time: spliced (n, D), and the numbers of their utterances (n,)."""
+        step = max(1, _BLOCK // size) * size
+        parts = (torch.arange(start, min(start + step, len(self))) for start in range(0, len(self), step))
+        for block in ahead(functools.partial(self.block, part, device) for part in parts):
+            for start in range(0, len(block), size):
+                chosen = slice(start, start + size)
+                yield block.batch(chosen), block.utt_of[chosen]
+
+    def block(self, positions: Tensor, device: torch.device = CPU) -> Block:
+        """The frames of these positions in 0..N-1, (n,), in their order; quick where they follow one another.
+
+        Runs on one thread, so that it can work beside training.
+        """
+        chosen, context = positions.numpy(), self.context
+        rows, utt = self.index.numpy()[chosen], self.utt_of.numpy()[chosen]
+        gap = np.diff(rows)
+        # a stretch goes on as long as windows overlap or touch
+        starts = np.flatnonzero((np.diff(utt) != 0) | (gap < 0) | (gap > 2 * context + 1)) + 1
+        begin, end = np.concatenate([[0], starts]), np.concatenate([starts, [len(rows)]])
+        first = rows[begin] - context
+        length = rows[end - 1] + context + 1 - first
+        source, own = ranges(first, length), utt[begin]
+        np.maximum(source, np.repeat(self.first.numpy()[own], length), out=source)
+        np.minimum(source, np.repeat(self.last.numpy()[own], length), out=source)
+        feats = np.take(self.feats.numpy(), source, axis=0)
+        start = rows - context + np.repeat(length.cumsum() - length - first, end - begin)
+        return Block(*(torch.from_numpy(array).to(device) for array in (feats, start, utt)), context)
 
 
 def load_frames(
@@ -119,7 +139,7 @@ def load_frames(
     select: str = "speech",
     utts: Collection[str] | None = None,
 ) -> FrameSet:
-    """Read a data directory's features and select its frames.
+    """Map a data directory's features, packed first where they are not yet, and select its frames.
 
     The order is: normalization over all frames, splicing, then the voiced frames, so that the
     context of a voiced frame is what really stood beside it.
@@ -143,89 +163,33 @@ def load_frames(
             voiced frame, or whose VAD has another length; features with NaN or Inf.
     """
     data.validate(require=_required(config))
-    language, speaker = data.table("utt2lang"), data.table("utt2spk")
-    kept, feats, index, utt_of, starts = [], [], [], [], [0]
-    for utt, x, selected in _utterances(data, config, global_stats, select, utts, allow_pipes):
-        selected = selected[:: config.subsampling if subsample else 1]
-        feats.append(x)
-        index.append(selected + starts[-1])
-        utt_of.append(np.full(len(selected), len(kept)))
-        starts.append(starts[-1] + len(x))
-        kept.append(utt)
-    if not kept:
-        raise NoFrames(f"{data.path}: no utterance has {select} frames")
-    return FrameSet(
-        utts=kept,
-        languages=[language[utt] for utt in kept],
-        speakers=[speaker[utt] for utt in kept],
-        feats=torch.from_numpy(np.concatenate(feats)),
-        first=torch.tensor(starts[:-1]),
-        last=torch.tensor(starts[1:]) - 1,
-        index=torch.from_numpy(np.concatenate(index)),
-        utt_of=torch.from_numpy(np.concatenate(utt_of)),
-        context=config.context,
-    )
-
-
-def _utterances(
-    data: DataDir,
-    config: FramesConfig,
-    global_stats: np.ndarray | None,
-    select: str,
-    utts: Collection[str] | None,
-    allow_pipes: bool,
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Each utterance with a selected frame, its normalized features (T, F) and the frames that were selected."""
-    choose = {"speech": _voiced, "nonspeech": _unvoiced}[select]
-    speaker_stats = _speaker_stats(data, allow_pipes) if config.cmvn == "speaker" else {}
-    dim = None
-    for utt in sorted(data.table("feats.scp") if utts is None else utts):
-        x = data.feats(utt, allow_pipes)
-        dim = dim or x.shape[1]
-        _check_dim(data, utt, x, dim, "where those before it have")
-        selected = choose(data, utt, len(x), config, allow_pipes)
-        stats = {"speaker": speaker_stats.get(data.table("utt2spk")[utt]), "global": global_stats}.get(config.cmvn)
-        if stats is not None:
-            _check_dim(data, utt, x, stats.shape[1] - 1, f"but the {config.cmvn} statistics (frames.cmvn) have")
-        if len(selected):
-            yield utt, _normalize(x, stats, config), selected
-
-
-def global_cmvn(data: DataDir, allow_pipes: bool = False) -> np.ndarray:
-    """Statistics of all frames of a data directory: (2, F + 1); ValueError: utterances of different dimensions."""
-    total = 0
-    for number, utt in enumerate(sorted(data.table("feats.scp"))):
-        x = data.feats(utt, allow_pipes)
-        if number:
-            _check_dim(data, utt, x, total.shape[1] - 1, "where those before it have")
-        total = total + cmvn_stats(x)
-    return total
-
-
-def moments_of(frames: FrameSet, batch_size: int = 65536) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the spliced, selected frames: (D,) and (D,), float32."""
-    total = torch.zeros(frames.dim, dtype=torch.float64, device=frames.feats.device)
-    square = torch.zeros_like(total)
-    for chosen in torch.arange(len(frames), device=total.device).split(batch_size):
-        x = frames.batch(chosen).double()
-        total += x.sum(0)
-        square += x.square().sum(0)
-    mean = total / len(frames)
-    return mean.float(), (square / len(frames) - mean**2).clamp_min(0).sqrt().float()
-
-
-def _gather(feats: Tensor, rows: Tensor, first: Tensor, last: Tensor, context: int) -> Tensor:
-    offsets = torch.arange(-context, context + 1, device=feats.device)
-    neighbours = torch.clamp(rows.unsqueeze(1) + offsets, first.unsqueeze(-1), last.unsqueeze(-1))
-    return feats[neighbours].flatten(1)
-
-
-def _check_dim(data: DataDir, utt: str, x: np.ndarray, wanted: int, whose: str) -> None:
-    if x.shape[1] != wanted:
+    step = config.subsampling if subsample else 1
+    packed = pack(data, config, global_stats, allow_pipes, select, step)
+    names = sorted(data.table("feats.scp"))
+    if select == "speech" and packed.silent is not None:
         raise ValueError(
-            f"{data.path}/feats.scp: utterance {utt}: {x.shape[1]} dimensions {whose} {wanted}; "
-            "extract the features of all directories with one configuration (stage 2)"
+            f"{data.path}/vad.scp: utterance {names[packed.silent]} has no voiced frame; take it out of the directory "
+            "(utils/fix_data_dir.py drops it once it is out of vad.scp), or set frames.vad: false"
         )
+    kept, index, utt_of = packed.kept, packed.index, packed.utt_of
+    if utts is not None:
+        kept, index, utt_of = _only(packed, _numbers(data, names, utts))
+    if not len(kept):
+        raise NoFrames(f"{data.path}: no utterance has {select} frames")
+    chosen = [names[number] for number in kept.tolist()]
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), packed.ends[:-1]])
+    return FrameSet(
+        utts=chosen,
+        languages=[data.table("utt2lang")[utt] for utt in chosen],
+        speakers=[data.table("utt2spk")[utt] for utt in chosen],
+        feats=packed.feats,
+        first=starts[kept],
+        last=packed.ends[kept] - 1,
+        index=index,
+        utt_of=utt_of,
+        context=config.context,
+        digest=packed.digest,
+    )
 
 
 def _required(config: FramesConfig) -> list[str]:
@@ -234,45 +198,51 @@ def _required(config: FramesConfig) -> list[str]:
     return files + (["cmvn.scp"] if config.cmvn == "speaker" else [])
 
 
-def _voiced(data: DataDir, utt: str, length: int, config: FramesConfig, allow_pipes: bool) -> np.ndarray:
-    if not config.vad:
-        return np.arange(length)
-    vad = _vad(data, utt, length, allow_pipes)
-    if not vad.any():
-        raise ValueError(
-            f"{data.path}/vad.scp: utterance {utt} has no voiced frame; take it out of the directory "
-            "(utils/fix_data_dir.py drops it once it is out of vad.scp), or set frames.vad: false"
-        )
-    return np.flatnonzero(vad)
+def _numbers(data: DataDir, names: Sequence[str], utts: Collection[str]) -> Tensor:
+    number_of = {utt: number for number, utt in enumerate(names)}
+    unknown = [utt for utt in utts if utt not in number_of]
+    if unknown:
+        raise ValueError(f"{data.path}/feats.scp: no utterance {unknown[0]!r}; run stage 2 again for {data.path}")
+    return torch.tensor(sorted(number_of[utt] for utt in utts))
 
 
-def _unvoiced(data: DataDir, utt: str, length: int, config: FramesConfig, allow_pipes: bool) -> np.ndarray:
-    vad = _vad(data, utt, length, allow_pipes)
-    speech_near = maximum_filter1d(vad.astype(np.uint8), 2 * config.context + 1, mode="nearest")
-    return np.flatnonzero(speech_near == 0)
+def _only(packed: Packed, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The utterances with these numbers, their selected rows, and the place of each row's among them."""
+    kept = torch.nonzero(torch.isin(packed.kept, numbers)).flatten()  # as numbered in `utt_of`
+    begin = torch.searchsorted(packed.utt_of, kept)
+    counts = torch.searchsorted(packed.utt_of, kept, right=True) - begin
+    positions = torch.from_numpy(ranges(begin.numpy(), counts.numpy()))
+    return packed.kept[kept], packed.index[positions], torch.repeat_interleave(counts)
 
 
-def _vad(data: DataDir, utt: str, length: int, allow_pipes: bool) -> np.ndarray:
-    vad = data.vad(utt, allow_pipes)
-    if len(vad) != length:
-        raise ValueError(
-            f"{data.path}/vad.scp: utterance {utt}: {len(vad)} decisions for {length} frames of features; "
-            "compute both from the same audio with the same frame shift (stage 2)"
-        )
-    return vad
+def moments_of(frames: FrameSet, batch_size: int = 65536, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the spliced, selected frames: (D,) and (D,), float32."""
+    total = torch.zeros(frames.dim, dtype=torch.float64, device=device)
+    square = torch.zeros_like(total)
+    for x, _ in frames.batches(batch_size, device):
+        x = x.double()
+        total += x.sum(0)
+        square += x.square_().sum(0)
+    mean = total / len(frames)
+    return mean.float(), (square / len(frames) - mean**2).clamp_min(0).sqrt().float()
 
 
-def _speaker_stats(data: DataDir, allow_pipes: bool) -> dict[str, np.ndarray]:
-    stats = {}
-    for speaker, specifier in data.table("cmvn.scp").items():
-        name = f"{data.path}/cmvn.scp: speaker {speaker}"
-        stats[speaker] = read_matrix(specifier, name, allow_pipes).astype(np.float64)
-        if stats[speaker].shape[0] != 2 or stats[speaker][0, -1] < 1:
-            raise ValueError(f"{name}: no statistics of shape (2, F + 1) with a count; run stage 2 again")
-    return stats
+def ranges(begin: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """begin[0], begin[0] + 1, ... (count[0] numbers), begin[1], ...: (n,) and (n,) -> (sum of counts,)."""
+    return np.arange(count.sum()) + np.repeat(begin - count.cumsum() + count, count)
 
 
-def _normalize(x: np.ndarray, stats: np.ndarray | None, config: FramesConfig) -> np.ndarray:
-    if config.cmvn == "none":
-        return x.astype(np.float32)
-    return apply_cmvn(x, cmvn_stats(x) if config.cmvn == "utterance" else stats, config.norm_vars)
+def ahead(jobs: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
+    """Results of the jobs in their order; while one is used, a thread works on the next.
+
+    An error in a job is raised where its result was wanted. The thread ends with the iteration.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        current: Future[_Result] | None = None
+        for job in jobs:
+            following = thread.submit(job)
+            if current is not None:
+                yield current.result()
+            current = following
+        if current is not None:
+            yield current.result()

@@ -1,5 +1,7 @@
 """Where speech lies in a flow's latent space."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -12,18 +14,19 @@ def latents(flow: Flow, frames: FrameSet, chosen: np.ndarray, batch_size: int = 
     """Latents z of these frames, in their order: positions (n,) in 0..N-1 -> (n, D) float32.
 
     Args:
-        flow: in evaluation mode afterwards; on the device of `frames`.
+        flow: in evaluation mode afterwards.
         frames: the set.
         chosen: positions among the selected frames.
     """
     flow.eval()
-    parts = torch.from_numpy(chosen).to(frames.feats.device).split(batch_size)
-    return np.concatenate([flow(frames.batch(part))[0].cpu().numpy() for part in parts])
+    device = next(flow.parameters()).device
+    parts = torch.from_numpy(chosen).split(batch_size)
+    return np.concatenate([flow(frames.batch(part).to(device))[0].cpu().numpy() for part in parts])
 
 
-def frame_languages(frames: FrameSet) -> np.ndarray:
-    """Language of each selected frame: (N,) of strings."""
-    return np.array(frames.languages)[frames.utt_of.cpu().numpy()]
+def frame_languages(frames: FrameSet, chosen: np.ndarray) -> np.ndarray:
+    """Language of each of these frames: positions (n,) in 0..N-1 -> (n,) of strings."""
+    return np.array(frames.languages)[frames.utt_of.numpy()[chosen]]
 
 
 def random_frames(frames: FrameSet, most: int, seed: int) -> np.ndarray:
@@ -32,11 +35,27 @@ def random_frames(frames: FrameSet, most: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(len(frames), count, replace=False))
 
 
-def balanced_frames(languages: np.ndarray, each: int, seed: int) -> np.ndarray:
-    """Positions of up to `each` random frames of every language, ascending: (N,) languages -> (n,)."""
+def balanced_frames(frames: FrameSet, each: int, seed: int) -> np.ndarray:
+    """Positions of up to `each` random frames of every language, ascending: (n,)."""
+    return balanced(frames.languages, frames.counts.numpy(), each, seed)
+
+
+def balanced(languages: Sequence[str], counts: np.ndarray, each: int, seed: int) -> np.ndarray:
+    """Positions, ascending, of up to `each` random items of every language.
+
+    Args:
+        languages: of U groups of items, one group behind the other.
+        counts: items of each group, (U,).
+        each: most items of a language.
+        seed: of the choice.
+    """
     generator = np.random.default_rng(seed)
+    languages, first = np.array(languages), counts.cumsum() - counts
     parts = []
     for language in np.unique(languages):
         own = np.flatnonzero(languages == language)
-        parts.append(generator.choice(own, min(each, len(own)), replace=False))
+        end = counts[own].cumsum()  # were the groups of this language alone
+        chosen = generator.choice(end[-1], min(each, end[-1]), replace=False)
+        group = np.searchsorted(end, chosen, side="right")
+        parts.append(chosen - end[group] + counts[own][group] + first[own][group])
     return np.sort(np.concatenate(parts))

@@ -68,7 +68,7 @@ def assess(model: Model, frames: FrameSet, human: Array, batch_size: int = 8192,
     another class) per frame; `ridge`, see `ridge_predictions`, on the mean latent of the utterance's frames.
 
     Args:
-        model: its flow on the device of `frames`.
+        model: its flow on the device to use.
         frames: of the set.
         human: score of each utterance, (U,).
         batch_size: frames at once.
@@ -141,12 +141,11 @@ def native_llr(scores: SetScores, native: int) -> Array:
 def mean_latents(flow: Flow, frames: FrameSet, batch_size: int = 8192) -> Array:
     """Mean latent z over the selected frames of each utterance: (U, D)."""
     flow.eval()
-    device = frames.feats.device
+    device = next(flow.parameters()).device
     sums = torch.zeros(len(frames.utts), flow.dim, dtype=torch.float64, device=device)
-    for chosen in torch.arange(len(frames), device=device).split(batch_size):
-        sums.index_add_(0, frames.utt_of[chosen], flow(frames.batch(chosen))[0].double())
-    counts = torch.bincount(frames.utt_of, minlength=len(frames.utts))
-    return (sums / counts[:, None]).cpu().numpy()
+    for x, utt in frames.batches(batch_size, device):
+        sums.index_add_(0, utt, flow(x)[0].double())
+    return sums.cpu().numpy() / frames.counts[:, None].numpy()
 
 
 def ridge_predictions(x: ArrayLike, y: ArrayLike, speakers: Sequence[str]) -> Array:

@@ -68,10 +68,11 @@ def score_frames(
     progress: Callable[[int, int], None] | None = None,
     windows: Collection[int] = (),
 ) -> SetScores:
-    """Score every selected frame of a set under every class; `flow` and `frames` on one device.
+    """Score every selected frame of a set under every class, on the flow's device.
 
-    The decision for a frame is the class of highest log p(x | y). `progress(done, total)` is called
-    after each batch. Windows of the lengths in `windows` (frames) are summed up on the way.
+    Batches run over the ends of utterances; of the set only a block is in memory. The decision for a frame is the
+    class of highest log p(x | y). `progress(done, total)` is called after each batch. Windows of the lengths in
+    `windows` (frames) are summed up on the way.
 
     Raises:
         NotFinite: a log-likelihood that is not finite.
@@ -83,24 +84,25 @@ def score_frames(
             "configuration that the model was trained on"
         )
     flow.eval()
-    device, utts, classes = frames.feats.device, len(frames.utts), len(flow.base.means)
+    device, utts, classes = next(flow.parameters()).device, len(frames.utts), len(flow.base.means)
     logp = torch.zeros(utts, classes, dtype=torch.float64, device=device)
     decided = torch.zeros_like(logp)
     logdet = torch.zeros(utts, dtype=torch.float64, device=device)
-    counts = torch.bincount(frames.utt_of, minlength=utts)
-    sums = {length: _Windows(length, counts, classes) for length in windows}
-    for chosen in torch.arange(len(frames), device=device).split(batch_size):
-        p, det = flow.log_terms(frames.batch(chosen))
-        p, utt = p.double(), frames.utt_of[chosen]
+    sums = {length: _Windows(length, frames.counts.to(device), classes) for length in windows}
+    done = 0
+    for x, utt in frames.batches(batch_size, device):
+        p, det = flow.log_terms(x)
+        p = p.double()
         logp.index_add_(0, utt, p)
         logdet.index_add_(0, utt, det.double())
         decided.index_add_(0, utt, torch.nn.functional.one_hot(p.argmax(1), classes).double())
         for window in sums.values():
-            window.add(chosen, utt, p)
+            window.add(done, utt, p)
+        done += len(x)
         if progress:
-            progress(int(chosen[-1]) + 1, len(frames))
+            progress(done, len(frames))
     scores = SetScores(
-        *(t.cpu().numpy() for t in (counts, logp, logdet, decided)),
+        *(t.cpu().numpy() for t in (frames.counts, logp, logdet, decided)),
         windows={length: window.scores() for length, window in sums.items()},
     )
     bad = np.flatnonzero(~np.isfinite(scores.loglik).all(axis=1))
@@ -239,8 +241,9 @@ class _Windows:
         self.total = int(self.number.sum())
         self.logp = torch.zeros(self.total + 1, classes, dtype=torch.float64, device=counts.device)
 
-    def add(self, chosen: Tensor, utt: Tensor, logp: Tensor) -> None:
-        nth = (chosen - self.first_frame[utt]) // self.length
+    def add(self, done: int, utt: Tensor, logp: Tensor) -> None:
+        """Add the terms (n, K) of the frames that come after the first `done` ones of the set."""
+        nth = (torch.arange(done, done + len(utt), device=utt.device) - self.first_frame[utt]) // self.length
         row = torch.where(nth < self.number[utt], self.first_window[utt] + nth, self.total)
         self.logp.index_add_(0, row, logp)
 

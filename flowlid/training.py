@@ -16,6 +16,7 @@ from flowlid.config import TrainingConfig
 from flowlid.flow import Flow
 from flowlid.frames import FrameSet
 from flowlid.scoring import frame_accuracy, mean_terms, score_frames
+from flowlid.shuffled import ShuffledBatches
 from flowlid.transforms import refresh_batchnorm
 from flowlid.watch import Step, Watch
 
@@ -62,7 +63,7 @@ class Trainer:
     the last good state and the learning rate is halved from there on.
 
     Args:
-        flow: on the device of `frames`; in its random start, to be initialized with `start`.
+        flow: on the device to use; in its random start, to be initialized with `start`.
         frames: training frames.
         labels: (U,) class of each utterance; all 0 for a normal flow.
         config: the `training` section.
@@ -78,13 +79,15 @@ class Trainer:
         dev: tuple[FrameSet, Tensor] | None = None,
     ) -> None:
         self.flow, self.frames, self.config, self.dev = flow, frames, config, dev
-        self.frame_labels = labels[frames.utt_of]
-        self.steps_per_epoch = math.ceil(len(frames) / config.batch_size)
+        device = next(flow.parameters()).device
+        self.labels = labels.to(device)
+        self.shuffled = ShuffledBatches(frames, config.batch_size, config.block_frames, config.seed, device)
+        self.steps_per_epoch = len(self.shuffled)
         self.optimizer = torch.optim.Adam(
             flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        on_host = flow.base.means.device.type == "cpu"  # where a look costs nothing
-        self.watch = Watch(config.jump * flow.dim, flow.base.means.device, 1 if on_host else _STEPS_BETWEEN_LOOKS)
+        # a look at the losses makes a GPU wait, and costs nothing on a CPU
+        self.watch = Watch(config.jump * flow.dim, device, 1 if device.type == "cpu" else _STEPS_BETWEEN_LOOKS)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None  # {"epoch", "value", "state"} of the selected epoch so far
         self.step = 0  # steps done or skipped
@@ -96,14 +99,26 @@ class Trainer:
         Raises:
             ValueError: a class without a frame.
         """
-        order = self._order(-1)
-        labels = self.frame_labels[order]
-        chosen = order[:_START_FRAMES]
-        for label in range(len(self.flow.base.means)):  # of a rare class, the first ones wherever they come
-            if not (labels[:_START_FRAMES] == label).any():
-                chosen = torch.cat([chosen, order[labels == label][:_START_FRAMES]])
         self.flow.eval()
-        self.flow.initialize(self.frames.batch(chosen), self.frame_labels[chosen])
+        self.flow.initialize(*self._start_frames())
+
+    def _start_frames(self) -> tuple[Tensor, Tensor]:
+        """The first of a random order, and of a class that is not among them the first ones wherever they come."""
+        kept, rare, left = [], {}, _START_FRAMES
+        for x, labels in self._batches(-1):
+            if left:
+                kept.append((x[:left], labels[:left]))
+                x, labels, left = x[left:], labels[left:], max(0, left - len(x))
+                seen = set(torch.cat([own for _, own in kept]).tolist())
+                rare = {label: [] for label in range(len(self.flow.base.means)) if label not in seen}
+            if not left:
+                for label, parts in rare.items():
+                    more = _START_FRAMES - sum(map(len, parts))
+                    parts.append(x[labels == label][:more])
+                if all(sum(map(len, parts)) == _START_FRAMES for parts in rare.values()):
+                    break
+        kept += [(x, labels.new_full((len(x),), label)) for label, parts in rare.items() for x in parts]
+        return torch.cat([x for x, _ in kept]), torch.cat([own for _, own in kept])
 
     def epochs(self, progress: Callable[..., None] = lambda step, steps, loss: None) -> Iterator[dict[str, Any]]:
         """Train the epochs that are left; yields each epoch's record (a line of train.jsonl).
@@ -130,11 +145,11 @@ class Trainer:
         self.flow.train()
         totals = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
-            for chosen in self._batches(0):
-                logp, logdet = self._terms(chosen)
+            for x, labels in self._batches(0):
+                logp, logdet = self._terms(x, labels)
                 totals += torch.tensor([float(logp.double().sum()), float(logdet.double().sum())])
         logp, logdet = (totals / len(self.frames)).tolist()
-        refresh_batchnorm(self.flow, (self.frames.batch(chosen) for chosen in self._batches(0)))
+        refresh_batchnorm(self.flow, (x for x, _ in self._batches(0)))
         return {"loglik": logp + logdet, "logp": logp, "logdet": logdet}
 
     @property
@@ -165,31 +180,31 @@ class Trainer:
         began = time.monotonic()
         self.flow.train()
         run = _Epoch(epoch, self._snapshot())  # where it starts, so that its first step has something to go back to
-        for number, chosen in enumerate(self._batches(epoch), 1):
+        for number, (x, labels) in enumerate(self._batches(epoch), 1):
             rate = self._learning_rate()
             self.step += 1
-            self._update(chosen, rate)
+            self._update(x, labels, rate)
             if self.watch.pending == self.watch.capacity or number == self.steps_per_epoch:
                 self._settle(run, number, progress)
         with torch.no_grad():  # the last update has no next step to show whether it was sound
-            logp, logdet = (float(term.mean()) for term in self._terms(chosen))
+            logp, logdet = (float(term.mean()) for term in self._terms(x, labels))
         mean = self.watch.mean_loss
-        last = Step(len(chosen), logp, logdet, 0.0, math.nan if mean is None else mean)
+        last = Step(len(x), logp, logdet, 0.0, math.nan if mean is None else mean)
         if self.watch.trouble(last) is not None:
             self._recover(run, number, last)
         return self._record(run, rate, time.monotonic() - began)
 
-    def _update(self, chosen: Tensor, rate: float) -> None:
+    def _update(self, x: Tensor, labels: Tensor, rate: float) -> None:
         """One step of Adam on these frames; it is not taken where loss or gradient are bad, which `watch` tells."""
         self.optimizer.zero_grad(set_to_none=True)
-        logp, logdet = self._terms(chosen)
+        logp, logdet = self._terms(x, labels)
         terms = torch.stack([logp.mean(), logdet.mean()])
         (-terms.sum()).backward()
         limit = math.inf if self.config.clip_norm is None else self.config.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), limit)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.found_inf = self.watch.judge(len(chosen), terms.detach(), norm)  # fused Adam: 1 is no step
+        self.optimizer.found_inf = self.watch.judge(len(x), terms.detach(), norm)  # fused Adam: 1 is no step
         self.optimizer.step()
 
     def _settle(self, run: "_Epoch", number: int, progress: Callable[..., None]) -> None:
@@ -226,10 +241,10 @@ class Trainer:
             "frames_per_second": round(len(self.frames) / seconds, 1),
         }
 
-    def _terms(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """LogP under each frame's own class, and LogDet: (n,) and (n,)."""
-        logp, logdet = self.flow.log_terms(self.frames.batch(chosen))
-        return logp.gather(1, self.frame_labels[chosen].unsqueeze(1)).squeeze(1), logdet
+    def _terms(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """LogP of frames x (n, D) under each one's own class (n,), and LogDet: (n,) and (n,)."""
+        logp, logdet = self.flow.log_terms(x)
+        return logp.gather(1, labels.unsqueeze(1)).squeeze(1), logdet
 
     def _snapshot(self) -> dict[str, Any]:
         return copy.deepcopy({"flow": self.flow.state_dict(), "optimizer": self.optimizer.state_dict()})
@@ -271,7 +286,7 @@ class Trainer:
             return None, None
         frames, labels = self.dev
         scores = score_frames(self.flow, frames)
-        own = labels.cpu().numpy()
+        own = labels.numpy()
         decides = scores.logp.shape[1] > 1
         return mean_terms(scores, own)["loglik"], frame_accuracy(scores, own) if decides else None
 
@@ -285,20 +300,12 @@ class Trainer:
             state = copy.deepcopy(self.flow.state_dict())
             self.best = {"epoch": record["epoch"], "value": value, "state": state}
 
-    def _order(self, epoch: int) -> Tensor:
-        """A random order of all frames that depends on the seed and the epoch alone."""
-        digest = hashlib.sha256(f"{self.config.seed} {epoch}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-        return torch.randperm(len(self.frames), generator=generator).to(self.frames.feats.device)
-
-    def _batches(self, epoch: int) -> tuple[Tensor, ...]:
-        # of nearly equal size, so that no small last batch has statistics of its own
-        return self._order(epoch).tensor_split(self.steps_per_epoch)
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Spliced frames (n, D) and their classes (n,)."""
+        return ((x, self.labels[utts]) for x, utts in self.shuffled.epoch(epoch))
 
 
 def fingerprint(frames: FrameSet) -> str:
     """What the training frames are, in a line: their number and a checksum of features, selection and languages."""
-    digest = hashlib.sha256(" ".join(frames.utts + frames.languages).encode())
-    for tensor in (frames.feats, frames.index):
-        digest.update(tensor.cpu().numpy().tobytes())
+    digest = hashlib.sha256(" ".join([*frames.utts, *frames.languages, frames.digest]).encode())
     return f"{len(frames)} frames of {len(frames.utts)} utterances, sha256 {digest.hexdigest()[:16]}"

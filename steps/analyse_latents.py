@@ -32,13 +32,13 @@ def main() -> None:
     model = load_model(args.exp / "final.pt").to(device)
     for name in args.sets:
         frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
-        languages, frames = frame_languages(frames), frames.to(device)
         chosen = random_frames(frames, args.max_frames, args.seed)
         z = latents(model.flow, frames, chosen)
-        moments = metrics.latent_moments(z, languages[chosen].tolist(), model.flow.base.class_dim)
-        sample = balanced_frames(languages, args.sample, args.seed)
+        moments = metrics.latent_moments(z, frame_languages(frames, chosen).tolist(), model.flow.base.class_dim)
+        sample = balanced_frames(frames, args.sample, args.seed)
         with atomic_directory(args.exp / f"latent_{name}") as out:
-            np.savez(out / "sample.npz", z=latents(model.flow, frames, sample), language=languages[sample])
+            z = latents(model.flow, frames, sample)
+            np.savez(out / "sample.npz", z=z, language=frame_languages(frames, sample))
             write_json(out / "moments.json", {"frames": len(chosen), "moments": moments})
         log.info("%s: moments of %d frames, a sample of %d", name, len(chosen), len(sample))
 

@@ -15,8 +15,8 @@ from collections import defaultdict
 import numpy as np
 
 from flowlid import program
+from flowlid.cmvn import cmvn_stats
 from flowlid.datadir import ArkWriter, DataDir, check_enough, write_table
-from flowlid.frames import cmvn_stats
 
 log = logging.getLogger("flowlid")
 

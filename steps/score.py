@@ -38,7 +38,7 @@ def main() -> None:
     for name in args.sets:
         frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
         with program.progress_bar(name, len(frames)) as show:
-            scores = score_frames(model.flow, frames.to(device), args.batch_size, show, windows)
+            scores = score_frames(model.flow, frames, args.batch_size, show, windows)
         write_scores(args.exp / f"score_{name}", name, model, frames, scores, shift)
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     for name, data in scored.items():
         frames = model.load_frames(data, args.allow_pipes == "true")
         human = human_scores(data, frames.utts)
-        result = assess(model, frames.to(device), human, args.batch_size, args.seed)
+        result = assess(model, frames, human, args.batch_size, args.seed)
         write(args.exp / f"proficiency_{name}", name, result)
         for predictor in PREDICTORS:
             values = result[predictor]

@@ -18,11 +18,12 @@ import torch
 
 from flowlid import program
 from flowlid.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
+from flowlid.cmvn import global_cmvn
 from flowlid.config import Config, config_from_dict, differences, load_config, resolve_sets, save_config
 from flowlid.datadir import DataDir
 from flowlid.files import atomic_write, write_json
 from flowlid.flow import build_flow
-from flowlid.frames import FrameSet, global_cmvn, load_frames, moments_of
+from flowlid.frames import FrameSet, load_frames, moments_of
 from flowlid.scoring import mean_terms, score_frames
 from flowlid.training import Trainer, fingerprint
 
@@ -48,7 +49,7 @@ def main() -> None:
 
     train_data = DataDir(args.data / config.data.train)
     stats = global_cmvn(train_data, pipes) if config.frames.cmvn == "global" else None
-    frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes).to(device)
+    frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes)
     classes = class_names(frames.languages, config.model.type)
     if config.model.type == "dnf" and len(classes) < 2:
         raise ValueError(
@@ -57,11 +58,11 @@ def main() -> None:
         )
     dev = None
     if config.data.dev:
-        dev = load_frames(DataDir(args.data / config.data.dev), config.frames, stats, allow_pipes=pipes).to(device)
+        dev = load_frames(DataDir(args.data / config.data.dev), config.frames, stats, allow_pipes=pipes)
     log.info("%s: %s, classes %s", train_data.path, fingerprint(frames), " ".join(classes))
 
     torch.manual_seed(config.training.seed)
-    mean, std = moments_of(frames)
+    mean, std = moments_of(frames, device=device)
     flow = build_flow(config.model, len(classes), mean.cpu(), std.cpu()).to(device)
     flow.set_precision(config.model.precision)
     log.info("matrix products in %s (model.precision: %s)", flow.precision, config.model.precision)
@@ -193,7 +194,7 @@ def saved_model_report(
     model = load_model(path).to(device)
     began = time.monotonic()
     scores = score_frames(model.flow, frames)
-    evaluated = mean_terms(scores, labels_of(frames, model.classes, config).cpu().numpy())
+    evaluated = mean_terms(scores, labels_of(frames, model.classes, config).numpy())
     log.info(
         "training frames: LogLL %.4f nats a frame as trained, %.4f under the saved model (scored in %.1f s)",
         trained["loglik"],

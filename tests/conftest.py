@@ -89,6 +89,7 @@ def make_frames(one_thread: None) -> "Callable[..., FrameSet]":
             index=torch.arange(len(feats)),
             utt_of=torch.arange(len(names)).repeat_interleave(length),
             context=context,
+            digest="made up",
         )
 
     return build

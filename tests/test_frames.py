@@ -6,13 +6,12 @@ import kaldiio
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tools import contents, feature_dir, write_tables
 
+from flowlid.cmvn import apply_cmvn, cmvn_stats, global_cmvn
 from flowlid.config import FramesConfig
 from flowlid.datadir import ArkWriter, DataDir, read_matrix, write_table
-from flowlid.frames import NoFrames, apply_cmvn, cmvn_stats, global_cmvn, load_frames, moments_of, splice
+from flowlid.frames import NoFrames, load_frames, moments_of
 
 UTTS = {"a-1": "en", "a-2": "en", "b-1": "es", "c-1": "es"}
 PLAIN = FramesConfig(context=0, vad=False)
@@ -49,22 +48,6 @@ def every(frames: object) -> np.ndarray:
 
 
 # Splicing
-
-
-def test_splice_by_hand() -> None:
-    x = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
-    assert splice(x, 1).tolist() == [
-        [1, 10, 1, 10, 2, 20],
-        [1, 10, 2, 20, 3, 30],
-        [2, 20, 3, 30, 3, 30],
-    ]
-
-
-@settings(max_examples=60, deadline=None)
-@given(length=st.integers(1, 12), dim=st.integers(1, 4), context=st.integers(0, 5), seed=st.integers(0, 99))
-def test_splice_is_kaldis(length: int, dim: int, context: int, seed: int) -> None:
-    x = np.random.default_rng(seed).normal(size=(length, dim)).astype(np.float32)
-    assert (splice(torch.from_numpy(x), context).numpy() == loops(x, context)).all()
 
 
 @pytest.mark.parametrize("context", [0, 1, 3])
@@ -107,13 +90,6 @@ def test_subsampling_takes_every_nth_voiced_frame_of_an_utterance(data: Path, st
     expected = np.concatenate([loops(feats[utt], 1)[vad[utt]][::step] for utt in sorted(UTTS)])
     assert (every(load_frames(DataDir(data), config, subsample=True)) == expected).all()
     assert len(load_frames(DataDir(data), config)) == 4 * 24  # only where it is asked for
-
-
-def test_to_device_keeps_everything(data: Path) -> None:
-    frames = load_frames(DataDir(data), FramesConfig())
-    moved = frames.to(torch.device("cpu"))
-    assert (every(moved) == every(frames)).all() and moved.context == frames.context
-    assert (moved.utts, moved.languages, moved.speakers) == (frames.utts, frames.languages, frames.speakers)
 
 
 # Non-speech
@@ -235,11 +211,16 @@ def test_moments(data: Path, batch_size: int) -> None:
 
 
 def refused(path: Path, config: FramesConfig, match: str, **options: object) -> None:
-    """load_frames says so, and touches nothing."""
-    before = contents(path)
+    """load_frames says so, and touches none of the user's files."""
+    before = users_files(path)
     with pytest.raises((ValueError, FileNotFoundError), match=match):
         load_frames(DataDir(path), config, **options)
-    assert contents(path) == before
+    assert users_files(path) == before
+    assert not list(path.glob("packed/.*.tmp"))
+
+
+def users_files(path: Path) -> dict[str, bytes]:
+    return {name: content for name, content in contents(path).items() if not name.startswith("packed/")}
 
 
 @pytest.mark.parametrize(

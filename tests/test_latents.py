@@ -11,7 +11,7 @@ from flowlid.config import FramesConfig, ModelConfig
 from flowlid.datadir import DataDir
 from flowlid.flow import Flow, build_flow
 from flowlid.frames import FrameSet, load_frames, moments_of
-from flowlid.latents import balanced_frames, frame_languages, latents, random_frames
+from flowlid.latents import balanced, balanced_frames, frame_languages, latents, random_frames
 
 UTTS = {"a-1": "en", "a-2": "en", "b-1": "es"}
 
@@ -41,7 +41,8 @@ def test_latents_are_those_of_the_chosen_frames_in_their_order(flow: Flow, frame
 
 
 def test_language_of_each_frame(frames: FrameSet) -> None:
-    assert frame_languages(frames).tolist() == ["en"] * 48 + ["es"] * 24
+    assert frame_languages(frames, np.arange(72)).tolist() == ["en"] * 48 + ["es"] * 24
+    assert frame_languages(frames, np.array([50, 3, 47])).tolist() == ["es", "en", "en"]
 
 
 def test_random_frames(frames: FrameSet) -> None:
@@ -53,11 +54,27 @@ def test_random_frames(frames: FrameSet) -> None:
 
 
 def test_balanced_frames(frames: FrameSet) -> None:
-    languages = frame_languages(frames)
-    chosen = balanced_frames(languages, 20, seed=1)
+    languages = np.array(["en"] * 48 + ["es"] * 24)
+    chosen = balanced_frames(frames, 20, seed=1)
     assert languages[chosen].tolist() == ["en"] * 20 + ["es"] * 20
     assert len(set(chosen.tolist())) == 40 and (np.diff(chosen) > 0).all()
-    assert (chosen == balanced_frames(languages, 20, seed=1)).all()
-    assert (chosen != balanced_frames(languages, 20, seed=2)).any()
+    assert (chosen == balanced_frames(frames, 20, seed=1)).all()
+    assert (chosen != balanced_frames(frames, 20, seed=2)).any()
     # a language with fewer frames gives all that it has
-    assert np.unique(languages[balanced_frames(languages, 30, seed=1)], return_counts=True)[1].tolist() == [30, 24]
+    assert np.unique(languages[balanced_frames(frames, 30, seed=1)], return_counts=True)[1].tolist() == [30, 24]
+
+
+def test_balanced_choice_is_that_among_all_items_of_a_language() -> None:
+    """Groups of a language need not be neighbours; the choice is numpy's own from a list of its items."""
+    languages, counts = ["it", "en", "it", "es", "en", "it"], np.array([3, 40, 1, 5, 20, 70])
+    each = np.repeat(languages, counts)
+    generator, expected = np.random.default_rng(7), []
+    for language in ("en", "es", "it"):
+        own = np.flatnonzero(each == language)
+        expected += generator.choice(own, min(30, len(own)), replace=False).tolist()
+    assert balanced(languages, counts, 30, seed=7).tolist() == sorted(expected)
+
+
+def test_every_frame_of_a_language_can_be_chosen() -> None:
+    found = {n for seed in range(60) for n in balanced(["en", "es", "en"], np.array([2, 3, 2]), 1, seed).tolist()}
+    assert found == set(range(7))

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from tools import feature_dir
 from torch import Tensor
 
 from flowlid import training
 from flowlid.checkpoint import Model, load_model, load_payload, save_model, save_payload
-from flowlid.config import ModelConfig, TrainingConfig, config_from_dict
+from flowlid.config import FramesConfig, ModelConfig, TrainingConfig, config_from_dict
+from flowlid.datadir import DataDir
 from flowlid.flow import build_flow
-from flowlid.frames import FrameSet, moments_of
+from flowlid.frames import FrameSet, load_frames, moments_of
 from flowlid.scoring import mean_terms, score_frames
 from flowlid.training import Trainer, fingerprint
 from flowlid.transforms import BatchNorm
@@ -90,9 +92,9 @@ def test_a_normal_flow_learns_a_density_and_decides_nothing(make_frames: MakeFra
 def test_the_loss_is_under_each_frames_own_class(make_frames: MakeFrames) -> None:
     trainer = make_trainer(make_frames)
     trainer.start()
-    chosen = torch.tensor([0, 299, 300, 599])  # utterances of en come first
-    logp, logdet = trainer._terms(chosen)
-    expected, same = trainer.flow.log_terms(trainer.frames.batch(chosen))
+    x = trainer.frames.batch(torch.tensor([0, 299, 300, 599]))
+    logp, logdet = trainer._terms(x, torch.tensor([0, 0, 1, 1]))
+    expected, same = trainer.flow.log_terms(x)
     assert torch.equal(logp, expected[[0, 1, 2, 3], [0, 0, 1, 1]])
     assert torch.equal(logdet, same)
 
@@ -130,9 +132,9 @@ def poison(trainer: Trainer, steps: set[int], change: Callable[[Tensor], Tensor]
     """
     seen, real = [], trainer._terms
 
-    def terms(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    def terms(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         seen.append(weights(trainer))
-        logp, logdet = real(chosen)
+        logp, logdet = real(x, labels)
         return (change(logp) if len(seen) in steps else logp), logdet
 
     trainer._terms = terms
@@ -363,19 +365,13 @@ def test_the_optimizer_uses_the_planned_rate(make_frames: MakeFrames) -> None:
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(planned[11] / 10)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100, 599, 600, 10000])
-def test_an_epoch_takes_each_frame_once_in_an_order_of_its_own(batch_size: int, make_frames: MakeFrames) -> None:
-    trainer = make_trainer(make_frames, batch_size=batch_size)
-    first, second = trainer._batches(1), trainer._batches(2)
-    assert len(first) == trainer.steps_per_epoch == math.ceil(600 / batch_size)
-    assert max(map(len, first)) <= batch_size
-    assert max(map(len, first)) - min(map(len, first)) <= 1
-    assert sorted(torch.cat(first).tolist()) == list(range(600))
-    assert not torch.equal(torch.cat(first), torch.cat(second))
-    assert torch.equal(torch.cat(first), torch.cat(trainer._batches(1)))
-    other = make_trainer(make_frames, batch_size=batch_size)
-    other.config = TrainingConfig(seed=2)
-    assert not torch.equal(other._order(1), trainer._order(1))
+def test_batches_have_the_classes_of_their_frames(make_frames: MakeFrames) -> None:
+    trainer = make_trainer(make_frames, block_frames=150)
+    batches = list(trainer._batches(1))
+    assert len(batches) == trainer.steps_per_epoch == 8  # two of each of the four blocks
+    x, labels = torch.cat([x for x, _ in batches]), torch.cat([labels for _, labels in batches])
+    of = {tuple(row.tolist()): n // 300 for n, row in enumerate(trainer.frames.batch(torch.arange(600)))}
+    assert len(of) == 600 and [of[tuple(row.tolist())] for row in x] == labels.tolist()
 
 
 def test_progress_is_told_after_each_step(make_frames: MakeFrames) -> None:
@@ -388,31 +384,31 @@ def test_progress_is_told_after_each_step(make_frames: MakeFrames) -> None:
 
 def test_the_start_names_a_class_without_frames(make_frames: MakeFrames) -> None:
     trainer = make_trainer(make_frames)
-    trainer.frame_labels = torch.zeros_like(trainer.frame_labels)
+    trainer.labels = torch.zeros_like(trainer.labels)
     with pytest.raises(ValueError, match="class number 1 has no training frame"):
         trainer.start()
 
 
-def test_the_fingerprint_follows_features_selection_and_languages(make_frames: MakeFrames) -> None:
-    same, feats, index, languages = make_frames(), make_frames(), make_frames(), make_frames()
-    feats.feats[5, 5] += 1e-3
-    index.index[3] = 4
-    languages.languages[0] = "es"
-    found = [fingerprint(frames) for frames in (make_frames(), same, feats, index, languages)]
-    assert found[0] == found[1]
-    assert len(set(found)) == 4
-    assert re.fullmatch(r"600 frames of 12 utterances, sha256 [0-9a-f]{16}", found[0])
+def test_the_fingerprint_follows_features_selection_languages_and_names(tmp_path: Path) -> None:
+    def found(**changes: object) -> str:
+        utts = {"a-1": "en", "b-1": changes.get("language", "es"), changes.get("name", "c-1"): "es"}
+        data = feature_dir(tmp_path / "data", utts, seed=changes.get("seed", 0))
+        config = FramesConfig(context=1, subsampling=changes.get("every", 1), vad=changes.get("vad", True))
+        return fingerprint(load_frames(DataDir(data), config, subsample=True))
+
+    once = found()
+    assert found() == once
+    assert re.fullmatch(r"72 frames of 3 utterances, sha256 [0-9a-f]{16}", once)
+    others = [found(seed=1), found(language="it"), found(name="c-2"), found(every=2), found(vad=False)]
+    assert len({each.split("sha256 ")[1] for each in [once, *others]}) == 6
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_one_epoch_on_a_gpu(make_frames: MakeFrames, tmp_path: Path) -> None:
     device = torch.device("cuda")
     cpu = make_trainer(make_frames, make_frames(seed=2), epochs=1)
-    dev = make_frames(seed=2).to(device)
-    frames = cpu.frames.to(device)
-    gpu = Trainer(
-        copy.deepcopy(cpu.flow).to(device), frames, frames.labels(CLASSES), cpu.config, (dev, dev.labels(CLASSES))
-    )
+    flow = copy.deepcopy(cpu.flow).to(device)
+    gpu = Trainer(flow, cpu.frames, cpu.frames.labels(CLASSES), cpu.config, cpu.dev)
     trained(cpu), trained(gpu)
     assert {p.device.type for p in gpu.flow.parameters()} == {"cuda"}
     assert gpu.history[0]["loss"] == pytest.approx(cpu.history[0]["loss"], abs=0.05)
