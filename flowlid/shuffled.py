@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -33,13 +34,14 @@ class ShuffledBatches:
 
     def __init__(self, frames: FrameSet, batch_size: int, block_frames: int, seed: int, device: torch.device) -> None:
         self._frames, self._seed, self._device = frames, seed, device
-        self.blocks = math.ceil(len(frames) / max(block_frames, batch_size))
-        self._steps = math.ceil(math.ceil(len(frames) / self.blocks) / batch_size)  # of a block
         self._whole: Block | None = None
+        self._batch_size = batch_size
+        self.blocks = math.ceil(len(frames) / max(block_frames, batch_size))
+        self._bounds = [block * len(frames) // self.blocks for block in range(self.blocks + 1)]
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return self.blocks * self._steps
+        return sum(self._steps(high - low) for low, high in itertools.pairwise(self._bounds))
 
     def epoch(self, epoch: int, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch: spliced frames (n, D), and the numbers of their utterances in the set (n,).
@@ -48,9 +50,12 @@ class ShuffledBatches:
         """
         rank, processes = share
         for block, order in self._drawn(self._generator(epoch)):
-            for batch in order.tensor_split(self._steps):
+            for batch in order.tensor_split(self._steps(len(block))):
                 chosen = batch.tensor_split(processes)[rank]
                 yield block.batch(chosen), block.utt_of[chosen]
+
+    def _steps(self, frames: int) -> int:
+        return math.ceil(frames / self._batch_size)
 
     def _generator(self, epoch: int) -> torch.Generator:
         digest = hashlib.sha256(f"{self._seed} {epoch}".encode()).digest()
@@ -74,8 +79,7 @@ class ShuffledBatches:
         # where each piece would end and start if they were put one behind the other in this order
         end = np.minimum(size, frames - first).cumsum()
         start = np.concatenate([[0], end[:-1]])
-        for block in range(self.blocks):
-            low, high = block * frames // self.blocks, (block + 1) * frames // self.blocks
+        for low, high in itertools.pairwise(self._bounds):
             own = slice(np.searchsorted(end, low, side="right"), np.searchsorted(end, high) + 1)
             cut = np.maximum(low - start[own], 0)  # a piece at the edge is shared with the block before
             begin, count = first[own] + cut, np.minimum(end[own], high) - start[own] - cut

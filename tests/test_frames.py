@@ -1,17 +1,21 @@
 """Splicing, normalization and selection of frames, against loops and numpy; and what load_frames refuses."""
 
 from pathlib import Path
+from unittest import mock
 
 import kaldiio
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tools import contents, feature_dir, write_tables
 
+from flowlid import frames as module
 from flowlid.cmvn import apply_cmvn, cmvn_stats, global_cmvn
 from flowlid.config import FramesConfig
 from flowlid.datadir import ArkWriter, DataDir, read_matrix, write_table
-from flowlid.frames import NoFrames, load_frames, moments_of
+from flowlid.frames import FrameSet, NoFrames, load_frames, moments_of, ranges
 
 UTTS = {"a-1": "en", "a-2": "en", "b-1": "es", "c-1": "es"}
 PLAIN = FramesConfig(context=0, vad=False)
@@ -43,7 +47,7 @@ def voiced(path: Path) -> dict[str, np.ndarray]:
     return {utt: np.array(vad) == 1 for utt, vad in kaldiio.load_scp(str(path / "vad.scp")).items()}
 
 
-def every(frames: object) -> np.ndarray:
+def every(frames: FrameSet) -> np.ndarray:
     return frames.batch(torch.arange(len(frames))).numpy()
 
 
@@ -142,6 +146,89 @@ def test_only_these_utterances(data: Path) -> None:
     frames = load_frames(DataDir(data), FramesConfig(), utts=["c-1", "a-2"])
     assert frames.utts == ["a-2", "c-1"]
     assert (every(frames) == every(load_frames(DataDir(data), FramesConfig()))[[*range(24, 48), *range(72, 96)]]).all()
+
+
+# Blocks
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> FrameSet:
+    """A set of random features, with any frames of any utterances selected."""
+    lengths = draw(st.lists(st.integers(1, 15), min_size=1, max_size=6))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    total, counts = sum(lengths), torch.tensor(lengths)
+    mask = torch.rand(total, generator=generator) < draw(st.sampled_from([0.1, 0.5, 0.9, 1.0]))
+    mask[0] = True
+    index = torch.nonzero(mask).flatten()
+    return FrameSet(
+        utts=[f"u{number}" for number in range(len(lengths))],
+        languages=["en"] * len(lengths),
+        speakers=["s"] * len(lengths),
+        feats=torch.randn(total, draw(st.integers(1, 3)), generator=generator),
+        first=counts.cumsum(0) - counts,
+        last=counts.cumsum(0) - 1,
+        index=index,
+        utt_of=torch.repeat_interleave(counts)[index],
+        context=draw(st.integers(0, 4)),
+        digest="made up",
+    )
+
+
+def spliced(frames: FrameSet) -> np.ndarray:
+    """All selected frames, by loops over whole utterances."""
+    rows = [
+        loops(frames.feats[first : last + 1].numpy(), frames.context)
+        for first, last in zip(frames.first.tolist(), frames.last.tolist(), strict=True)
+    ]
+    return np.concatenate(rows)[frames.index.numpy()]
+
+
+@settings(max_examples=200)
+@given(frames=sets(), data=st.data())
+def test_any_block_is_spliced_as_the_whole_set(frames: FrameSet, data: st.DataObject) -> None:
+    expected, last = spliced(frames), len(frames) - 1
+    pieces = data.draw(st.lists(st.tuples(st.integers(0, last), st.integers(1, 20)), min_size=1, max_size=6))
+    positions = torch.cat([torch.arange(start, min(start + count, last + 1)) for start, count in pieces])
+    block = frames.block(positions)
+    assert len(block) == len(positions)
+    assert torch.equal(block.utt_of, frames.utt_of[positions])
+    chosen = torch.tensor(data.draw(st.lists(st.integers(0, len(positions) - 1), min_size=1, max_size=20)))
+    assert (block.batch(chosen).numpy() == expected[positions[chosen].numpy()]).all()
+    assert (block.batch(slice(1, None)).numpy() == expected[positions[1:].numpy()]).all()
+    assert (frames.batch(positions).numpy() == expected[positions.numpy()]).all()
+    # rows that no window needs are not taken along
+    assert len(block.feats) <= len(positions) * (2 * frames.context + 1)
+
+
+@settings(max_examples=50)
+@given(frames=sets(), size=st.integers(1, 20), block=st.integers(1, 40))
+def test_batches_go_through_the_set_in_order(frames: FrameSet, size: int, block: int) -> None:
+    with mock.patch.object(module, "_BLOCK", block):
+        batches = list(frames.batches(size))
+    assert (torch.cat([x for x, _ in batches]).numpy() == spliced(frames)).all()
+    assert torch.equal(torch.cat([utt for _, utt in batches]), frames.utt_of)
+    assert [len(x) for x, _ in batches] == [len(part) for part in torch.arange(len(frames)).split(size)]
+
+
+def test_numbers_of_frames_of_utterances(data: Path) -> None:
+    write_vad(data, {utt: [1] * (n + 1) + [0] * (29 - n) for n, utt in enumerate(UTTS)})
+    assert load_frames(DataDir(data), FramesConfig()).counts.tolist() == [1, 2, 3, 4]
+
+
+def test_ranges_by_hand() -> None:
+    assert ranges(np.array([5, 0, 9]), np.array([3, 2, 1])).tolist() == [5, 6, 7, 0, 1, 9]
+    assert ranges(np.array([4, 7, 2]), np.array([0, 2, 0])).tolist() == [7, 8]
+
+
+def test_only_some_non_speech_utterances(data: Path) -> None:
+    write_vad(data, {utt: [int(utt == "b-1")] * 15 + [1] * 15 for utt in UTTS})
+    chosen = load_frames(DataDir(data), FramesConfig(), select="nonspeech", utts=["c-1", "b-1", "a-2"])
+    assert chosen.utts == ["a-2", "c-1"] and chosen.languages == ["en", "es"]
+    assert chosen.utt_of.tolist() == [0] * 14 + [1] * 14
+    assert (every(chosen) == np.concatenate([loops(features(data)[utt], 1)[:14] for utt in ("a-2", "c-1")])).all()
+    with pytest.raises(NoFrames, match="no utterance has nonspeech frames"):
+        load_frames(DataDir(data), FramesConfig(), select="nonspeech", utts=["b-1"])
+    refused(data, FramesConfig(), r"feats.scp: no utterance 'x'; run stage 2 again", select="nonspeech", utts=["x"])
 
 
 # Normalization

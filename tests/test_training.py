@@ -1,11 +1,13 @@
 """Training: that it learns, can be cut off, recovers, and saves the model that it trained."""
 
 import copy
+import hashlib
 import logging
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,11 +101,12 @@ def test_the_loss_is_under_each_frames_own_class(make_frames: MakeFrames) -> Non
     assert torch.equal(logdet, same)
 
 
-@pytest.mark.parametrize("normalization", ["actnorm", "batchnorm"])
+@pytest.mark.parametrize(("normalization", "block_frames"), [("actnorm", 600), ("batchnorm", 600), ("actnorm", 200)])
 def test_training_that_was_cut_off_goes_on_bit_for_bit(
-    normalization: str, make_frames: MakeFrames, tmp_path: Path
+    normalization: str, block_frames: int, make_frames: MakeFrames, tmp_path: Path
 ) -> None:
     settings = {"decay": "cosine", "warmup_steps": 8, "select": "dev_loglik", "weight_decay": 1e-4}
+    settings["block_frames"] = block_frames
     dev = make_frames(seed=2)
     whole = trained(make_trainer(make_frames, dev, normalization, **settings))
 
@@ -380,6 +383,49 @@ def test_progress_is_told_after_each_step(make_frames: MakeFrames) -> None:
     list(trainer.epochs(lambda step, steps, loss: told.append((step, steps, loss))))
     assert [entry[:2] for entry in told] == [(number, 6) for number in range(1, 7)]
     assert sum(entry[2] for entry in told) / 6 == pytest.approx(trainer.history[0]["loss"])
+
+
+@pytest.mark.parametrize("most", [20, 200, 600, 1000])
+def test_the_start_is_the_first_of_a_random_order_and_of_a_rare_class_the_first_of_its_own(
+    most: int, make_frames: MakeFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_START_FRAMES", most)
+    trainer = make_trainer(make_frames, batch_size=70)
+    utterances = torch.tensor([0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1])  # 50 frames of each
+    trainer.labels, trainer.flow = utterances, Opaque(classes=3)
+    trainer.start()
+    digest = hashlib.sha256(f"{trainer.config.seed} -1".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    order = torch.randperm(600, generator=generator)
+    labels = utterances[trainer.frames.utt_of][order]
+    chosen = order[:most]
+    for label in range(3):
+        if not (labels[:most] == label).any():
+            assert most == 20  # else there is a frame of each among the first
+            chosen = torch.cat([chosen, order[labels == label][:most]])
+    x, own = trainer.flow.started_with
+    assert torch.equal(x, trainer.frames.batch(chosen)) and torch.equal(own, utterances[trainer.frames.utt_of][chosen])
+
+
+class Opaque:
+    """A flow that keeps what it is started with."""
+
+    def __init__(self, classes: int) -> None:
+        self.base = SimpleNamespace(means=[0] * classes)
+
+    def eval(self) -> None:
+        self.training = False
+
+    def initialize(self, x: Tensor, labels: Tensor) -> None:
+        self.started_with = x, labels
+
+
+def test_training_in_blocks_learns_as_well(make_frames: MakeFrames) -> None:
+    whole, blocks = (trained(make_trainer(make_frames, block_frames=most)) for most in (600, 100))
+    assert whole.steps_per_epoch == blocks.steps_per_epoch == 6
+    assert blocks.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], abs=0.5)
+    assert whole.history[0]["loss"] - blocks.history[-1]["loss"] > 1
+    assert blocks.finish()["loglik"] == pytest.approx(whole.finish()["loglik"], abs=0.5)
 
 
 def test_the_start_names_a_class_without_frames(make_frames: MakeFrames) -> None:
