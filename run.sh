@@ -21,6 +21,8 @@ vad_config=conf/vad.conf        # options of compute-vad
 expected_scores=                # test sets that should have human scores, or patterns: if not, the report says so
 tsne_frames=1000                # most frames in one picture of t-SNE
 device=auto                     # of training and scoring: auto (a GPU if there is one), cpu, cuda
+num_procs=1                     # processes that train together, each on a GPU of its own if there are any
+hang_timeout=1800               # seconds without a sign of life after which such processes give up
 overwrite=false                 # train even where a model of another configuration stands
 allow_pipes=false               # run commands that stand in wav.scp or feats.scp
 # options end
@@ -181,8 +183,8 @@ for config in "${configs[@]}"; do
   lock "$dir"
   if runs 3; then
     say "stage 3: train $name, log in $logs/train.log"
-    run_job "$train_cmd" "$dir/log/train.log" steps/train.py --device "$device" --allow-pipes "$allow_pipes" \
-      --overwrite "$overwrite" "$config" "$data" "$dir"
+    run_job "$train_cmd" "$dir/log/train.log" steps/train.py --device "$device" --num-procs "$num_procs" \
+      --hang-timeout "$hang_timeout" --allow-pipes "$allow_pipes" --overwrite "$overwrite" "$config" "$data" "$dir"
   fi
   if runs 4; then
     say "stage 4: score $name, log in $logs/score.log"

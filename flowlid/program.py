@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _LIBRARIES = ("torch", "lhotse", "kaldiio", "numpy", "scipy", "scikit-learn", "matplotlib")
+_FORMAT = "%(asctime)s %(levelname)s (%(filename)s:%(lineno)d) %(message)s"
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,7 +32,7 @@ def run(main: Callable[[], None]) -> None:
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s (%(filename)s:%(lineno)d) %(message)s",
+        format=_FORMAT,
     )
     logging.captureWarnings(True)
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # hundreds of lines for each PDF
@@ -42,6 +43,15 @@ def run(main: Callable[[], None]) -> None:
             raise
         logging.getLogger("flowlid").error("%s", error)
         sys.exit(1)
+
+
+def log_as(rank: int) -> None:
+    """Of several processes let the first log as one alone does, the others their errors only, marked with the rank."""
+    if rank > 0:
+        root = logging.getLogger()
+        root.setLevel(logging.ERROR)
+        for handler in root.handlers:
+            handler.setFormatter(logging.Formatter(_FORMAT.replace("%(message)s", f"rank {rank}: %(message)s")))
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
@@ -65,16 +75,31 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sets", nargs="+", help="names of data directories")
 
 
-def choose_device(name: str) -> "torch.device":
+def choose_device(name: str, local_rank: int | None = None) -> "torch.device":
     """The device that `--device` names.
 
+    Args:
+        name: auto, cpu, cuda or cuda:N.
+        local_rank: number of this process among those of this machine, where several work together: each takes
+            a GPU of its own.
+
     Raises:
-        ValueError: no such device on this machine.
+        ValueError: no such device on this machine, or none left for this process.
     """
     import torch  # here, because most programs start in a fraction of the time without it
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if local_rank is not None and name.startswith("cuda") and torch.cuda.is_available():
+        if name != "cuda":
+            raise ValueError(f"--device {name}: several processes take a GPU each; say --device cuda")
+        if local_rank >= torch.cuda.device_count():
+            raise ValueError(
+                f"--device cuda: no GPU is left for rank {local_rank} of this machine: it has "
+                f"{torch.cuda.device_count()}, and each process needs its own; use --num-procs "
+                f"{torch.cuda.device_count()}, or --device cpu"
+            )
+        name = f"cuda:{local_rank}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -86,8 +111,8 @@ def choose_device(name: str) -> "torch.device":
 
 
 @contextlib.contextmanager
-def progress_bar(name: str, total: int) -> Iterator[Callable[..., None]]:
-    """A live bar on a terminal, nothing in a log; gives a function of (done, total) and what else to show.
+def progress_bar(name: str, total: int, hidden: bool = False) -> Iterator[Callable[..., None]]:
+    """A live bar on a terminal, nothing in a log or if `hidden`; gives a function of (done, total) and what to show.
 
     A program whose stderr goes to a log draws on the terminal that FLOWLID_PROGRESS names, which
     `run.sh` sets when it runs on one.
@@ -97,7 +122,9 @@ def progress_bar(name: str, total: int) -> Iterator[Callable[..., None]]:
         if not stream.isatty() and os.environ.get("FLOWLID_PROGRESS"):
             with contextlib.suppress(OSError):  # a terminal of another machine or user: no bar
                 stream = stack.enter_context(open(os.environ["FLOWLID_PROGRESS"], "w"))
-        bar = stack.enter_context(tqdm(total=total, desc=name, file=stream, disable=not stream.isatty(), leave=False))
+        bar = stack.enter_context(
+            tqdm(total=total, desc=name, file=stream, disable=hidden or not stream.isatty(), leave=False)
+        )
 
         def show(done: int, total: int, **values: float) -> None:
             if done <= bar.n:

@@ -1,13 +1,14 @@
 """Log-likelihoods and decisions of a flow, by frame and by utterance."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowlid import metrics
+from flowlid.distributed import Processes
 from flowlid.flow import Flow
 from flowlid.frames import FrameSet
 
@@ -111,6 +112,17 @@ def score_frames(
             f"utterance {frames.utts[bad[0]]}: its log-likelihood under this model is not finite ({len(bad)} such); "
             "check its features"
         )
+    return scores
+
+
+def score_together(flow: Flow, frames: FrameSet, processes: Processes) -> SetScores:
+    """Score a set as `score_frames` does, each of the processes a part of its frames; all get the whole."""
+    if processes.world_size == 1:
+        return score_frames(flow, frames)
+    own = replace(frames, index=processes.share(frames.index), utt_of=processes.share(frames.utt_of))
+    scores = score_frames(flow, own, progress=lambda done, total: processes.alive())
+    for values in (scores.frames, scores.logp, scores.logdet, scores.decided):
+        processes.sum_(torch.from_numpy(values))  # which it shares the memory of
     return scores
 
 

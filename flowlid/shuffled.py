@@ -43,8 +43,8 @@ class ShuffledBatches:
         """Batches of an epoch."""
         return sum(self._steps(high - low) for low, high in itertools.pairwise(self._bounds))
 
-    def epoch(self, epoch: int, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: spliced frames (n, D), and the numbers of their utterances in the set (n,).
+    def epoch(self, epoch: int, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """The batches of an epoch: their size, spliced frames (n, D), and numbers of their utterances in the set (n,).
 
         Of several processes each draws the same batches, and with `share` (rank, processes) gets its part of each.
         """
@@ -52,7 +52,7 @@ class ShuffledBatches:
         for block, order in self._drawn(self._generator(epoch)):
             for batch in order.tensor_split(self._steps(len(block))):
                 chosen = batch.tensor_split(processes)[rank]
-                yield block.batch(chosen), block.utt_of[chosen]
+                yield len(batch), block.batch(chosen), block.utt_of[chosen]
 
     def _steps(self, frames: int) -> int:
         return math.ceil(frames / self._batch_size)

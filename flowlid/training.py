@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from flowlid.config import TrainingConfig
+from flowlid.distributed import Processes
 from flowlid.flow import Flow
 from flowlid.frames import FrameSet
-from flowlid.scoring import frame_accuracy, mean_terms, score_frames
+from flowlid.scoring import frame_accuracy, mean_terms, score_together
 from flowlid.shuffled import ShuffledBatches
-from flowlid.transforms import refresh_batchnorm
+from flowlid.transforms import BatchNorm, refresh_batchnorm
 from flowlid.watch import Step, Watch
 
 log = logging.getLogger("flowlid")
@@ -62,12 +63,17 @@ class Trainer:
     `config.jump` x D nats above its running mean, is not taken: weights and optimizer go back to
     the last good state and the learning rate is halved from there on.
 
+    With several processes, each holds a trainer of the same arguments and draws the same order; it takes its share
+    of each batch, and the shares' sums are added up: all that is said here holds of the whole batch, and every
+    trainer has the same weights.
+
     Args:
         flow: on the device to use; in its random start, to be initialized with `start`.
         frames: training frames.
         labels: (U,) class of each utterance; all 0 for a normal flow.
         config: the `training` section.
         dev: development frames and their labels (-1: not a class), or None.
+        processes: those that train together; by default this one alone.
     """
 
     def __init__(
@@ -77,7 +83,9 @@ class Trainer:
         labels: Tensor,
         config: TrainingConfig,
         dev: tuple[FrameSet, Tensor] | None = None,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.flow, self.frames, self.config, self.dev = flow, frames, config, dev
         device = next(flow.parameters()).device
         self.labels = labels.to(device)
@@ -92,6 +100,10 @@ class Trainer:
         self.best: dict[str, Any] | None = None  # {"epoch", "value", "state"} of the selected epoch so far
         self.step = 0  # steps done or skipped
         self.rate_scale = 1.0
+        if self.processes.world_size > 1:
+            for module in flow.modules():
+                if isinstance(module, BatchNorm):
+                    module.moments = self.processes.moments
 
     def start(self) -> None:
         """Give the flow its data-dependent start from a random part of the training frames.
@@ -100,12 +112,14 @@ class Trainer:
             ValueError: a class without a frame.
         """
         self.flow.eval()
-        self.flow.initialize(*self._start_frames())
+        if self.processes.first:
+            self.flow.initialize(*self._start_frames())
+        self.processes.copy_first(self.flow)
 
     def _start_frames(self) -> tuple[Tensor, Tensor]:
         """The first of a random order, and of a class that is not among them the first ones wherever they come."""
         kept, rare, left = [], {}, _START_FRAMES
-        for x, labels in self._batches(-1):
+        for _, x, labels in self._batches(-1, whole=True):
             if left:
                 kept.append((x[:left], labels[:left]))
                 x, labels, left = x[left:], labels[left:], max(0, left - len(x))
@@ -145,11 +159,13 @@ class Trainer:
         self.flow.train()
         totals = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
-            for x, labels in self._batches(0):
+            for _, x, labels in self._batches(0):
                 logp, logdet = self._terms(x, labels)
-                totals += torch.tensor([float(logp.double().sum()), float(logdet.double().sum())])
+                totals += torch.stack([logp.double().sum(), logdet.double().sum()]).cpu()
+                self.processes.alive()
+        self.processes.sum_(totals)
         logp, logdet = (totals / len(self.frames)).tolist()
-        refresh_batchnorm(self.flow, (x for x, _ in self._batches(0)))
+        refresh_batchnorm(self.flow, ((size, x) for size, x, _ in self._batches(0)))
         return {"loglik": logp + logdet, "logp": logp, "logdet": logdet}
 
     @property
@@ -180,31 +196,32 @@ class Trainer:
         began = time.monotonic()
         self.flow.train()
         run = _Epoch(epoch, self._snapshot())  # where it starts, so that its first step has something to go back to
-        for number, (x, labels) in enumerate(self._batches(epoch), 1):
+        for number, batch in enumerate(self._batches(epoch), 1):
             rate = self._learning_rate()
             self.step += 1
-            self._update(x, labels, rate)
+            self._update(*batch, rate)
+            self.processes.alive()
             if self.watch.pending == self.watch.capacity or number == self.steps_per_epoch:
                 self._settle(run, number, progress)
         with torch.no_grad():  # the last update has no next step to show whether it was sound
-            logp, logdet = (float(term.mean()) for term in self._terms(x, labels))
+            _, terms = self._loss(*batch)
         mean = self.watch.mean_loss
-        last = Step(len(x), logp, logdet, 0.0, math.nan if mean is None else mean)
+        last = Step(batch[0], *terms.tolist(), 0.0, math.nan if mean is None else mean)
         if self.watch.trouble(last) is not None:
             self._recover(run, number, last)
         return self._record(run, rate, time.monotonic() - began)
 
-    def _update(self, x: Tensor, labels: Tensor, rate: float) -> None:
-        """One step of Adam on these frames; it is not taken where loss or gradient are bad, which `watch` tells."""
+    def _update(self, size: int, x: Tensor, labels: Tensor, rate: float) -> None:
+        """One step of Adam on a batch; it is not taken where loss or gradient are bad, which `watch` tells."""
         self.optimizer.zero_grad(set_to_none=True)
-        logp, logdet = self._terms(x, labels)
-        terms = torch.stack([logp.mean(), logdet.mean()])
-        (-terms.sum()).backward()
+        loss, terms = self._loss(size, x, labels)
+        loss.backward()
+        self.processes.sum_gradients(self.flow.parameters())
         limit = math.inf if self.config.clip_norm is None else self.config.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), limit)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.found_inf = self.watch.judge(len(x), terms.detach(), norm)  # fused Adam: 1 is no step
+        self.optimizer.found_inf = self.watch.judge(size, terms, norm)  # fused Adam: 1 is no step
         self.optimizer.step()
 
     def _settle(self, run: "_Epoch", number: int, progress: Callable[..., None]) -> None:
@@ -240,6 +257,20 @@ class Trainer:
             "seconds": round(seconds, 3),
             "frames_per_second": round(len(self.frames) / seconds, 1),
         }
+
+    def _loss(self, size: int, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What this process's share x (n, D) adds to a batch's loss, to be differentiated, and the batch's mean terms.
+
+        The shares' gradients add up to that of the batch's loss, as each is divided by the whole batch's size.
+
+        Returns:
+            The loss () and LogP, LogDet (2,) in nats per frame of the batch.
+        """
+        logp, logdet = self._terms(x, labels)
+        own = torch.stack([logp.sum(), logdet.sum()]) / size
+        terms = own.detach().clone()
+        self.processes.sum_(terms)
+        return -own.sum(), terms
 
     def _terms(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """LogP of frames x (n, D) under each one's own class (n,), and LogDet: (n,) and (n,)."""
@@ -285,7 +316,7 @@ class Trainer:
         if self.dev is None:
             return None, None
         frames, labels = self.dev
-        scores = score_frames(self.flow, frames)
+        scores = score_together(self.flow, frames, self.processes)
         own = labels.numpy()
         decides = scores.logp.shape[1] > 1
         return mean_terms(scores, own)["loglik"], frame_accuracy(scores, own) if decides else None
@@ -300,9 +331,10 @@ class Trainer:
             state = copy.deepcopy(self.flow.state_dict())
             self.best = {"epoch": record["epoch"], "value": value, "state": state}
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Spliced frames (n, D) and their classes (n,)."""
-        return ((x, self.labels[utts]) for x, utts in self.shuffled.epoch(epoch))
+    def _batches(self, epoch: int, whole: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Frames of each batch, and of this process's share (or all of it) spliced frames (n, D) and classes (n,)."""
+        share = (0, 1) if whole else (self.processes.rank, self.processes.world_size)
+        return ((size, x, self.labels[utts]) for size, x, utts in self.shuffled.epoch(epoch, share))
 
 
 def fingerprint(frames: FrameSet) -> str:

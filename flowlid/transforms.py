@@ -9,7 +9,7 @@ A flow's density follows from the change of variables, log p(x) = log p(z) + log
 `initialize(x)` gives a transform its data-dependent start; it is called once, before training.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -174,12 +174,16 @@ class BatchNorm(Transform):
 
     logdet = sum_i (log_scale_i - log(v_i + eps) / 2)
 
+    `moments` gives m and v of a batch (N, D). Where several processes hold a part of each batch, it is set to
+    their `Processes.moments`: m and v are those of the whole batch.
+
     Source: Dinh et al., arXiv 1605.08803, section 3.7 and appendix E.
     """
 
     def __init__(self, dim: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.eps, self.momentum = eps, momentum
+        self.moments: Callable[[Tensor], tuple[Tensor, Tensor]] = _moments
         self.shift = nn.Parameter(torch.zeros(dim))
         self.log_scale = nn.Parameter(torch.zeros(dim))
         self.register_buffer("running_mean", torch.zeros(dim))
@@ -187,7 +191,7 @@ class BatchNorm(Transform):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.training:
-            mean, var = x.mean(0), x.var(0, correction=0)
+            mean, var = self.moments(x)
             with torch.no_grad():
                 self.running_mean.lerp_(mean.detach(), self.momentum)
                 self.running_var.lerp_(var.detach(), self.momentum)
@@ -267,11 +271,12 @@ def real_nvp(
     return chain
 
 
-def refresh_batchnorm(flow: nn.Module, batches: Iterable[Tensor]) -> None:
+def refresh_batchnorm(flow: nn.Module, batches: Iterable[tuple[int, Tensor]]) -> None:
     """Set the running statistics of every `BatchNorm` in a flow to those of the whole training set.
 
-    The batches x (N, D) pass in training mode; with n_b frames, mean m_b and variance v_b of each
-    batch, a layer gets the law of total variance's m = E[m_b] and v = E[v_b] + Var[m_b].
+    The batches pass in training mode: n_b, the frames of a batch, and x (n, D), the part of them that this
+    process has. With mean m_b and variance v_b of each batch, a layer gets the law of total variance's
+    m = E[m_b] and v = E[v_b] + Var[m_b].
     Weights stay as they are; `flow` is left in evaluation mode.
     """
     norms = [module for module in flow.modules() if isinstance(module, BatchNorm)]
@@ -282,18 +287,22 @@ def refresh_batchnorm(flow: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.momentum = 1.0
     flow.train()
     with torch.no_grad():
-        for x in batches if norms else ():
+        for size, x in batches if norms else ():
             flow(x)
-            frames += len(x)
+            frames += size
             for norm, (first, second) in zip(norms, sums, strict=True):
                 mean = norm.running_mean.double()
-                first.add_(mean * len(x))
-                second.add_((norm.running_var.double() + mean**2) * len(x))
+                first.add_(mean * size)
+                second.add_((norm.running_var.double() + mean**2) * size)
     for norm, momentum, (first, second) in zip(norms, momenta, sums, strict=True):
         norm.momentum = momentum
         norm.running_mean.copy_(first / frames)
         norm.running_var.copy_(second / frames - (first / frames) ** 2)
     flow.eval()
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.mean(0), x.var(0, correction=0)
 
 
 def _network(inputs: int, hidden: int, outputs: int, layers: int, activation: type[nn.Module]) -> nn.Sequential:

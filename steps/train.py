@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Train the flow of one experiment.
+r"""Train the flow of one experiment, in one process or several.
 
-Example: steps/train.py conf/dnf_120.yaml data exp/dnf_120
+Examples: steps/train.py conf/dnf_120.yaml data exp/dnf_120
+          steps/train.py --num-procs 2 conf/dnf_120.yaml data exp/dnf_120
+          torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400 --max-restarts 3 \
+            steps/train.py conf/dnf_120.yaml data exp/dnf_120   (on each of two machines that share the directories)
 Writes EXP/final.pt (the model), config.yaml (resolved), train.jsonl (an epoch a line) and train.json. After
 each epoch EXP/checkpoint.pt is replaced; a run that was cut off goes on from it.
 """
@@ -11,42 +14,87 @@ import json
 import logging
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from flowlid import program
+from flowlid import launcher, program
 from flowlid.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.cmvn import global_cmvn
 from flowlid.config import Config, config_from_dict, differences, load_config, resolve_sets, save_config
 from flowlid.datadir import DataDir
+from flowlid.distributed import Processes
 from flowlid.files import atomic_write, write_json
 from flowlid.flow import build_flow
 from flowlid.frames import FrameSet, load_frames, moments_of
-from flowlid.scoring import mean_terms, score_frames
+from flowlid.scoring import mean_terms, score_together
 from flowlid.training import Trainer, fingerprint
 
 RESULTS = ("score_*", "nonspeech_*", "latent_*", "proficiency_*", "plots")  # of a model, in its directory
 log = logging.getLogger("flowlid")
 
 
+@dataclass
+class Inputs:
+    """What the program reads."""
+
+    config: Config
+    stats: np.ndarray | None
+    frames: FrameSet
+    dev: FrameSet | None
+    classes: list[str]
+    replaced: list[Path]  # the files in the experiment's directory that another configuration made
+
+
 def main() -> None:
+    args = parse_arguments()
+    processes = Processes.from_environment()
+    if args.num_procs > 1 and processes.world_size == 1:
+        launcher.launch(args.num_procs)
+        return
+    if args.num_procs not in (1, processes.local_world_size):
+        raise ValueError(
+            f"--num-procs {args.num_procs}: torchrun's own number of processes holds; leave the option out"
+        )
+    program.log_as(processes.rank)
+    found = program.log_provenance()
+    device = program.choose_device(args.device, processes.local_rank if processes.world_size > 1 else None)
+    with launcher.together(processes, device, args.hang_timeout):
+        with processes.first_alone():
+            inputs = read_inputs(args)
+        make_model(inputs, device, args.exp, processes, found)
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     program.add_device_option(parser)
     program.add_pipes_option(parser)
     parser.add_argument(
         "--overwrite", choices=("true", "false"), default="false", help="replace a model of another configuration"
     )
+    parser.add_argument(
+        "--num-procs", type=int, default=1, help="processes on this machine that train together, on a GPU each if any"
+    )
+    parser.add_argument(
+        "--hang-timeout", type=float, default=1800, help="seconds without a sign of life until such processes give up"
+    )
     parser.add_argument("config", type=Path, help="experiment configuration")
     parser.add_argument("data", type=Path, help="where the data directories are")
     parser.add_argument("exp", type=Path, help="experiment directory")
     args = parser.parse_args()
-    found = program.log_provenance()
-    device, pipes = program.choose_device(args.device), args.allow_pipes == "true"
+    for option, value in (("--num-procs", args.num_procs), ("--hang-timeout", args.hang_timeout)):
+        if not value > 0:
+            raise ValueError(f"{option} {value}: it must be above 0")
+    return args
+
+
+def read_inputs(args: argparse.Namespace) -> Inputs:
+    pipes = args.allow_pipes == "true"
     config = resolve_sets(load_config(args.config), args.data)
     replaced = models_of_other_configurations(config, args.exp, args.overwrite == "true")
-
     train_data = DataDir(args.data / config.data.train)
     stats = global_cmvn(train_data, pipes) if config.frames.cmvn == "global" else None
     frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes)
@@ -59,48 +107,66 @@ def main() -> None:
     dev = None
     if config.data.dev:
         dev = load_frames(DataDir(args.data / config.data.dev), config.frames, stats, allow_pipes=pipes)
-    log.info("%s: %s, classes %s", train_data.path, fingerprint(frames), " ".join(classes))
+    log.info("%s: %d frames, classes %s", train_data.path, len(frames), " ".join(classes))
+    return Inputs(config, stats, frames, dev, classes, replaced)
 
+
+def make_model(inputs: Inputs, device: torch.device, exp: Path, processes: Processes, found: dict[str, str]) -> None:
+    """Train the flow and write all that the program writes."""
+    config, frames, classes = inputs.config, inputs.frames, inputs.classes
+    data = fingerprint(frames)
+    log.info("training frames: %s", data)
+    if processes.once(lambda: data) != data:
+        raise ValueError(f"{data} here, others in the first process; give all machines the same data directories")
     torch.manual_seed(config.training.seed)
-    mean, std = moments_of(frames, device=device)
-    flow = build_flow(config.model, len(classes), mean.cpu(), std.cpu()).to(device)
+    mean, std = processes.once(lambda: tuple(moment.cpu() for moment in moments_of(frames, device=device)))
+    flow = build_flow(config.model, len(classes), mean, std).to(device)
     flow.set_precision(config.model.precision)
+    flow.set_precision(processes.once(lambda: flow.precision))  # machines may differ
     log.info("matrix products in %s (model.precision: %s)", flow.precision, config.model.precision)
-    trainer = Trainer(flow, frames, labels_of(frames, classes, config), config.training, labelled(dev, classes, config))
-    for path in replaced:  # only now, when all that was read is known to be sound
-        log.warning("%s: removed, it was trained with another configuration (--overwrite true)", path)
-        path.unlink()
-    seconds = train(trainer, config, fingerprint(frames), args.exp)
+    dev = None if inputs.dev is None else (inputs.dev, labels_of(inputs.dev, classes, config))
+    trainer = Trainer(flow, frames, labels_of(frames, classes, config), config.training, dev, processes)
+    if processes.first:
+        for path in inputs.replaced:  # only now, when all that was read is known to be sound
+            log.warning("%s: removed, it was trained with another configuration (--overwrite true)", path)
+            path.unlink()
+    seconds = train(trainer, config, data, exp)
 
     trained = trainer.finish()
-    model = Model(flow, config, classes, frames.feats.shape[1], stats)
-    with atomic_write(args.exp / "config.yaml") as file:
-        save_config(config, file, "".join(f"{name}: {value}\n" for name, value in found.items()))
-    remove_results_of_another_model(args.exp, model)
-    save_model(args.exp / "final.pt", model)
-    report = saved_model_report(args.exp / "final.pt", frames, trained, config, device)
-    write_json(
-        args.exp / "train.json",
-        {
-            "experiment": args.exp.name,
-            "model": config.model.type,
-            "classes": classes,
-            "dim": frames.dim,
-            "class_dim": flow.base.class_dim if config.model.type == "dnf" else None,
-            "frames": len(frames),
-            "epochs": config.training.epochs,
-            "selected_epoch": trainer.selected_epoch,
-            **report,
-            "parameters": sum(p.numel() for p in flow.parameters()),
-            "cmvn": config.frames.cmvn + ("+variance" if config.frames.norm_vars else ""),
-            "normalization": config.model.normalization,
-            "precision": flow.precision,
-            "device": str(device),
-            "seconds": round(seconds, 1),
-            "provenance": found,
-        },
-    )
-    (args.exp / "checkpoint.pt").unlink(missing_ok=True)
+    if processes.first:
+        model = Model(flow, config, classes, frames.feats.shape[1], inputs.stats)
+        with atomic_write(exp / "config.yaml") as file:
+            save_config(config, file, "".join(f"{name}: {value}\n" for name, value in found.items()))
+        remove_results_of_another_model(exp, model)
+        save_model(exp / "final.pt", model)
+    processes.wait()
+    report = saved_model_report(exp / "final.pt", trainer, trained, config)
+    if processes.first:
+        write_json(exp / "train.json", summary(exp.name, trainer, inputs, report, seconds) | {"provenance": found})
+        (exp / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def summary(name: str, trainer: Trainer, inputs: Inputs, report: dict[str, float], seconds: float) -> dict[str, object]:
+    """What train.json says of a training."""
+    config, flow = inputs.config, trainer.flow
+    return {
+        "experiment": name,
+        "model": config.model.type,
+        "classes": inputs.classes,
+        "dim": inputs.frames.dim,
+        "class_dim": flow.base.class_dim if config.model.type == "dnf" else None,
+        "frames": len(inputs.frames),
+        "epochs": config.training.epochs,
+        "selected_epoch": trainer.selected_epoch,
+        **report,
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "cmvn": config.frames.cmvn + ("+variance" if config.frames.norm_vars else ""),
+        "normalization": config.model.normalization,
+        "precision": flow.precision,
+        "device": str(flow.base.means.device),
+        "processes": trainer.processes.world_size,
+        "seconds": round(seconds, 1),
+    }
 
 
 def models_of_other_configurations(config: Config, exp: Path, overwrite: bool) -> list[Path]:
@@ -141,15 +207,11 @@ def labels_of(frames: FrameSet, classes: list[str], config: Config) -> torch.Ten
     return labels if config.model.type == "dnf" else torch.zeros_like(labels)
 
 
-def labelled(dev: FrameSet | None, classes: list[str], config: Config) -> tuple[FrameSet, torch.Tensor] | None:
-    return None if dev is None else (dev, labels_of(dev, classes, config))
-
-
 def train(trainer: Trainer, config: Config, data: str, exp: Path) -> float:
     """Run the epochs that are left, with a checkpoint after each; returns the seconds of all epochs."""
-    checkpoint = exp / "checkpoint.pt"
-    if checkpoint.exists():
-        state = load_payload(checkpoint, "training state")
+    checkpoint, first = exp / "checkpoint.pt", trainer.processes.first
+    state = trainer.processes.once(lambda: load_payload(checkpoint, "training state") if checkpoint.exists() else None)
+    if state is not None:
         if state["data"] != data:
             raise ValueError(
                 f"{checkpoint}: trained on {state['data']}, but now there are {data}; "
@@ -159,8 +221,10 @@ def train(trainer: Trainer, config: Config, data: str, exp: Path) -> float:
         log.info("going on after epoch %d of %d, from %s", len(trainer.history), config.training.epochs, checkpoint)
     else:
         trainer.start()
-    with program.progress_bar(exp.name, trainer.steps_per_epoch) as show:
+    with program.progress_bar(exp.name, trainer.steps_per_epoch, hidden=not first) as show:
         for record in trainer.epochs(show):
+            if not first:
+                continue
             state = {"config": config.to_dict(), "data": data, "trainer": trainer.state_dict()}
             save_payload(checkpoint, "training state", state)
             write_history(exp / "train.jsonl", trainer.history)
@@ -187,13 +251,12 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
     )
 
 
-def saved_model_report(
-    path: Path, frames: FrameSet, trained: dict[str, float], config: Config, device: torch.device
-) -> dict[str, float]:
+def saved_model_report(path: Path, trainer: Trainer, trained: dict[str, float], config: Config) -> dict[str, float]:
     """Score the training frames with the saved file, and hold the result against training's own."""
-    model = load_model(path).to(device)
+    model, frames = load_model(path).to(trainer.flow.base.means.device), trainer.frames
+    model.flow.set_precision(trainer.flow.precision)
     began = time.monotonic()
-    scores = score_frames(model.flow, frames)
+    scores = score_together(model.flow, frames, trainer.processes)
     evaluated = mean_terms(scores, labels_of(frames, model.classes, config).numpy())
     log.info(
         "training frames: LogLL %.4f nats a frame as trained, %.4f under the saved model (scored in %.1f s)",

@@ -38,14 +38,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fused": set(),
     "transforms": {"fused"},
     "bases": set(),
+    "distributed": set(),
+    "launcher": {"distributed"},
     "flow": {"bases", "config", "precision", "transforms"},
     "checkpoint": {"config", "datadir", "files", "flow", "frames"},
     "metrics": set(),
     "repeats": set(),
-    "scoring": {"flow", "frames", "metrics"},
+    "scoring": {"distributed", "flow", "frames", "metrics"},
     "intervals": set(),
     "durations": {"frames", "intervals", "scoring"},
-    "training": {"config", "flow", "frames", "scoring", "shuffled", "transforms", "watch"},
+    "training": {"config", "distributed", "flow", "frames", "scoring", "shuffled", "transforms", "watch"},
     "watch": set(),
     "latents": {"flow", "frames"},
     "control": {"checkpoint", "datadir", "frames", "intervals", "latents", "scoring"},
@@ -146,10 +148,20 @@ def test_a_package_stays_in_its_module(path: Path) -> None:
     assert packages(path) & set(ONLY_IN) <= allowed
 
 
+@files("flowlid", "steps")
+def test_torchs_process_groups_stay_in_their_modules(path: Path) -> None:
+    found = {name for name in imports(path) if name.startswith("torch.distributed")}
+    groups = {
+        name for name in found if not name.startswith(("torch.distributed.elastic", "torch.distributed.launcher"))
+    }
+    assert not groups or path.stem == "distributed"
+    assert found == groups or path.stem == "launcher"
+
+
 @files("flowlid")
 def test_the_library_prints_nothing_and_ends_no_program(path: Path) -> None:
     assert not calls(path) & {"print", "input", "exit", "quit"}
-    if path.stem != "program":
+    if path.stem not in ("program", "launcher"):
         assert not {"sys", "sys.exit", "sys.stdout", "sys.argv"} & imports(path)
 
 

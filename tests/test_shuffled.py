@@ -37,7 +37,8 @@ def numbered(lengths: list[int], context: int = 1) -> FrameSet:
 def drawn(batches: ShuffledBatches, epoch: int, **options: object) -> list[list[int]]:
     """The numbers of the frames in each batch; the context must be that of the set, the utterance its own."""
     frames, found = batches._frames, []
-    for x, utts in batches.epoch(epoch, **options):
+    for size, x, utts in batches.epoch(epoch, **options):
+        assert options or size == len(x)
         middle = x[:, frames.context].long()
         assert torch.equal(x, frames.batch(middle)) and torch.equal(utts, frames.utt_of[middle])
         found.append(middle.tolist())
@@ -144,7 +145,7 @@ def test_one_block_is_loaded_once_and_stays(monkeypatch: pytest.MonkeyPatch) -> 
     given_out, _ = loads(frames, monkeypatch)
     batches = ShuffledBatches(frames, 50, 600, 1, CPU)
     for epoch in range(3):
-        assert sum(len(x) for x, _ in batches.epoch(epoch)) == 600
+        assert sum(len(x) for _, x, _ in batches.epoch(epoch)) == 600
     assert len(given_out) == 1
 
 
@@ -152,7 +153,7 @@ def test_few_blocks_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     frames = numbered([100] * 40)
     given_out, alive = loads(frames, monkeypatch)
     batches = ShuffledBatches(frames, 50, 200, 1, CPU)
-    assert sum(len(x) for x, _ in batches.epoch(1)) == 4000
+    assert sum(len(x) for _, x, _ in batches.epoch(1)) == 4000
     assert len(given_out) == 20
     assert max(alive) <= 3  # one in use, one ready; the third only until the first is let go
     assert not any(each() is not None for each in given_out)
@@ -185,7 +186,7 @@ def test_an_error_while_loading_is_raised_and_the_thread_ends(monkeypatch: pytes
     threads = threading.active_count()
     seen = 0
     with pytest.raises(OSError, match="the disk is gone"):
-        for x, _ in ShuffledBatches(frames, 50, 100, 1, CPU).epoch(1):
+        for _, x, _ in ShuffledBatches(frames, 50, 100, 1, CPU).epoch(1):
             seen += len(x)
     assert seen == 200 and threading.active_count() == threads
 

@@ -372,7 +372,8 @@ def test_batches_have_the_classes_of_their_frames(make_frames: MakeFrames) -> No
     trainer = make_trainer(make_frames, block_frames=150)
     batches = list(trainer._batches(1))
     assert len(batches) == trainer.steps_per_epoch == 8  # two of each of the four blocks
-    x, labels = torch.cat([x for x, _ in batches]), torch.cat([labels for _, labels in batches])
+    assert [size for size, *_ in batches] == [75] * 8
+    x, labels = torch.cat([x for _, x, _ in batches]), torch.cat([labels for *_, labels in batches])
     of = {tuple(row.tolist()): n // 300 for n, row in enumerate(trainer.frames.batch(torch.arange(600)))}
     assert len(of) == 600 and [of[tuple(row.tolist())] for row in x] == labels.tolist()
 

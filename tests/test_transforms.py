@@ -289,7 +289,7 @@ def test_refresh_gives_the_statistics_of_all_frames_and_leaves_weights(randomize
     first, second = (t for t in chain.transforms if isinstance(t, BatchNorm))
     before = {name: p.detach().clone() for name, p in chain.named_parameters()}
     batches = x.split([50, 30, 17, 3])  # unequal: each frame counts once, not each batch
-    refresh_batchnorm(chain, batches)
+    refresh_batchnorm(chain, ((len(part), part) for part in batches))
 
     apart, coupling, coupling_after, back = (chain.transforms[n] for n in (1, 2, 4, 5))
     with torch.no_grad():
@@ -322,7 +322,7 @@ def test_loglik_after_refresh_is_near_trainings_and_without_it_is_not(randomize:
 
     as_saved_without = loglik(training=False)
     trained = loglik(training=True)
-    refresh_batchnorm(chain, batches)
+    refresh_batchnorm(chain, ((len(part), part) for part in batches))
     assert loglik(training=False) == pytest.approx(trained, abs=0.1)
     assert abs(as_saved_without - trained) > 1
 
