@@ -37,21 +37,21 @@ class Arrays(contextlib.ExitStack):
         super().__init__()
         self._files = {name: self.enter_context(open(place / name, "wb")) for name in names}
         self._digests = {name: hashlib.sha256() for name in names}
-        self._kinds: dict[str, tuple[str, list[int]]] = dict.fromkeys(names, ("int64", [0]))
+        self._kinds: dict[str, tuple[np.dtype, list[int]]] = dict.fromkeys(names, (np.dtype(np.int64), [0]))
 
     def add(self, name: str, rows: np.ndarray) -> None:
         """Put rows (n, ...) behind those that the array has."""
         content = np.ascontiguousarray(rows).data
         self._files[name].write(content)
         self._digests[name].update(content)
-        self._kinds[name] = (str(rows.dtype), [self._kinds[name][1][0] + len(rows), *rows.shape[1:]])
+        self._kinds[name] = (rows.dtype, [self._kinds[name][1][0] + len(rows), *rows.shape[1:]])
 
     def finish(self) -> dict[str, Any]:
         """Flush all to the disk; returns what meta.json says of the arrays."""
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-        arrays = {name: {"type": kind, "shape": shape} for name, (kind, shape) in self._kinds.items()}
+        arrays = {name: {"type": str(kind), "shape": shape} for name, (kind, shape) in self._kinds.items()}
         digests = "".join(digest.hexdigest() for digest in self._digests.values())
         return {"arrays": arrays, "digest": hashlib.sha256(digests.encode()).hexdigest()[:32]}
 
@@ -109,12 +109,13 @@ def _wait_for(lock: IO[bytes], place: Path) -> None:
 
 def _clean(place: Path, what: str, signature: str) -> None:
     """Remove what was made from other sources, what was made from that, and what killed processes left behind."""
+    for left in place.glob(".*.tmp"):
+        shutil.rmtree(left)
     for old in place.glob(f"{what}[-_]*"):
         if not old.name.endswith(f"-{signature}"):
             log.info("%s: removed, its sources changed", old)
-            old.rename(place / f".{old.name}.old.tmp")  # half removed, it must not be taken for a whole one
-    for left in place.glob(".*.tmp"):
-        shutil.rmtree(left)
+            # half removed, it must not be taken for a whole one
+            shutil.rmtree(old.rename(place / f".{old.name}.old.tmp"))
 
 
 def _map(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -82,6 +82,7 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("training", "batch_size", -5, "1 or more"),
         ("frames", "context", -1, "0 or more"),
         ("training", "warmup_steps", -1, "0 or more"),
+        ("training", "block_frames", 0, "1 or more"),
         ("training", "weight_decay", -0.1, "0 or more"),
         ("training", "weight_decay", float("nan"), "0 or more"),
         ("training", "weight_decay", float("inf"), "0 or more"),
