@@ -10,9 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-import kaldiio
 import numpy as np
-from kaldiio.matio import read_matrix_or_vector
+from kaldiio.matio import read_matrix_or_vector, write_array
 
 from flowlid.files import atomic_write
 
@@ -112,7 +111,7 @@ class ArkWriter:
     def __call__(self, utt: str, array: np.ndarray) -> None:
         """Append one array of shape (T, F) or (T,) under the key `utt`."""
         array = np.asarray(array)
-        array = array if array.dtype == np.float64 else array.astype(np.float32)
+        array = array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
         name = f"{self._ark_path}: utterance {utt!r}"
         if utt.split() != [utt]:
             raise ValueError(f"{name}: an utterance needs a name without white space; rename it")
@@ -122,9 +121,9 @@ class ArkWriter:
             raise ValueError(f"{name}: shape {array.shape}; a matrix or a vector with at least one value is needed")
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: NaN or Inf in it; check its audio, or remove it with utils/subset_data_dir.py")
-        offset = self._ark.tell() + len(utt.encode()) + 1
-        kaldiio.save_ark(self._ark, {utt: array})
-        self._scp.write(f"{utt} {self._ark_path}:{offset}\n")
+        self._ark.write(f"{utt} ".encode())
+        self._scp.write(f"{utt} {self._ark_path}:{self._ark.tell()}\n")
+        write_array(self._ark, array)
         self._written.add(utt)
 
     def __exit__(

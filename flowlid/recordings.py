@@ -1,6 +1,7 @@
 """Recordings opened by their headers: what lhotse reads by itself, and NIST SPHERE and AAC through their decoders."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -86,8 +87,8 @@ def riff_bytes_missing(path: str | Path) -> int:
 
     libsndfile reads a cut WAV without a word, as if it were whole and shorter.
     """
-    size = Path(path).stat().st_size
     with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":
             return 0

@@ -9,9 +9,11 @@ named in the log and left out; steps/make_fbank.sh counts them.
 import argparse
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from flowlid import program
 from flowlid.audio import read_audio
@@ -31,12 +33,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="output directory")
     args = parser.parse_args()
     program.log_provenance()
+    torch.set_num_threads(1)  # a job is one core's work: of so little at a time, threads would make none faster
 
     extract = FeatureExtractor(read_options(args.fbank_config, FbankOptions))
     vad_options = read_options(args.vad_config, VadOptions)
     data = DataDir(args.data)
     data.validate(require=("utt2spk", "spk2utt", "wav.scp"))
     segments, pipes = data.segments(), args.allow_pipes == "true"
+    promised = data.table("reco2dur") if data.has("reco2dur") else {}
     args.out.mkdir(parents=True, exist_ok=True)
     frames, rates = {}, Counter()
     with (
@@ -45,7 +49,7 @@ def main() -> None:
     ):
         for utt in data.utts:
             try:
-                feats, vad, rate = extract_utterance(data, segments, utt, extract, vad_options, pipes)
+                feats, vad, rate = extract_utterance(data, segments, promised, utt, extract, vad_options, pipes)
             except ValueError as error:
                 log.error("left out: %s", error)
                 continue
@@ -64,7 +68,8 @@ def main() -> None:
 
 def extract_utterance(
     data: DataDir,
-    segments: dict[str, tuple[str, float, float]],
+    segments: Mapping[str, tuple[str, float, float]],
+    promised: Mapping[str, str],
     utt: str,
     extract: FeatureExtractor,
     vad_options: VadOptions,
@@ -76,12 +81,10 @@ def extract_utterance(
     options = extract.options
     wanted, resampling = round(options.sample_frequency), (options.allow_downsample, options.allow_upsample)
     samples, rate = read_audio(data.table("wav.scp")[recording], name, wanted, start, end, allow_pipes, *resampling)
-    if data.has("reco2dur") and end is None:  # decoders end well where a coded file was cut off
-        seconds, promised = len(samples) / wanted, float(data.table("reco2dur")[recording])
-        if seconds < promised - MISSING:
-            raise ValueError(
-                f"{name}: {seconds:.2f} s of the {promised:.2f} s that reco2dur says; fetch the file again"
-            )
+    if promised and end is None:  # decoders end well where a coded file was cut off
+        seconds, whole = len(samples) / wanted, float(promised[recording])
+        if seconds < whole - MISSING:
+            raise ValueError(f"{name}: {seconds:.2f} s of the {whole:.2f} s that reco2dur says; fetch the file again")
     feats, energy = extract(samples)
     if not len(feats):
         raise ValueError(f"{name}: {len(samples)} samples, less than one frame ({extract.frame_samples}); remove it")
