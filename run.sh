@@ -201,7 +201,7 @@ for config in "${configs[@]}"; do
     say "stage 5: latents and plots of $name, log in $logs/latents.log"
     list_sets --role "train tests" "$config"
     run_job "$score_cmd" "$dir/log/latents.log" steps/analyse_latents.py --device "$device" \
-      --allow-pipes "$allow_pipes" "$dir" "$data" "${names[@]}"
+      --allow-pipes "$allow_pipes" --tsne-frames "$tsne_frames" "$dir" "$data" "${names[@]}"
     list_sets --role plots "$config"
     each="${names[*]}"
     list_sets --role tests "$config"

@@ -10,6 +10,7 @@ from scipy import stats
 FEWEST_SPEAKERS = 5  # with fewer, utterances are drawn instead
 RESAMPLES = 2000
 _AT_ONCE = 2_000_000  # numbers drawn in one batch of resamples: bounds the memory
+_MANY = 10_000  # units, above which those that are alike are drawn together: bounds the time
 _LACKS_A_CLASS = -1.0  # a recall is never below 0
 
 
@@ -47,7 +48,8 @@ def estimate_recall(
     97.5) draws whole speakers: each resample's share is the sum of what its speakers have right by the sum of
     their trials. With fewer than `FEWEST_SPEAKERS` speakers it draws utterances, which makes the interval too
     narrow for other speakers. A resample that lacks one of the classes is left out. Where all units are alike,
-    so are all resamples: low = high = share.
+    so are all resamples: low = high = share. Of more than 10,000 units, a resample is how often each kind of them
+    (as many right, as many trials) was drawn: the same distribution, in a time that does not grow with the units.
 
     Args:
         right: whether each trial is right, shape (n,).
@@ -93,19 +95,37 @@ def _interval(counts: list[NDArray[np.float64]], seed: int) -> tuple[float | Non
     units = len(counts[0])
     if units < 2:
         return None, None
+    generator = np.random.default_rng(seed)
+    drawn = _one_by_one(counts, generator) if units <= _MANY else _by_kind(counts, generator)
+    drawn = drawn[drawn != _LACKS_A_CLASS]
+    if len(drawn) < RESAMPLES / 2:
+        return None, None
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _one_by_one(counts: list[NDArray[np.float64]], generator: np.random.Generator) -> NDArray[np.float64]:
+    """The mean recall of each resample: (R,)."""
     result = stats.bootstrap(
         counts,
         _mean_recall,
         paired=True,
         vectorized=True,
         n_resamples=RESAMPLES,
-        batch=max(1, _AT_ONCE // (units * len(counts))),
+        batch=max(1, _AT_ONCE // (len(counts[0]) * len(counts))),
         method="percentile",
-        random_state=np.random.default_rng(seed),
+        random_state=generator,
     )
-    drawn = result.bootstrap_distribution
-    drawn = drawn[drawn != _LACKS_A_CLASS]
-    if len(drawn) < RESAMPLES / 2:
-        return None, None
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
+    return result.bootstrap_distribution
+
+
+def _by_kind(counts: list[NDArray[np.float64]], generator: np.random.Generator) -> NDArray[np.float64]:
+    """The same, by drawing how many units of each kind a resample has: multinomial, as of units drawn one by one."""
+    kinds, units = np.unique(np.stack(counts), axis=1, return_counts=True)
+    recalls, left = [], RESAMPLES
+    while left:
+        some = min(left, max(1, _AT_ONCE // kinds.size))
+        drawn = generator.multinomial(units.sum(), units / units.sum(), size=some)
+        recalls.append(_mean_recall(*(drawn * kind for kind in kinds), axis=-1))
+        left -= some
+    return np.concatenate(recalls)

@@ -239,15 +239,13 @@ def _bootstrap(x: Array, y: Array, units: Sequence[object], seed: int) -> tuple[
     """
     names, unit = np.unique(np.asarray(units), return_inverse=True)
     chances = np.full(len(names), 1 / len(names))
-    drawn = np.random.default_rng(seed).multinomial(len(names), chances, size=RESAMPLES)
-    parts = np.array_split(drawn, -(-RESAMPLES * len(x) // _AT_ONCE))
-    found = [
-        (
-            weighted_pearson(x, y, weights),
-            weighted_pearson(weighted_ranks(x, weights), weighted_ranks(y, weights), weights),
-        )
-        for weights in (part[:, unit].astype(float) for part in parts)
-    ]
+    generator, found, left = np.random.default_rng(seed), [], RESAMPLES
+    while left:
+        some = min(left, max(1, _AT_ONCE // len(x)))
+        weights = generator.multinomial(len(names), chances, size=some)[:, unit].astype(float)
+        ranks = weighted_ranks(x, weights), weighted_ranks(y, weights)
+        found.append((weighted_pearson(x, y, weights), weighted_pearson(*ranks, weights)))
+        left -= some
     return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
 
 

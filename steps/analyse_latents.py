@@ -25,6 +25,7 @@ def main() -> None:
     program.add_scoring_arguments(parser)
     parser.add_argument("--max-frames", type=int, default=50000, help="random frames that moments are computed from")
     parser.add_argument("--sample", type=int, default=600, help="frames of each language in the sample")
+    parser.add_argument("--tsne-frames", type=int, default=0, help="the sample is at least large enough for so many")
     parser.add_argument("--seed", type=int, default=1, help="of both choices")
     args = parser.parse_args()
     program.log_provenance()
@@ -35,7 +36,8 @@ def main() -> None:
         chosen = random_frames(frames, args.max_frames, args.seed)
         z = latents(model.flow, frames, chosen)
         moments = metrics.latent_moments(z, frame_languages(frames, chosen).tolist(), model.flow.base.class_dim)
-        sample = balanced_frames(frames, args.sample, args.seed)
+        each = max(args.sample, -(-args.tsne_frames // len(set(frames.languages))))
+        sample = balanced_frames(frames, each, args.seed)
         with atomic_directory(args.exp / f"latent_{name}") as out:
             z = latents(model.flow, frames, sample)
             np.savez(out / "sample.npz", z=z, language=frame_languages(frames, sample))

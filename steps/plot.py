@@ -10,6 +10,7 @@ and utterances went, how sure the decisions were, and how accurate they are afte
 import argparse
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,9 @@ def draw_latents(
     c = np.concatenate(list(balanced.values()))[:, : base.class_dim]
     if len(c) >= plots.FEWEST_FOR_TSNE and base.class_dim > 1:
         labels = [name for name, z in balanced.items() for _ in range(len(z))]
+        start = time.perf_counter()
         embedding = plots.tsne_embedding(c, args.seed)
+        log.info("%s: t-SNE of %d frames in %.1f s", group, len(c), time.perf_counter() - start)
         plots.tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
     else:
         log.warning("%s: no t-SNE of %d frames in %d dims", group, len(c), base.class_dim)
@@ -130,10 +133,9 @@ def draw_decisions(
     for name in tests:
         scored = exp / f"score_{name}"
         values, languages = read_table(scored / "utt2llr"), read_table(scored / "utt2lang")
-        llr[name] = {
-            language: [float(value) for utt, value in values.items() if languages[utt] == language]
-            for language in sorted(set(languages.values()))
-        }
+        llr[name] = {language: [] for language in sorted(set(languages.values()))}
+        for utt, value in values.items():
+            llr[name][languages[utt]].append(float(value))
         found = read_json(scored / "result.json")["durations"]
         if any(row["share"] is not None for row in found):  # not where all languages are unseen
             durations[name] = found

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from lhotse import Recording
 from tools import SPEECH, write_wav
 
 from flowlid.audio import read_audio
@@ -75,6 +76,19 @@ def test_segments(samples: np.ndarray) -> None:
     assert (np.concatenate(parts) == samples[:11994]).all()  # ends and starts that are no short decimal numbers
 
 
+@pytest.mark.parametrize(
+    ("form", "subtype"), [("WAV", "PCM_16"), ("WAV", "ULAW"), ("FLAC", "PCM_16"), ("WAV", "FLOAT")]
+)
+def test_samples_are_those_of_lhotse(tmp_path: Path, samples: np.ndarray, form: str, subtype: str) -> None:
+    path = tmp_path / f"a.{form.lower()}"
+    soundfile.write(path, samples, 8000, format=form, subtype=subtype)
+    recording = Recording.from_file(path)
+    for start, end in [(0.0, None), (0.2, None), (0.1, 0.3), (1 / 3, 2 / 3), (0.12345, 1.23456), (0.50006, 0.50019)]:
+        expected = recording.load_audio(offset=start, duration=None if end is None else end - start)[0]
+        found = read(path, start=start, end=end)
+        assert found.dtype == np.float32 and np.array_equal(found, expected)
+
+
 def test_segment_past_the_end(samples: np.ndarray) -> None:
     path, whole = SPEECH / "en.wav", len(samples) / 8000
     message = refused(path, start=0.0, end=whole + 0.51)
@@ -135,6 +149,20 @@ def test_garbage(tmp_path: Path) -> None:
     assert "not readable as audio (Error opening" in refused(path)
     path.write_text("<html>404 Not Found</html>\n")
     assert "not readable as audio" in refused(path)
+
+
+def test_a_file_without_a_header(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(5000))
+    assert "not readable as audio" in refused(tmp_path / "a.raw")
+
+
+def test_resampling(tmp_path: Path, samples: np.ndarray) -> None:
+    path = write_wav(tmp_path / "a.wav", samples, 16000)
+    halved, rate = read_audio(str(path), NAME, 8000, downsample=True)
+    assert rate == 16000 and len(halved) == -(-len(samples) // 2)
+    assert np.array_equal(halved, Recording.from_file(path).resample(8000).load_audio()[0])
+    with pytest.raises(ValueError, match="sampled at 16000 Hz"):
+        read_audio(str(path), NAME, 8000, upsample=True)
 
 
 def test_other_sampling_rate(tmp_path: Path, samples: np.ndarray) -> None:

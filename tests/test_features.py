@@ -103,6 +103,61 @@ def test_digital_silence_has_the_least_energy_of_kaldi(recordings: dict[str, np.
     assert np.abs(np.column_stack([energy, feats]) - kaldi).max() < 1e-3
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"snip_edges": False},
+        {"raw_energy": False},
+        {"remove_dc_offset": False},
+        {"preemphasis_coefficient": 0.0},
+        {"round_to_power_of_two": False},
+        {"window_type": "hamming", "low_freq": 100.0, "high_freq": -200.0},
+        {"frame_length": 32.0, "frame_shift": 8.0},
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:.*__array_wrap__:DeprecationWarning", "ignore:.*snip_edges:UserWarning")
+def test_equal_to_lhotse_s_own_extractor_in_float64(recordings: dict[str, np.ndarray], changed: dict) -> None:
+    """Of more frames than are made at a time, and of an offset that its removal takes away."""
+    options = FbankOptions(sample_frequency=8000, **changed)
+    samples = np.concatenate([recordings[name] for name in ("en", "es", "it")] * 3) + 0.01
+    config = lhotse.FbankConfig(
+        sampling_rate=8000,
+        frame_length=options.frame_length / 1000,
+        frame_shift=options.frame_shift / 1000,
+        round_to_power_of_two=options.round_to_power_of_two,
+        remove_dc_offset=options.remove_dc_offset,
+        preemph_coeff=options.preemphasis_coefficient,
+        window_type=options.window_type,
+        snip_edges=options.snip_edges,
+        energy_floor=0.0,
+        raw_energy=options.raw_energy,
+        use_energy=True,
+        low_freq=options.low_freq,
+        high_freq=options.high_freq,
+        num_filters=options.num_mel_bins,
+    )
+    theirs = lhotse.Fbank(config)
+    theirs.extractor.double()
+    expected = theirs.extract(samples * 32768, 8000)
+    feats, energy = FeatureExtractor(options)(samples)
+    assert feats.shape == expected[:, 1:].shape and len(feats) > 1024
+    assert np.abs(feats - expected[:, 1:]).max() < 2e-6  # float32 has no more digits
+    assert np.abs(energy - expected[:, 0]).max() < 2e-6
+
+
+def test_frames_made_together_are_those_made_alone(recordings: dict[str, np.ndarray]) -> None:
+    """And a short utterance after a long one finds nothing of it."""
+    extract = FeatureExtractor(FbankOptions(sample_frequency=8000))
+    samples = np.concatenate([recordings["en"], recordings["es"], recordings["it"]] * 2)
+    feats, energy = extract(samples)
+    for first in (0, 300, 511, 512, 513, len(feats) - 7):
+        part, part_energy = extract(samples[80 * first : 80 * first + 80 * 6 + 200])
+        assert np.abs(part - feats[first : first + 7]).max() < 2e-6
+        assert np.abs(part_energy - energy[first : first + 7]).max() < 2e-6
+
+
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_number_of_frames(rate: int) -> None:
     extract = FeatureExtractor(FbankOptions(sample_frequency=rate))

@@ -1,5 +1,7 @@
 """Intervals of shares, against a bootstrap written out by hand and against what must hold of any interval."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,38 @@ def test_neither_the_order_nor_the_batches_matter(monkeypatch: pytest.MonkeyPatc
     assert (small.low, small.high) == pytest.approx((found.low, found.high), abs=0.03)
     other = estimate_recall(right, speakers, utts, classes, seed=2)
     assert other.share == found.share and (other.low, other.high) == pytest.approx((found.low, found.high), abs=0.03)
+
+
+def test_many_units_are_drawn_by_kind_to_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, speakers, utts, classes = made(60)
+    one_by_one = estimate_recall(right, speakers, utts, classes)
+    monkeypatch.setattr(intervals, "_MANY", 0)
+    by_kind = estimate_recall(right, speakers, utts, classes)
+    assert (by_kind.share, by_kind.unit, by_kind.units) == (one_by_one.share, "speakers", 60)
+    assert (by_kind.low, by_kind.high) == pytest.approx(by_hand(right, speakers, classes), abs=0.015)
+    assert (by_kind.low, by_kind.high) != (one_by_one.low, one_by_one.high)  # it was another way
+    monkeypatch.setattr(intervals, "_AT_ONCE", 500)
+    assert estimate_recall(right, speakers, utts, classes) == by_kind  # batches do not matter
+
+
+def test_an_interval_of_many_utterances_is_the_binomial_one() -> None:
+    count = 40_000
+    right = np.random.default_rng(0).random(count) < 0.8
+    found = estimate_recall(right, ["s"] * count, [f"u{n}" for n in range(count)])
+    margin = 1.96 * np.sqrt(right.mean() * (1 - right.mean()) / count)
+    assert found.units == count
+    assert (found.low, found.high) == pytest.approx((right.mean() - margin, right.mean() + margin), abs=0.1 * margin)
+
+
+@pytest.mark.parametrize("count", [9_000, 60_000])
+def test_the_memory_of_an_interval_does_not_hold_its_resamples(count: int) -> None:
+    """All resamples of 9,000 units at once would be 144 MB."""
+    right, names = np.arange(count) % 3 > 0, [f"u{n}" for n in range(count)]
+    tracemalloc.start()
+    estimate_recall(right, ["s"] * count, names)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
 
 
 def test_lists_that_do_not_fit_are_refused() -> None:

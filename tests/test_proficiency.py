@@ -1,6 +1,7 @@
 """Correlation with human scores: against scipy and scikit-learn, without leaks between speakers, and as a step."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,21 @@ def test_few_speakers_draw_utterances() -> None:
     x = some(40)
     found = proficiency.correlate(x, x + some(40, 1), speakers_of(4, 10))
     assert found["unit"] == "utterances" and found["pearson_low"] < found["pearson"] < found["pearson_high"]
+
+
+def test_resamples_in_small_batches_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And take the memory of a batch: all resamples of 2,000 utterances at once would be 32 MB."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=2000)
+    y = np.round(x + generator.normal(size=2000))
+    monkeypatch.setattr(proficiency, "RESAMPLES", 200)
+    whole = proficiency.correlate(x, y, ["s"] * 2000)
+    monkeypatch.setattr(proficiency, "_AT_ONCE", 10_000)
+    tracemalloc.start()
+    parts = proficiency.correlate(x, y, ["s"] * 2000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert parts == pytest.approx(whole, abs=1e-12) and peak < 2e6
 
 
 def test_a_perfect_correlation_has_an_interval_of_one_point() -> None:
