@@ -123,6 +123,7 @@ def make_model(inputs: Inputs, device: torch.device, exp: Path, processes: Proce
     flow = build_flow(config.model, len(classes), mean, std).to(device)
     flow.set_precision(config.model.precision)
     flow.set_precision(processes.once(lambda: flow.precision))  # machines may differ
+    flow.fuse_kernels()
     log.info("matrix products in %s (model.precision: %s)", flow.precision, config.model.precision)
     dev = None if inputs.dev is None else (inputs.dev, labels_of(inputs.dev, classes, config))
     trainer = Trainer(flow, frames, labels_of(frames, classes, config), config.training, dev, processes)
