@@ -127,22 +127,23 @@ def _scoring(model: Model, x: Tensor, kind: str) -> Callable[[], Tensor]:
 def trainer_task(dim: int, hidden: int, batch: int, device: torch.device) -> Task:
     """Epochs of flowlid's own Trainer in the fastest arithmetic here, with all that it does around a step."""
     rows = batch * _TRAINER_BATCHES
-    last = torch.tensor([rows - 1], device=device)
+    last = torch.tensor([rows - 1])
     frames = FrameSet(
         utts=["a"],
         languages=["x"],
         speakers=["a"],
-        feats=torch.randn(rows, dim, device=device),
+        feats=torch.randn(rows, dim),
         first=torch.zeros_like(last),
         last=last,
-        index=torch.arange(rows, device=device),
-        utt_of=torch.zeros(rows, dtype=torch.long, device=device),
+        index=torch.arange(rows),
+        utt_of=torch.zeros(rows, dtype=torch.long),
         context=0,
+        digest="random",
     )
     config = TrainingConfig(epochs=10**6, batch_size=batch, decay="none")
     flow = Ours(dim, hidden, "float32").flow.to(device)
     flow.set_precision("auto")
-    trainer = Trainer(flow, frames, torch.zeros(1, dtype=torch.long, device=device), config)
+    trainer = Trainer(flow, frames, torch.zeros(1, dtype=torch.long), config)
     trainer.start()
     epochs = trainer.epochs()
     return Task(lambda: next(epochs), rows)
