@@ -147,6 +147,28 @@ def test_equal_to_lhotse_s_own_extractor_in_float64(recordings: dict[str, np.nda
     assert np.abs(energy - expected[:, 0]).max() < 2e-6
 
 
+@pytest.mark.parametrize("snip_edges", [True, False])
+def test_utterances_made_together_are_those_made_alone(recordings: dict[str, np.ndarray], snip_edges: bool) -> None:
+    """Whatever their lengths and their neighbours, one of which is not sound."""
+    extract = FeatureExtractor(FbankOptions(sample_frequency=8000, snip_edges=snip_edges))
+    speech = np.concatenate([recordings["en"], recordings["es"]])
+    lengths = (2000, 200, 280, 279, 281, 8007, 25_000, 1000)
+    utterances = [speech[: 1000 + length][-length:] for length in lengths]
+    utterances[3] = np.full(279, np.nan)
+    if snip_edges:
+        utterances += [speech[:199], speech[:0], speech[:640]]
+    found = extract.batch(utterances)
+    assert len(found) == len(utterances)
+    for number, ((feats, energy), samples) in enumerate(zip(found, utterances, strict=True)):
+        alone, alone_energy = extract(samples)
+        assert feats.shape == alone.shape and energy.shape == alone_energy.shape
+        if number == 3:
+            assert np.isnan(feats).all()
+        elif len(alone):
+            assert np.abs(feats - alone).max() < 2e-6 and np.abs(energy - alone_energy).max() < 2e-6
+    assert extract.batch([]) == []
+
+
 def test_frames_made_together_are_those_made_alone(recordings: dict[str, np.ndarray]) -> None:
     """And a short utterance after a long one finds nothing of it."""
     extract = FeatureExtractor(FbankOptions(sample_frequency=8000))
