@@ -53,18 +53,7 @@ def read_audio(
             return samples, sampling_rate
         recording = _open(specifier, name, data)
         rate = recording.sampling_rate
-        if rate != sampling_rate and not (downsample if rate > sampling_rate else upsample):
-            option = "--allow-downsample" if rate > sampling_rate else "--allow-upsample"
-            raise ValueError(
-                f"{name}: {specifier}: sampled at {rate} Hz, but conf/fbank.conf says {sampling_rate}; "
-                f"resample the file, or change --sample-frequency, or set {option}=true there"
-            )
-        if recording.num_channels != 1:
-            raise ValueError(
-                f"{name}: {specifier}: {recording.num_channels} channels; write the wanted channel to a file of its own"
-            )
-        if recording.num_samples == 0:
-            raise ValueError(f"{name}: {specifier}: empty, not one sample; leave it out of the data directory")
+        _check_header(recording, f"{name}: {specifier}", sampling_rate, downsample, upsample)
         if start >= recording.duration or (end is not None and end > recording.duration + _OVERSHOOT):
             raise ValueError(
                 f"{name}: its segment is {start} to {end} s, but {specifier} ends at {recording.duration} s; "
@@ -107,6 +96,20 @@ def _check_file(path: str, name: str) -> None:
     missing = riff_bytes_missing(path)
     if missing:
         raise ValueError(f"{name}: {path}: cut off, {missing} bytes are missing; fetch the file again")
+
+
+def _check_header(recording: Recording, where: str, sampling_rate: int, downsample: bool, upsample: bool) -> None:
+    rate = recording.sampling_rate
+    if rate != sampling_rate and not (downsample if rate > sampling_rate else upsample):
+        option = "--allow-downsample" if rate > sampling_rate else "--allow-upsample"
+        raise ValueError(
+            f"{where}: sampled at {rate} Hz, but conf/fbank.conf says {sampling_rate}; "
+            f"resample the file, or change --sample-frequency, or set {option}=true there"
+        )
+    if recording.num_channels != 1:
+        raise ValueError(f"{where}: {recording.num_channels} channels; write the wanted channel to a file of its own")
+    if recording.num_samples == 0:
+        raise ValueError(f"{where}: empty, not one sample; leave it out of the data directory")
 
 
 def _open(specifier: str, name: str, data: bytes | None) -> Recording:

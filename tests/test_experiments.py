@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tools import call, feature_dir, write_tables
 
@@ -48,6 +49,24 @@ def test_from_features_to_the_report(kind: str, tmp_path: Path, capsys: pytest.C
     assert {"loss_curve", "tsne_train", "first_dims_test", "histograms_all"} <= pictures
     assert ("confusion_utt" in pictures) == decides
     assert "test (unseen: it)" in capsys.readouterr().out
+
+
+def test_a_larger_picture_of_t_sne_has_its_frames(tmp_path: Path) -> None:
+    """Of each language as many as it takes, of a set of one language all."""
+    data, exp, config = tmp_path / "data", tmp_path / "exp/tiny", tmp_path / "tiny.yaml"
+    feature_dir(data / "train", {"a-1": "en", "a-2": "en", "a-3": "es", "a-4": "es"})
+    feature_dir(data / "test", {"b-1": "en", "b-2": "en"}, seed=1)
+    config.write_text(YAML % KINDS["dnf"])
+    assert call("train", config, data, exp).code == 0
+    assert call("score", exp, data, "test").code == 0
+    for frames, train, test in ((0, [5, 5], [5]), (30, [15, 15], [30]), (41, [21, 21], [41])):
+        options = ("--sample", 5, "--tsne-frames", frames)
+        assert call("analyse_latents", *options, exp, data, "train", "test").code == 0
+        for name, counts in (("train", train), ("test", test)):
+            with np.load(exp / f"latent_{name}" / "sample.npz") as sample:
+                assert np.unique(sample["language"], return_counts=True)[1].tolist() == counts
+    ended = call("plot", "--tsne-frames", 41, exp, "test")
+    assert "train: t-SNE of 40 frames in" in ended.log and "test: t-SNE of 41 frames in" in ended.log
 
 
 def test_lists_of_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
