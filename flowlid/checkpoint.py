@@ -49,7 +49,6 @@ class Model:
     def to(self, device: torch.device) -> "Model":
         """Move the flow to a device, its products in the configured precision there."""
         self.flow.to(device).set_precision(self.config.model.precision)
-        self.flow.fuse_kernels()
         return self
 
     @property

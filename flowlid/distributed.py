@@ -7,8 +7,9 @@ A process by itself has nobody to ask: the same calls change nothing then.
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 T = TypeVar("T")
+_BEAT = 5.0  # seconds
 _SOURCE = re.compile(r"^\[\S+:\d+\] ")  # gloo's messages begin with a line of its source
 
 
@@ -93,6 +95,7 @@ class Processes:
         """Make each gradient the sum of the processes' own."""
         self.sum_(*(parameter.grad for parameter in parameters if parameter.grad is not None))
 
+    @torch.compiler.disable  # it talks to others
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance over all processes' x (n, D), differentiable: (D,) and (D,).
 
@@ -120,7 +123,10 @@ class Processes:
         """What `compute()` gives in the first process, which alone calls it; numbers, names and CPU tensors."""
         if self.world_size == 1:
             return compute()
-        value = [compute() if self.first else None]
+        value: list[T | None] = [None]
+        with self.first_alone():
+            if self.first:
+                value = [compute()]
         with self._heard():
             distributed.broadcast_object_list(value, 0, device=torch.device("cpu"))
         return value[0]
@@ -131,15 +137,39 @@ class Processes:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """A block that the others enter when the first process has left it.
+        """A block that the others enter when the first process has left it, however long that takes.
 
         For reading input: what is wrong with it is told once, and what the first one prepares is there for all.
+        Meanwhile a thread of the first process tells the others, every few seconds, that it is not done yet.
         """
-        if not self.first:
-            self.wait()
-        yield
-        if self.first:
-            self.wait()
+        if self.world_size == 1:
+            yield
+        elif self.first:
+            done = threading.Event()
+            thread = threading.Thread(target=self._beat, args=(done,), daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                done.set()
+                thread.join()
+            self._tell(1)
+        else:
+            while not self._tell(0):
+                pass
+            yield
+
+    def _beat(self, done: threading.Event) -> None:
+        with suppress(Lost):  # the next call of all finds it too
+            while not done.wait(_BEAT):
+                self._tell(0)
+
+    def _tell(self, word: int) -> int:
+        """The first process's word, in all of them."""
+        said = torch.tensor([word])
+        with self._heard():
+            distributed.broadcast(said, 0)
+        return int(said)
 
     @contextmanager
     def _heard(self) -> Iterator[None]:

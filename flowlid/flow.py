@@ -1,6 +1,5 @@
 """A flow: a transform of the frames and a density of the latents, joined."""
 
-import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -45,12 +44,16 @@ class Flow(nn.Module):
     def fuse_kernels(self) -> None:
         """On a GPU have torch.compile fuse the transforms' kernels and launch them as one graph; elsewhere nothing.
 
+        For training: what such a flow returns is overwritten by its next call.
+
         A CPU has `fused` instead, which needs no compiler and no minute of compilation.
         """
         if self.base.means.device.type != "cuda":
             return
-        if importlib.util.find_spec("triton") is None:
-            log.warning("no Triton on this machine: the flow's kernels run one by one, several times slower")
+        try:  # what it needs: Triton, a C compiler, Python's headers and a GPU that is not too old
+            torch.compile(torch.tanh)(torch.zeros(1, device=self.base.means.device))
+        except Exception as error:
+            log.warning("the flow's kernels run one by one, several times slower: torch.compile says: %s", error)
             return
         self.transform.compile(mode="reduce-overhead")
 

@@ -2,8 +2,8 @@
 
 The batch goes through a coupling in pieces whose activations stay in the processor's cache. A linear layer, its
 bias and its activation are one call of oneDNN, in float32 or bfloat16; the derivative of tanh and of ReLU needs no
-more than their output. Latents, log-determinants, losses, gradients and weights are float32 whatever the products
-run in.
+more than their output. Latents, log-determinants, losses and weights are float32 whatever the products run in, and
+so are gradients once a product has made them.
 
 On other devices, and in float64, the plain formulas in `transforms` are computed.
 """
@@ -12,22 +12,24 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-_PIECE = 1000  # frames; larger ones fall out of the cache, smaller ones make too many calls
+_PIECE = 2**20  # values of a layer's activations; larger pieces fall out of the cache, smaller ones make many calls
 
 
-def can_run(x: Tensor) -> bool:
-    """Whether `coupling` takes these frames: float32 on a CPU that oneDNN knows."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+def can_run(x: Tensor, precision: torch.dtype = torch.float32) -> bool:
+    """Whether `coupling` takes these frames: float32 on a CPU that oneDNN knows, for products in that precision."""
+    if x.dtype != torch.float32 or x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return precision == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def coupling(x: Tensor, layer: nn.Module, inverse: bool) -> tuple[Tensor, Tensor]:
     """`layer.forward(x)` or `layer.inverse(x)` of an `AffineCoupling`: (N, D) -> (N, D) and (N,)."""
     linears = [m for net in (layer.log_scale, layer.shift) for m in net if isinstance(m, nn.Linear)]
     parameters = [parameter for linear in linears for parameter in (linear.weight, linear.bias)]
-    settings = _Settings(
-        layer.kept, layer.moved, layer.scale_bound, layer.precision, inverse, max(1, round(len(x) / _PIECE))
-    )
+    pieces = max(1, round(len(x) * linears[0].out_features / _PIECE))
+    settings = _Settings(layer.kept, layer.moved, layer.scale_bound, layer.precision, inverse, pieces)
     return _Coupling.apply(x, settings, torch.is_grad_enabled(), *parameters)
 
 
@@ -66,17 +68,20 @@ class _Coupling(torch.autograd.Function):
             torch.sum(s, 1, out=logdet_part)
             if inverse:
                 scale = s.neg().exp_()
-                changed = torch.mul(m - t, scale, out=z_part[:, moved])
+                changed = (m - t).mul_(scale)
+                z_part[:, moved] = changed  # kept for backward, it must be no view of the output
             else:
                 scale = s.exp()
-                changed = torch.addcmul(t, m, scale, out=z_part[:, moved])
+                changed = m
+                torch.addcmul(t, m, scale, out=z_part[:, moved])
             z_part[:, kept] = k
             if keep:
-                saved.append((inputs, s_layers, t_layers, s, scale, changed if inverse else m))
+                saved.append((inputs, s_layers, t_layers, s, scale, changed))
         ctx.saved, ctx.low, ctx.settings = saved, low, settings
         return z, logdet.neg_() if inverse else logdet
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: torch.autograd.function.FunctionCtx, grad_z: Tensor, grad_logdet: Tensor
     ) -> tuple[Tensor | None, ...]:

@@ -57,20 +57,22 @@ class Arrays(contextlib.ExitStack):
 
 
 def made(
-    place: Path, what: str, signature: str, write: Callable[[Path], dict[str, Any]]
+    place: Path | None, what: str, signature: str | None, write: Callable[[Path], dict[str, Any]]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The arrays in place/<what>-<signature>, mapped, and its meta.json; they are not to be written to.
 
     If they are not there, `write(directory)` makes them, with `Arrays`, and returns what meta.json says; they appear
     whole or not at all. What was made of another signature is removed. Processes that want the same wait for the
-    first of them. Where `place` cannot be written to, the files are unlinked as soon as they are mapped.
+    first of them. Where `place` cannot be written to, or is None, the files are unlinked as soon as they are mapped.
 
     Raises:
         ValueError: a damaged file, or what `write` raises.
         OSError: the disk is full.
     """
+    if place is None:
+        return _for_once(what, write)
     path = place / f"{what}-{signature}"
-    if path.is_dir():
+    with contextlib.suppress(FileNotFoundError):  # not there, or removed by a process with newer sources
         return _map(path)
     try:
         place.mkdir(exist_ok=True)
@@ -78,10 +80,8 @@ def made(
     except OSError as error:
         if error.errno not in _READ_ONLY:
             raise
-        with tempfile.TemporaryDirectory(prefix="flowlid-") as scratch:
-            log.info("%s: cannot be written to; made in %s, for this run alone", path, scratch)
-            _fill(Path(scratch), write)
-            return _map(Path(scratch))
+        log.warning("%s: cannot be written to; each program makes it anew, in %s", path, tempfile.gettempdir())
+        return _for_once(what, write)
     with lock:
         _wait_for(lock, place)
         if not path.is_dir():
@@ -89,6 +89,12 @@ def made(
             with atomic_directory(path) as new:
                 _fill(new, write)
         return _map(path)
+
+
+def _for_once(what: str, write: Callable[[Path], dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix=f"flowlid-{what}-") as scratch:
+        _fill(Path(scratch), write)
+        return _map(Path(scratch))
 
 
 def _fill(new: Path, write: Callable[[Path], dict[str, Any]]) -> None:
@@ -110,12 +116,12 @@ def _wait_for(lock: IO[bytes], place: Path) -> None:
 def _clean(place: Path, what: str, signature: str) -> None:
     """Remove what was made from other sources, what was made from that, and what killed processes left behind."""
     for left in place.glob(".*.tmp"):
-        shutil.rmtree(left)
+        shutil.rmtree(left, ignore_errors=True)  # another process may have it mapped, which NFS minds
     for old in place.glob(f"{what}[-_]*"):
         if not old.name.endswith(f"-{signature}"):
             log.info("%s: removed, its sources changed", old)
             # half removed, it must not be taken for a whole one
-            shutil.rmtree(old.rename(place / f".{old.name}.old.tmp"))
+            shutil.rmtree(old.rename(place / f".{old.name}.old.tmp"), ignore_errors=True)
 
 
 def _map(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

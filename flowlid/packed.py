@@ -19,7 +19,7 @@ from torch import Tensor
 
 from flowlid.cmvn import apply_cmvn, check_dim, cmvn_stats, speaker_cmvn
 from flowlid.config import FramesConfig
-from flowlid.datadir import DataDir, ark_path
+from flowlid.datadir import DataDir, ark_path, is_pipe
 from flowlid.mapped import Arrays, made
 
 _FORMAT = 1  # of the arrays: other ones must not be taken for them
@@ -68,8 +68,11 @@ def pack(
         ValueError: as `frames.load_frames`.
     """
     vad = config.vad or select == "nonspeech"
-    place, what, signature = data.path / "packed", _name(config, global_stats, vad), _signature(data, config, vad)
-    arrays, meta = made(place, what, signature, _features_writer(data, config, global_stats, allow_pipes, vad))
+    what, signature = _name(config, global_stats, vad), _signature(data, config, vad)
+    # what a command will give is not known before it runs: such a pack serves once
+    place = None if signature is None else data.path / "packed"
+    write = _features_writer(data, config, global_stats, allow_pipes, vad)
+    arrays, meta = made(place, what, signature, write)
     packed = Packed(**arrays, silent=meta["silent"], digest=meta["digest"])
     if (select, step) == ("speech", 1):
         return packed
@@ -81,20 +84,26 @@ def pack(
 
 def _name(config: FramesConfig, global_stats: np.ndarray | None, vad: bool) -> str:
     parts = [config.cmvn]
-    if config.cmvn == "global":
+    if config.cmvn == "global":  # experiments with other training sets use the same test sets
         parts.append(hashlib.sha256(np.ascontiguousarray(global_stats).tobytes()).hexdigest()[:8])
     parts += ["vars"] if config.norm_vars and config.cmvn != "none" else []
     return "_".join([*parts, "vad" if vad else "all"])
 
 
-def _signature(data: DataDir, config: FramesConfig, vad: bool) -> str:
-    """A checksum of the tables that a pack is made from, and of size and time of the archives that they point to."""
+def _signature(data: DataDir, config: FramesConfig, vad: bool) -> str | None:
+    """A checksum of the tables that a pack is made from, and of size and time of the archives that they point to.
+
+    None where one of them is a command.
+    """
     digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for name in ["feats.scp"] + ["vad.scp"] * vad + ["cmvn.scp", "utt2spk"] * (config.cmvn == "speaker"):
         archives = set()
         for key, value in data.table(name).items():
             digest.update(f"{key} {value}\n".encode())
-            archives.add(ark_path(value) if name.endswith(".scp") else None)
+            if name.endswith(".scp"):
+                if is_pipe(value):
+                    return None
+                archives.add(ark_path(value))
         for path in sorted(archives - {None}):
             with contextlib.suppress(OSError):  # of what is missing the reading will tell
                 stat = os.stat(path)
@@ -107,6 +116,7 @@ def _features_writer(
 ) -> _Write:
     def write(place: Path) -> dict[str, Any]:
         began, end, silent = time.monotonic(), 0, None
+        log.info("%s: packing %d utterances into %s", data.path, len(data.table("feats.scp")), place)
         utterances = _utterances(data, config, global_stats, allow_pipes, vad)
         with Arrays(place, ("feats", "ends", "kept", "index", "utt_of")) as arrays:
             for number, (x, voiced) in enumerate(utterances):

@@ -16,7 +16,7 @@ def has_bfloat16_units(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if device.type != "cpu" or not _onednn_takes_bfloat16():
         return False
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -24,6 +24,10 @@ def has_bfloat16_units(device: torch.device) -> bool:
         return False
     flags = {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
     return bool(flags & _CPU_FLAGS)
+
+
+def _onednn_takes_bfloat16() -> bool:
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def resolve(name: str, device: torch.device) -> torch.dtype:

@@ -26,7 +26,7 @@ log = logging.getLogger("flowlid")
 _START_FRAMES = 20000  # frames that the data-dependent start is computed from
 _SNAPSHOT_STEPS = 50  # a good state is kept at least this often
 _MAX_RECOVERIES = 10  # in a row, before training gives up
-_STEPS_BETWEEN_LOOKS = 50  # on a GPU, which would wait for the host at each
+_STEPS_BETWEEN_LOOKS = 50  # on a GPU, which would wait for the host at each; fewer in short epochs
 
 
 @dataclass
@@ -95,7 +95,8 @@ class Trainer:
             flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         # a look at the losses makes a GPU wait, and costs nothing on a CPU
-        self.watch = Watch(config.jump * flow.dim, device, 1 if device.type == "cpu" else _STEPS_BETWEEN_LOOKS)
+        looks = 1 if device.type == "cpu" else max(1, min(_STEPS_BETWEEN_LOOKS, self.steps_per_epoch // 10))
+        self.watch = Watch(config.jump * flow.dim, device, looks)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None  # {"epoch", "value", "state"} of the selected epoch so far
         self.step = 0  # steps done or skipped
@@ -112,8 +113,7 @@ class Trainer:
             ValueError: a class without a frame.
         """
         self.flow.eval()
-        if self.processes.first:
-            self.flow.initialize(*self._start_frames())
+        self.processes.once(lambda: self.flow.initialize(*self._start_frames()))
         self.processes.copy_first(self.flow)
 
     def _start_frames(self) -> tuple[Tensor, Tensor]:
@@ -234,7 +234,7 @@ class Trainer:
         if good and run.candidate is not None:  # its first loss was good: so were the weights
             run.good, run.candidate = run.candidate, None
         if bad is not None:
-            self._recover(run, first + len(good) + 1, bad)
+            self._recover(run, first + len(good) + 1, bad, lost)
         elif run.since_snapshot >= _SNAPSHOT_STEPS:
             run.candidate, run.since_snapshot = self._snapshot(), 0
 
@@ -280,7 +280,7 @@ class Trainer:
     def _snapshot(self) -> dict[str, Any]:
         return copy.deepcopy({"flow": self.flow.state_dict(), "optimizer": self.optimizer.state_dict()})
 
-    def _recover(self, run: "_Epoch", step: int, bad: Step) -> None:
+    def _recover(self, run: "_Epoch", step: int, bad: Step, lost: int = 0) -> None:
         """Go back to the last good state, with half the learning rate."""
         run.candidate, run.recoveries, run.in_a_row = None, run.recoveries + 1, run.in_a_row + 1
         reason, where = self.watch.trouble(bad), f"epoch {run.number}, step {step} of {self.steps_per_epoch}"
@@ -294,10 +294,11 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate_scale *= 0.5
         log.warning(
-            "%s: %s; went back to the last good state, learning rate now x %g of its plan",
+            "%s: %s; went back to the last good state, learning rate now x %g of its plan%s",
             where,
             reason,
             self.rate_scale,
+            f"; {lost} steps after it were not taken" if lost else "",
         )
 
     def _learning_rate(self) -> float:

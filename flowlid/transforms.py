@@ -118,7 +118,7 @@ class AffineCoupling(Transform):
         self.shift = _network(kept, hidden, moved, layers, nn.ReLU)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if fused.can_run(x):
+        if fused.can_run(x, self.precision):
             return fused.coupling(x, self, inverse=False)
         log_scale, shift = self._scale_and_shift(x[:, self.kept])
         z = x.clone()
@@ -126,7 +126,7 @@ class AffineCoupling(Transform):
         return z, log_scale.sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        if fused.can_run(z):
+        if fused.can_run(z, self.precision):
             return fused.coupling(z, self, inverse=True)
         log_scale, shift = self._scale_and_shift(z[:, self.kept])
         x = z.clone()

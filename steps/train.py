@@ -219,6 +219,9 @@ def train(trainer: Trainer, config: Config, data: str, exp: Path) -> float:
                 "remove it to train from the beginning"
             )
         trainer.load_state_dict(state["trainer"])
+        if state["precision"] != trainer.flow.precision:
+            log.warning("products in %s, as training began; here: %s", state["precision"], trainer.flow.precision)
+            trainer.flow.set_precision(state["precision"])
         log.info("going on after epoch %d of %d, from %s", len(trainer.history), config.training.epochs, checkpoint)
     else:
         trainer.start()
@@ -227,6 +230,7 @@ def train(trainer: Trainer, config: Config, data: str, exp: Path) -> float:
             if not first:
                 continue
             state = {"config": config.to_dict(), "data": data, "trainer": trainer.state_dict()}
+            state["precision"] = trainer.flow.precision
             save_payload(checkpoint, "training state", state)
             write_history(exp / "train.jsonl", trainer.history)
             log.info("%s", epoch_line(record, config.training.epochs))  # what the log tells of is safe

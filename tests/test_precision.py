@@ -25,9 +25,14 @@ def test_a_cpu_has_units_for_bfloat16_if_it_says_so(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
     monkeypatch.setattr(precision, "Path", lambda _: tmp_path / "cpuinfo")
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(precision, "_onednn_takes_bfloat16", lambda: True)
     assert precision.has_bfloat16_units(CPU) is has
     assert precision.resolve("auto", CPU) == (torch.bfloat16 if has else torch.float32)
+
+
+def test_units_that_onednn_does_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_onednn_takes_bfloat16", lambda: False)
+    assert precision.resolve("auto", CPU) == torch.float32
 
 
 def test_a_system_that_does_not_tell_counts_as_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
