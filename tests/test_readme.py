@@ -16,6 +16,7 @@ READMES = [
     ROOT / "egs/README.md",
     *sorted(ROOT.glob("egs/*/README.md")),
     ROOT / "tests/data/README.md",
+    ROOT / "tests/benchmarks/README.md",
 ]
 sys.path.insert(0, str(ROOT / "utils"))
 
