@@ -277,7 +277,7 @@ def test_all_machines_must_have_the_same_frames(make_frames: Callable[..., Frame
     with pytest.raises(
         ValueError, match=r"^600 frames.* here, others in the first process; give all machines the same"
     ):
-        step.make_model(inputs, tmp_path, second, {})
+        step.make_model(inputs, torch.device("cpu"), tmp_path, second, {})
 
 
 def outcome(monkeypatch: pytest.MonkeyPatch, *runs: dict[int, int]) -> int:

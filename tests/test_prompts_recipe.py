@@ -8,6 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+
+from flowlid.checkpoint import load_model
+from flowlid.datadir import DataDir
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = """\
@@ -57,6 +61,21 @@ def test_saved_models_are_the_trained_ones(recipe: tuple[Path, str]) -> None:
     for name, allowed in (("dnf_tiny", 0.01), ("nf_tiny", 0.5)):
         train = results(recipe[0])[name]["train"]
         assert abs(train["loglik_train"] - train["loglik_eval"]) < allowed
+
+
+@torch.no_grad()
+def test_bfloat16_keeps_likelihoods_and_decisions_of_recorded_speech(recipe: tuple[Path, str]) -> None:
+    model = load_model(recipe[0] / "exp/dnf_tiny/final.pt")
+    frames = model.load_frames(DataDir(recipe[0] / "data/test_en_es"))
+    x = frames.batch(torch.arange(len(frames)))
+    single = model.flow.log_prob(x)
+    model.flow.set_precision("bfloat16")
+    low = model.flow.log_prob(x)
+    exact = model.flow.double().log_prob(x.double())
+    assert len(x) > 50000
+    assert not torch.equal(low, single)
+    assert float((low.argmax(1) == single.argmax(1)).double().mean()) >= 0.995
+    assert abs(float((low.double() - exact).mean())) < 0.05
 
 
 def test_unseen_languages_are_marked_and_a_normal_flow_decides_nothing(recipe: tuple[Path, str]) -> None:
