@@ -180,7 +180,7 @@ def loading_table(data: DataDir, args: argparse.Namespace) -> None:
         batches = ShuffledBatches(frames, args.batch_size, block_frames, 1, CPU)
 
         def draw(batches: ShuffledBatches = batches) -> int:
-            return sum(len(x) for x, _ in batches.epoch(1))
+            return sum(len(x) for _, x, _ in batches.epoch(1))
 
         def step(epochs: Iterator[object] = epochs, frames: int = len(few)) -> int:
             next(epochs)
