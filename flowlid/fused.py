@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_PIECE = 2**20  # values of a layer's activations; larger pieces fall out of the cache, smaller ones make many calls
+_PIECE = 2**21  # values of a layer's activations; larger pieces fall out of the cache, smaller ones make many calls
 
 
 def can_run(x: Tensor, precision: torch.dtype = torch.float32) -> bool:
@@ -53,18 +53,21 @@ class _Coupling(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         kept, moved, bound, precision, inverse, pieces = settings
         low = [parameter.to(precision) for parameter in parameters]
-        packed = [_packed(p, len(x) // pieces) if p.dim() == 2 else p for p in low]
-        half = len(packed) // 2
+        half, ends, last = len(low) // 2, list(low), "none"
+        if bound is not None:  # b tanh(a / b): the last layer gives tanh(a / b)
+            ends[half - 2 : half] = [(p / bound).to(precision) for p in parameters[half - 2 : half]]
+            last = "tanh"
+        packed = [_packed(p, len(x) // pieces) if p.dim() == 2 else p for p in ends]
         z, logdet = torch.empty_like(x), x.new_empty(len(x))
         saved = []
         for x_part, z_part, logdet_part in zip(*(t.tensor_split(pieces) for t in (x, z, logdet)), strict=True):
             k, m = x_part[:, kept], x_part[:, moved]
             inputs = k.to(precision).contiguous()
-            s_layers = _network(inputs, packed[:half], "tanh")
-            t_layers = _network(inputs, packed[half:], "relu")
-            s, t = s_layers.pop().float(), t_layers.pop().float()
+            s_layers = _network(inputs, packed[:half], "tanh", last)
+            t_layers = _network(inputs, packed[half:], "relu", "none")
+            s, t = s_layers[-1].float(), t_layers.pop().float()
             if bound is not None:
-                s = s.div_(bound).tanh_().mul_(bound)
+                s = s * bound
             torch.sum(s, 1, out=logdet_part)
             if inverse:
                 scale = s.neg().exp_()
@@ -76,7 +79,7 @@ class _Coupling(torch.autograd.Function):
                 torch.addcmul(t, m, scale, out=z_part[:, moved])
             z_part[:, kept] = k
             if keep:
-                saved.append((inputs, s_layers, t_layers, s, scale, changed))
+                saved.append((inputs, s_layers, t_layers, scale, changed))
         ctx.saved, ctx.low, ctx.settings = saved, low, settings
         return z, logdet.neg_() if inverse else logdet
 
@@ -91,41 +94,50 @@ class _Coupling(torch.autograd.Function):
         half = len(grads) // 2
         grad_x = torch.empty_like(grad_z)
         parts = zip(*(t.tensor_split(pieces) for t in (grad_z, grad_logdet, grad_x)), ctx.saved, strict=True)
-        for z_part, logdet_part, x_part, (inputs, s_layers, t_layers, s, scale, values) in parts:
+        for z_part, logdet_part, x_part, (inputs, s_layers, t_layers, scale, values) in parts:
             # z = m e^s + t, so dz/ds = m e^s; its inverse x = (z - t) e^-s, so dx/ds = -x, dx/dt = -e^-s
             grad_moved = torch.mul(z_part[:, moved], scale, out=x_part[:, moved])
             if inverse:
-                grad_s = (z_part[:, moved] * values).add_(logdet_part.unsqueeze(1)).neg_()
+                grad_s = torch.addcmul(logdet_part.unsqueeze(1), z_part[:, moved], values).neg_()
                 grad_t = -grad_moved
             else:
-                grad_s = (grad_moved * values).add_(logdet_part.unsqueeze(1))
+                grad_s = torch.addcmul(logdet_part.unsqueeze(1), grad_moved, values)
                 grad_t = z_part[:, moved]
+            grad_s, grad_t = grad_s.to(precision), grad_t.to(precision).contiguous()
             if bound is not None:  # d b tanh(a / b) / da = 1 - tanh^2
-                grad_s = grad_s.mul_(1 - (s / bound).square_())
-            from_s = _network_grad(grad_s.to(precision), inputs, s_layers, turned[:half], grads[:half], "tanh")
-            from_t = _network_grad(grad_t.to(precision), inputs, t_layers, turned[half:], grads[half:], "relu")
-            x_part[:, kept] = z_part[:, kept] + from_s + from_t
+                grad_s = torch.ops.aten.tanh_backward(grad_s, s_layers[-1])
+            grad_kept = _network_grad(grad_s, inputs, s_layers, turned[:half], grads[:half], "tanh")
+            grad_kept = _network_grad(grad_t, inputs, t_layers, turned[half:], grads[half:], "relu", grad_kept)
+            torch.add(z_part[:, kept], grad_kept, out=x_part[:, kept])
         return grad_x, None, None, *grads
 
 
-def _network(inputs: Tensor, parameters: list[Tensor], activation: str) -> list[Tensor]:
-    """The output of each layer of a network."""
+def _network(inputs: Tensor, parameters: list[Tensor], activation: str, last: str) -> list[Tensor]:
+    """The output of each layer of a network; `last` is the activation of the last one."""
     outputs, h = [], inputs
     for number in range(0, len(parameters), 2):
-        last = number == len(parameters) - 2
-        h = _linear(h, parameters[number], parameters[number + 1], "none" if last else activation)
+        end = number == len(parameters) - 2
+        h = _linear(h, parameters[number], parameters[number + 1], last if end else activation)
         outputs.append(h)
     return outputs
 
 
 def _network_grad(
-    grad: Tensor, inputs: Tensor, hidden: list[Tensor], turned: list[Tensor], grads: list[Tensor], activation: str
+    grad: Tensor,
+    inputs: Tensor,
+    hidden: list[Tensor],
+    turned: list[Tensor],
+    grads: list[Tensor],
+    activation: str,
+    more: Tensor | None = None,
 ) -> Tensor:
-    """Gradient at the inputs from that at the output; those of the parameters are added to `grads`."""
+    """Gradient at the inputs from that at the output, plus `more`; those of the parameters are added to `grads`."""
     for number in reversed(range(0, len(grads), 2)):
         h = hidden[number // 2 - 1] if number else inputs
         grads[number] += grad.t() @ h
-        grads[number + 1] += grad.sum(0, dtype=torch.float32)
+        grads[number + 1] += grad.sum(0)  # of bfloat16 too: summed in float32, without a copy in it
+        if not number and more is not None:
+            return torch.ops.mkldnn._linear_pointwise.binary(grad, more, turned[number], None, "add")
         grad = _linear(grad, turned[number], None, "none")
         if number and activation == "tanh":
             grad = torch.ops.aten.tanh_backward(grad, h)

@@ -17,6 +17,7 @@ import pytest
 import torch
 from tools import ROOT, SPEECH, YAML, Ended, audio_dir, call, contents, feature_dir, speech, write_wav
 
+from flowlid import precision
 from flowlid.checkpoint import load_payload, save_payload
 from flowlid.datadir import ArkWriter, DataDir, read_table, write_table
 from flowlid.files import read_json
@@ -345,6 +346,21 @@ def test_training_goes_on_after_a_checkpoint(cut_off: Experiment) -> None:
     ended = cut_off.train()
     assert ended.code == 0 and "going on after epoch 1 of 2" in ended.log
     assert not (cut_off.exp / "checkpoint.pt").exists() and (cut_off.exp / "final.pt").exists()
+
+
+@pytest.mark.parametrize(("began", "here"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_training_goes_on_in_the_precision_that_it_began_with(
+    began: str, here: str, cut_off: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = cut_off.exp / "checkpoint.pt"
+    state = load_payload(path, "training state")
+    state["precision"] = began
+    save_payload(path, "training state", {key: state[key] for key in state if key not in ("flowlid", "version")})
+    monkeypatch.setattr(precision, "has_bfloat16_units", lambda device: here == "bfloat16")
+    ended = cut_off.train()
+    assert ended.code == 0
+    assert f"WARNING products in {began}, as training began; here: {here}" in ended.log
+    assert json.loads((cut_off.exp / "train.json").read_text())["precision"] == began
 
 
 def test_checkpoint_of_other_data(cut_off: Experiment) -> None:

@@ -1,7 +1,9 @@
 """Several processes do what one does with the whole batch: the same losses, gradients, statistics and weights."""
 
 import os
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.distributed import TCPStore
 
+from flowlid import distributed
 from flowlid.config import ModelConfig, TrainingConfig
-from flowlid.distributed import Processes
+from flowlid.distributed import Lost, Processes
 from flowlid.flow import build_flow
 from flowlid.frames import FrameSet, moments_of
 from flowlid.scoring import score_frames, score_together
@@ -243,6 +246,35 @@ def test_scores_are_those_of_the_whole_set(pair: list[dict], frames: TwoSets) ->
 def test_the_first_process_computes_once_and_reads_before_the_others(pair: list[dict]) -> None:
     assert [found["once"] for found in pair] == [{"rank": 0}] * 2
     assert [found["seen"] for found in pair] == [False, True]
+
+
+def wait_long(rank: int, port: int, folder: Path, beat: float) -> None:
+    """The first process reads for three times as long as the processes wait for one another."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    distributed._BEAT = beat
+    processes = Processes.from_environment()
+    processes.connect(torch.device("cpu"), timeout=300)
+    processes.wait()  # met without haste; what follows is timed
+    torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=10))
+    signs, told = processes.signs, "no error"
+    try:
+        with processes.first_alone():
+            time.sleep(30 if processes.first else 0)
+    except Lost as error:
+        told = f"lost: {error}"
+    (folder / f"{rank}.txt").write_text(f"{processes.signs - signs} {told}")
+
+
+@pytest.mark.parametrize(("beat", "words"), [(0.5, "no error"), (1000, "lost: ")])
+def test_the_others_wait_as_long_as_the_first_process_says_that_it_reads(
+    beat: float, words: str, tmp_path: Path
+) -> None:
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    torch.multiprocessing.spawn(wait_long, (store.port, tmp_path, beat), nprocs=2)
+    signs, _, told = (tmp_path / "1.txt").read_text().partition(" ")
+    assert told.startswith(words)
+    assert (int(signs) > 10) == (words == "no error")  # which `launcher` counts
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])

@@ -1,7 +1,9 @@
 """Flows as densities: against scipy, against integrals, against their own samples."""
 
+import logging
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -225,3 +227,36 @@ def test_build_flow_repeats_with_torchs_seed() -> None:
     first, again, other = state(1), state(1), state(2)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+class Recorder:
+    """A transform that notes how it is compiled, in the place of a flow's on a GPU."""
+
+    def __init__(self) -> None:
+        self.modes: list[str] = []
+        self.base = SimpleNamespace(means=SimpleNamespace(device=torch.device("cuda")))
+        self.transform = SimpleNamespace(compile=lambda mode: self.modes.append(mode))
+
+
+def test_kernels_are_fused_where_torch_can_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: zeros(*size))
+    recorder = Recorder()
+    Flow.fuse_kernels(recorder)
+    assert recorder.modes == ["reduce-overhead"]
+
+
+def test_without_a_compiler_the_kernels_run_one_by_one_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(function: Callable[[Tensor], Tensor]) -> None:
+        raise RuntimeError("Failed to find C compiler.")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    recorder = Recorder()
+    with caplog.at_level(logging.WARNING, logger="flowlid"):
+        Flow.fuse_kernels(recorder)
+    assert recorder.modes == []
+    (warning,) = caplog.messages
+    assert warning.startswith("the flow's kernels run one by one") and "Failed to find C compiler." in warning

@@ -24,6 +24,7 @@ from flowlid.frames import FrameSet, load_frames, moments_of
 from flowlid.scoring import mean_terms, score_frames
 from flowlid.training import Trainer, fingerprint
 from flowlid.transforms import BatchNorm
+from flowlid.watch import Watch
 
 MakeFrames = Callable[..., FrameSet]
 CLASSES = ["en", "es"]
@@ -197,6 +198,47 @@ def test_one_good_state_serves_two_recoveries(make_frames: MakeFrames) -> None:
     list(trainer.epochs())
     # the second epoch's last step went back to its start too, with the six steps of the first behind it
     assert {int(state["step"]) for state in trainer.optimizer.state.values()} == {6}
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "bad", "words"),
+    [
+        (20, 35, "epoch 2, step 4 of 30: the loss is nan"),  # among looks at steps 4, 8, 12 ... of each epoch
+        (20, 33, "epoch 2, step 2 of 30: the loss is nan"),
+        (20, 61, "epoch 2, step 30 of 30: the loss is nan"),
+    ],
+)
+def test_rare_looks_lose_steps_and_never_a_weight(
+    batch_size: int, bad: int, words: str, make_frames: MakeFrames, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = make_trainer(make_frames, batch_size=batch_size)
+    trainer.watch = Watch(trainer.watch.jump, torch.device("cpu"), 4)  # as on a GPU
+    trainer.start()
+    seen, told = poison(trainer, {bad}, TROUBLE["nan"][0]), []
+    with caplog.at_level(logging.WARNING, logger="flowlid"):
+        records = list(trainer.epochs(lambda step, steps, loss: told.append((step, loss))))
+    (warning,) = caplog.messages
+    assert warning.startswith(words)
+    number = bad - 31  # in the second epoch; the first made 30 steps and a check
+    lost = min(30, math.ceil(number / 4) * 4) - number
+    assert ("steps after it were not taken" in warning) == (lost > 0)
+    assert warning.endswith(f"; {lost} steps after it were not taken" if lost else "of its plan")
+    assert [record["recoveries"] for record in records] == [0, 1, 0, 0]
+    assert all(math.isfinite(record["loss"]) for record in records)
+    trainable = dict(trainer.flow.named_parameters())
+    for call in range(bad, bad + lost):  # weights at the calls after the bad one: it and they changed nothing
+        assert all(torch.equal(seen[call][name], seen[bad - 1][name]) for name in trainable)
+    assert all(torch.isfinite(tensor).all() for tensor in trainer.flow.state_dict().values())
+    steps = [step for step, _ in told]
+    assert steps[30:60 - 1 - lost] == [n for n in range(1, 31) if not number <= n <= number + lost]
+    assert all(math.isfinite(loss) for _, loss in told)
+
+
+def test_rare_looks_change_nothing_in_a_sound_training(make_frames: MakeFrames) -> None:
+    often, rarely = (make_trainer(make_frames, batch_size=20) for _ in range(2))
+    rarely.watch = Watch(rarely.watch.jump, torch.device("cpu"), 7)
+    assert equal(weights(trained(often)), weights(trained(rarely)))
+    assert without_times(often.history) == without_times(rarely.history)
 
 
 @pytest.mark.parametrize("step", [1, 8])
