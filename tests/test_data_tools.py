@@ -107,9 +107,7 @@ def test_bad_input_exits_one_with_its_problems_and_no_traceback(tmp_path: Path) 
 
 def test_validate(tool: Tool, tmp_path: Path) -> None:
     data = make(tmp_path / "data", {"a": 2, "b": 1})
-    assert tool("validate_data_dir", data) == [
-        f"validate_data_dir.py: Successfully validated data-directory {data}"
-    ]
+    assert tool("validate_data_dir", data) == [f"validate_data_dir.py: Successfully validated data-directory {data}"]
     for name, option in (("feats.scp", "--no-feats"), ("utt2lang", "--no-lang"), ("wav.scp", "--no-wav")):
         (data / name).rename(data / "hidden")
         with pytest.raises(ValueError, match=rf"{name}: no such file"):
@@ -339,9 +337,7 @@ def test_subset_of_three(tool: Tool, tmp_path: Path, options: list[str], expecte
     if "--shortest" in options:
         write_table(data / "utt2dur", {utt: "0.5" if utt in expected else "2" for utt in utts(data)})
     dest = tmp_path / "new" / "dest"
-    assert tool("subset_data_dir", *options, data, 3, dest) == [
-        f"subset_data_dir.py: 3 of 8 utterances in {dest}"
-    ]
+    assert tool("subset_data_dir", *options, data, 3, dest) == [f"subset_data_dir.py: 3 of 8 utterances in {dest}"]
     assert utts(dest) == expected
     assert sorted(content(dest)) == sorted(content(data))
 

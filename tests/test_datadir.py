@@ -249,9 +249,7 @@ def test_truncated_compressed_archive_is_refused(tmp_path: Path, method: int) ->
 
 @settings(deadline=None, max_examples=60)
 @given(junk=st.binary(max_size=40), kind=st.sampled_from([b"", b"\0BFM ", b"\0BFV ", b"\0BCM ", b"\0BCM2 ", b"\0B\4"]))
-def test_junk_gives_an_array_or_value_error(
-    tmp_path_factory: pytest.TempPathFactory, junk: bytes, kind: bytes
-) -> None:
+def test_junk_gives_an_array_or_value_error(tmp_path_factory: pytest.TempPathFactory, junk: bytes, kind: bytes) -> None:
     path = put(tmp_path_factory.mktemp("junk") / "j.ark", kind + junk)
     try:
         assert np.isfinite(read_matrix(str(path), "x")).all()
@@ -363,9 +361,7 @@ def test_written_archive_is_kaldis(tmp_path: Path) -> None:
         ("a b", MATRIX, "white space"),
     ],
 )
-def test_archive_writer_leaves_nothing_of_a_failure(
-    tmp_path: Path, utt: str, array: np.ndarray, message: str
-) -> None:
+def test_archive_writer_leaves_nothing_of_a_failure(tmp_path: Path, utt: str, array: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message), ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp") as writer:
         writer("first", MATRIX)
         writer(utt, array)

@@ -230,7 +230,7 @@ def test_rare_looks_lose_steps_and_never_a_weight(
         assert all(torch.equal(seen[call][name], seen[bad - 1][name]) for name in trainable)
     assert all(torch.isfinite(tensor).all() for tensor in trainer.flow.state_dict().values())
     steps = [step for step, _ in told]
-    assert steps[30:60 - 1 - lost] == [n for n in range(1, 31) if not number <= n <= number + lost]
+    assert steps[30 : 60 - 1 - lost] == [n for n in range(1, 31) if not number <= n <= number + lost]
     assert all(math.isfinite(loss) for _, loss in told)
 
 
