@@ -116,7 +116,7 @@ def _features_writer(
 ) -> _Write:
     def write(place: Path) -> dict[str, Any]:
         began, end, silent = time.monotonic(), 0, None
-        log.info("%s: packing %d utterances into %s", data.path, len(data.table("feats.scp")), place)
+        log.info("%s: packing %d utterances", data.path, len(data.table("feats.scp")))
         utterances = _utterances(data, config, global_stats, allow_pipes, vad)
         with Arrays(place, ("feats", "ends", "kept", "index", "utt_of")) as arrays:
             for number, (x, voiced) in enumerate(utterances):
