@@ -26,8 +26,8 @@ SPEAKERS = {f"a-{number}": ("en", "es")[number % 2] for number in range(8)}
 YAML = """\
 data: {train: train, dev: dev}
 frames: {context: 1}
-model: {type: dnf, blocks: 2, hidden: 8, layers: 1, normalization: batchnorm}
-training: {epochs: %d, batch_size: 101, warmup_steps: 2, learning_rate: 1.0e-2, select: dev_loglik}
+model: {type: dnf, blocks: 2, hidden: 8, layers: 1, normalization: batchnorm, precision: float32}
+training: {epochs: %d, batch_size: 101, warmup_steps: 2, learning_rate: 1.0e-2, select: last}
 """
 EPOCHS = 60  # of a training that something happens to on its way
 
