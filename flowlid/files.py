@@ -1,9 +1,10 @@
 """Files that are whole or absent: every result is written to a temporary name and renamed."""
 
+import difflib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -82,3 +83,16 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+_SHOWN = 20
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """What an error says after an unknown name: " (did you mean 'x'?)", or the known ones if none is near.
+
+    They stand in their order; those of a set are sorted.
+    """
+    names = sorted(known) if isinstance(known, Set) else list(known)
+    close = difflib.get_close_matches(word, names, 1)
+    return f" (did you mean {close[0]!r}?)" if close else f"; known: {' '.join(names[:_SHOWN])}"

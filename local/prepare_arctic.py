@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from flowlid.corpus import Corpus, Utterance, check_root, find, order, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, order, walk, wrong_root
 from flowlid.program import log_provenance, run
 
 log = logging.getLogger("flowlid")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from lhotse import CutSet, MonoCut
 
-from flowlid.corpus import Corpus, Utterance, check_root, find, split_speakers, take_hours, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, split_speakers, take_hours, walk, wrong_root
 from flowlid.program import log_provenance, run
 
 log = logging.getLogger("flowlid")

@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from flowlid.corpus import Corpus, Utterance, check_root, split_speakers, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, check_root, split_speakers, walk, wrong_root
+from flowlid.kaldi.tables import listed
 from flowlid.program import log_provenance, run
-from flowlid.tables import listed
 
 log = logging.getLogger("flowlid")
 

@@ -31,10 +31,10 @@ import numpy as np
 import soundfile
 from lhotse import AudioSource, Recording, SupervisionSegment
 
+from flowlid.audio.headers import riff_bytes_missing
+from flowlid.corpora.duplicates import Sound, same_recording
 from flowlid.files import atomic_write
 from flowlid.program import log_provenance, run
-from flowlid.recordings import riff_bytes_missing
-from flowlid.repeats import Sound, same_recording
 
 logger = logging.getLogger("prepare_prompts")
 

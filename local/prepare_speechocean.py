@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
-from flowlid.corpus import Corpus, Utterance, check_root, find, split_speakers, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, split_speakers, walk, wrong_root
+from flowlid.kaldi.tables import listed
 from flowlid.program import log_provenance, run
-from flowlid.tables import listed
 
 log = logging.getLogger("flowlid")
 

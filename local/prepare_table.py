@@ -25,11 +25,8 @@ from pathlib import Path
 
 import yaml
 
-from flowlid.corpus import Corpus, Utterance, split_speakers
-from flowlid.features import FbankOptions, read_options
-from flowlid.files import atomic_write
-from flowlid.program import log_provenance, run
-from flowlid.speech_table import (
+from flowlid.corpora.corpus import Corpus, Utterance, split_speakers
+from flowlid.corpora.speech_table import (
     OPTIONAL,
     REQUIRED,
     RESERVED,
@@ -40,7 +37,11 @@ from flowlid.speech_table import (
     read_table,
     shared_speakers,
 )
-from flowlid.table_audio import Found, check_sound, open_files, read_tree, write_channels
+from flowlid.corpora.speech_table_audio import Found, check_sound, open_files, read_tree, write_channels
+from flowlid.features.fbank import FbankOptions
+from flowlid.files import atomic_write
+from flowlid.kaldi.options import read_options
+from flowlid.program import log_provenance, run
 
 log = logging.getLogger("flowlid")
 

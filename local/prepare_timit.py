@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from flowlid.corpus import Corpus, Utterance, check_root, find, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, walk, wrong_root
 from flowlid.program import log_provenance, run
 
 log = logging.getLogger("flowlid")

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowlid.corpus import Corpus, Utterance, check_root, split_speakers, take_hours, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, check_root, split_speakers, take_hours, walk, wrong_root
 from flowlid.program import log_provenance, run
 
 log = logging.getLogger("flowlid")

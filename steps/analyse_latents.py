@@ -11,11 +11,13 @@ import logging
 
 import numpy as np
 
-from flowlid import metrics, program
-from flowlid.checkpoint import load_model
-from flowlid.datadir import DataDir
+from flowlid import program
+from flowlid.evaluation import metrics
+from flowlid.evaluation.latents import balanced_frames, frame_languages, latents, random_frames
 from flowlid.files import atomic_directory, write_json
-from flowlid.latents import balanced_frames, frame_languages, latents, random_frames
+from flowlid.flow.checkpoint import load_model
+from flowlid.frames.frameset import load_model_frames
+from flowlid.kaldi.datadir import DataDir
 
 log = logging.getLogger("flowlid")
 
@@ -32,7 +34,7 @@ def main() -> None:
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt").to(device)
     for name in args.sets:
-        frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
+        frames = load_model_frames(model, DataDir(args.data / name), args.allow_pipes == "true")
         chosen = random_frames(frames, args.max_frames, args.seed)
         z = latents(model.flow, frames, chosen)
         moments = metrics.latent_moments(z, frame_languages(frames, chosen).tolist(), model.flow.base.class_dim)

@@ -15,8 +15,10 @@ from collections import defaultdict
 import numpy as np
 
 from flowlid import program
-from flowlid.cmvn import cmvn_stats
-from flowlid.datadir import ArkWriter, DataDir, check_enough, write_table
+from flowlid.kaldi.arks import ArkWriter
+from flowlid.kaldi.cmvn import cmvn_stats
+from flowlid.kaldi.datadir import DataDir, check_enough
+from flowlid.kaldi.tables import write_table
 
 log = logging.getLogger("flowlid")
 

@@ -9,7 +9,8 @@ import logging
 from pathlib import Path
 
 from flowlid import program
-from flowlid.datadir import DataDir, check_enough, read_table, write_table
+from flowlid.kaldi.datadir import DataDir, check_enough, read_table
+from flowlid.kaldi.tables import write_table
 
 log = logging.getLogger("flowlid")
 

@@ -8,10 +8,12 @@ Prints a short table.
 import argparse
 from pathlib import Path
 
-from flowlid import program, report
+from flowlid import program
 from flowlid.files import atomic_write, write_json
-from flowlid.reference import read_reference, reference_tables
-from flowlid.report_html import report_html
+from flowlid.report.html import report_html
+from flowlid.report.markdown import results_markdown, results_table_text
+from flowlid.report.reference import read_reference, reference_tables
+from flowlid.report.results import collect
 
 
 def main() -> None:
@@ -22,14 +24,14 @@ def main() -> None:
     )
     parser.add_argument("exp", type=Path, help="where the experiments are")
     args = parser.parse_args()
-    results = report.collect(args.exp)
+    results = collect(args.exp)
     references = reference_tables(read_reference(args.reference), results) if args.reference else {}
     write_json(args.exp / "results.json", results)
     with atomic_write(args.exp / "RESULTS.md") as file:
-        file.write(report.results_markdown(results, args.command, references=references))
+        file.write(results_markdown(results, args.command, references=references))
     with atomic_write(args.exp / "report.html") as file:
         file.write(report_html(results, args.exp, args.command, references=references))
-    print(report.results_table_text(results))
+    print(results_table_text(results))
     print(f"\nreport: {(args.exp / 'report.html').resolve()}\ntables: {(args.exp / 'RESULTS.md').resolve()}")
 
 

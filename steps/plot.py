@@ -15,10 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid import decision_plots, plots, program
-from flowlid.checkpoint import Model, load_model
-from flowlid.datadir import read_table
+from flowlid import program
+from flowlid.evaluation.latents import FEWEST_FOR_TSNE, tsne_embedding
 from flowlid.files import atomic_directory, read_json
+from flowlid.flow.checkpoint import Model, load_model
+from flowlid.kaldi.datadir import read_table
+from flowlid.plots.decisions import accuracy_duration, confusion_shares, llr_per_frame
+from flowlid.plots.latents import first_dims, histograms, tsne
+from flowlid.plots.style import class_colors
+from flowlid.plots.training import loss_curve
 
 _HISTOGRAMS = 4  # dims of c, and as many of r, that are shown
 log = logging.getLogger("flowlid")
@@ -36,7 +41,7 @@ def main() -> None:
     model = load_model(args.exp / "final.pt")
     history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     with atomic_directory(args.exp / "plots") as out:  # pictures of sets that are no longer tested go
-        plots.loss_curve(history, out / "loss_curve", f"{args.exp.name}: training")
+        loss_curve(history, out / "loss_curve", f"{args.exp.name}: training")
         draw(model, args, out)
     log.info("%s: pictures in %s", args.exp.name, args.exp / "plots")
 
@@ -53,7 +58,7 @@ def draw(model: Model, args: argparse.Namespace, out: Path) -> None:
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     languages = {language for sample in samples.values() for language in sample}
     unseen = languages - set(model.languages)
-    colors = plots.class_colors(model.languages, sorted(unseen))
+    colors = class_colors(model.languages, sorted(unseen))
     for group, (_, shown) in groups.items():
         draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
     if model.config.model.type == "dnf" and args.tests:
@@ -86,7 +91,7 @@ def draw_latents(
     # a normal flow holds all of its languages to one mean
     rows = base.means.detach().expand(len(model.languages), -1)
     means = {name: mean.numpy() for name, mean in zip(model.languages, rows, strict=True)}
-    plots.first_dims(samples, unseen, out / f"first_dims_{group}", title, class_means=means, colors=colors)
+    first_dims(samples, unseen, out / f"first_dims_{group}", title, class_means=means, colors=colors)
 
     each = max(1, args.tsne_frames // len(samples))
     generator = np.random.default_rng(args.seed)
@@ -95,12 +100,12 @@ def draw_latents(
     }
     # of c alone: a residual of large variance would be all that t-SNE sees
     c = np.concatenate(list(balanced.values()))[:, : base.class_dim]
-    if len(c) >= plots.FEWEST_FOR_TSNE and base.class_dim > 1:
+    if len(c) >= FEWEST_FOR_TSNE and base.class_dim > 1:
         labels = [name for name, z in balanced.items() for _ in range(len(z))]
         start = time.perf_counter()
-        embedding = plots.tsne_embedding(c, args.seed)
+        embedding = tsne_embedding(c, args.seed)
         log.info("%s: t-SNE of %d frames in %.1f s", group, len(c), time.perf_counter() - start)
-        plots.tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
+        tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
     else:
         log.warning("%s: no t-SNE of %d frames in %d dims", group, len(c), base.class_dim)
 
@@ -113,7 +118,7 @@ def draw_latents(
         ]
         for name, mean in means.items()
     }
-    plots.histograms(samples, density, dims, unseen, out / f"histograms_{group}", title, colors=colors)
+    histograms(samples, density, dims, unseen, out / f"histograms_{group}", title, colors=colors)
 
 
 def draw_confusion(exp: Path, model: Model, tests: list[str], unseen: set[str], out: Path) -> None:
@@ -122,7 +127,7 @@ def draw_confusion(exp: Path, model: Model, tests: list[str], unseen: set[str], 
     for unit, words in (("frame", "frames"), ("utt", "utterances")):
         confusion = {name: result[f"{unit}_confusion"] for name, result in results.items()}
         title = f"{exp.name}: share of {words} given to each class"
-        plots.confusion_shares(confusion, model.classes, unseen, out / f"confusion_{unit}", title)
+        confusion_shares(confusion, model.classes, unseen, out / f"confusion_{unit}", title)
 
 
 def draw_decisions(
@@ -140,10 +145,10 @@ def draw_decisions(
         if any(row["share"] is not None for row in found):  # not where all languages are unseen
             durations[name] = found
     title = f"{exp.name}: log-likelihood ratio of each utterance"
-    decision_plots.llr_per_frame(llr, model.classes, unseen, out / "llr_per_frame", title, colors)
+    llr_per_frame(llr, model.classes, unseen, out / "llr_per_frame", title, colors)
     if durations:
         title = f"{exp.name}: accuracy against duration, 95% intervals"
-        decision_plots.accuracy_duration(durations, model.classes, out / "accuracy_duration", title)
+        accuracy_duration(durations, model.classes, out / "accuracy_duration", title)
 
 
 if __name__ == "__main__":

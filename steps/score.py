@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid import metrics, program
-from flowlid.checkpoint import Model, load_model
-from flowlid.datadir import DataDir, write_table
-from flowlid.durations import how_sure, window_lengths
+from flowlid import program
+from flowlid.evaluation import metrics
+from flowlid.evaluation.durations import how_sure, window_lengths
+from flowlid.evaluation.scoring import SetScores, class_numbers, llr_per_frame, score_frames, summarize
 from flowlid.files import atomic_directory, atomic_write, write_json
-from flowlid.frames import FrameSet
-from flowlid.scoring import SetScores, class_numbers, llr_per_frame, score_frames, summarize
+from flowlid.flow.checkpoint import Model, load_model
+from flowlid.frames.frameset import FrameSet, load_model_frames
+from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.tables import write_table
 
 log = logging.getLogger("flowlid")
 
@@ -36,7 +38,7 @@ def main() -> None:
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt").to(device)
     for name in args.sets:
-        frames = model.load_frames(DataDir(args.data / name), args.allow_pipes == "true")
+        frames = load_model_frames(model, DataDir(args.data / name), args.allow_pipes == "true")
         with program.progress_bar(name, len(frames)) as show:
             scores = score_frames(model.flow, frames, args.batch_size, show, windows)
         write_scores(args.exp / f"score_{name}", name, model, frames, scores, shift)

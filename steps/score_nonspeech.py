@@ -12,10 +12,10 @@ import logging
 from typing import Any
 
 from flowlid import program
-from flowlid.checkpoint import load_model
-from flowlid.control import no_control, nonspeech_control, training_means, why_not
-from flowlid.datadir import DataDir
+from flowlid.evaluation.nonspeech import no_control, nonspeech_control, training_means, why_not
 from flowlid.files import atomic_directory, write_json
+from flowlid.flow.checkpoint import load_model
+from flowlid.kaldi.datadir import DataDir
 
 log = logging.getLogger("flowlid")
 

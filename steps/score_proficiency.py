@@ -14,10 +14,11 @@ import shutil
 from pathlib import Path
 
 from flowlid import program
-from flowlid.checkpoint import load_model
-from flowlid.datadir import DataDir
+from flowlid.evaluation.proficiency import PREDICTORS, assess, human_scores, no_scores
 from flowlid.files import atomic_directory, write_json
-from flowlid.proficiency import PREDICTORS, assess, human_scores, no_scores
+from flowlid.flow.checkpoint import load_model
+from flowlid.frames.frameset import load_model_frames
+from flowlid.kaldi.datadir import DataDir
 
 log = logging.getLogger("flowlid")
 
@@ -43,7 +44,7 @@ def main() -> None:
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt").to(device)
     for name, data in scored.items():
-        frames = model.load_frames(data, args.allow_pipes == "true")
+        frames = load_model_frames(model, data, args.allow_pipes == "true")
         human = human_scores(data, frames.utts)
         result = assess(model, frames, human, args.batch_size, args.seed)
         write(args.exp / f"proficiency_{name}", name, result)

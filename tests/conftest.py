@@ -12,7 +12,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from torch import nn
 
-    from flowlid.frames import FrameSet
+    from flowlid.frames.frameset import FrameSet
 
 # the same examples for everyone, and no stopwatch: the machine may be busy with other jobs
 settings.register_profile("flowlid", deadline=None, derandomize=True)
@@ -62,7 +62,7 @@ def make_frames(one_thread: None) -> "Callable[..., FrameSet]":
     """
     import torch
 
-    from flowlid.frames import FrameSet
+    from flowlid.frames.frameset import FrameSet
 
     def build(
         seed: int = 1,

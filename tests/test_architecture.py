@@ -2,75 +2,55 @@
 
 import ast
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("flowlid", "steps", "utils", "local")
+FOLDERS = ("steps", "utils", "local")
 FILES = {folder: sorted((ROOT / folder).glob("*.py")) for folder in FOLDERS}
+FILES["flowlid"] = sorted((ROOT / "flowlid").rglob("*.py"))
 STEPS = {path.stem for path in FILES["steps"]}
 
-# what each module of the library may import of the others; a module is below all that it names
+# The rooms of the library, lowest first, and the rooms that each may import.
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": set(),
-    "files": set(),
-    "precision": {"config"},
     "config": set(),
+    "files": set(),
     "program": set(),
-    "tables": {"files"},
-    "arks": {"files"},
-    "datadir": {"arks", "tables"},
-    "features": set(),
-    "recordings": set(),
-    "audio": {"datadir", "recordings"},
-    "corpus": {"files", "recordings"},
-    "speech_table": set(),
-    "table_audio": {"corpus", "files", "recordings", "speech_table"},
-    "names": set(),
-    "sets": {"names"},
-    "mapped": {"files"},
-    "cmvn": {"datadir"},
-    "packed": {"cmvn", "config", "datadir", "mapped"},
-    "frames": {"config", "datadir", "packed"},
-    "shuffled": {"frames"},
-    "fused": set(),
-    "transforms": {"fused"},
-    "bases": set(),
-    "distributed": set(),
-    "launcher": {"distributed"},
-    "flow": {"bases", "config", "precision", "transforms"},
-    "checkpoint": {"config", "datadir", "files", "flow", "frames"},
-    "metrics": set(),
-    "repeats": set(),
-    "scoring": {"distributed", "flow", "frames", "metrics"},
-    "intervals": set(),
-    "durations": {"frames", "intervals", "scoring"},
-    "training": {"config", "distributed", "flow", "frames", "scoring", "shuffled", "transforms", "watch"},
-    "watch": set(),
-    "latents": {"flow", "frames"},
-    "control": {"checkpoint", "datadir", "frames", "intervals", "latents", "scoring"},
-    "proficiency": {"checkpoint", "datadir", "flow", "frames", "intervals", "scoring"},
-    "figures": {"files"},
-    "plots": {"figures"},
-    "decision_plots": {"figures"},
-    "report_tables": set(),
-    "decision_tables": {"report_tables"},
-    "proficiency_tables": {"report_tables"},
-    "reference": {"names", "report_tables"},
-    "report": {"decision_tables", "files", "proficiency_tables", "report_tables"},
-    "report_html": {"decision_tables", "report", "report_tables"},
+    "kaldi": {"files"},
+    "flow": {"config", "files"},
+    "plots": {"files"},
+    "report": {"files"},
+    "audio": {"kaldi"},
+    "corpora": {"audio", "files", "kaldi"},
+    "features": {"audio", "kaldi"},
+    "frames": {"config", "files", "flow", "kaldi"},
+    "evaluation": {"flow", "frames", "kaldi"},
+    "training": {"config", "evaluation", "files", "flow", "frames", "kaldi", "program"},
 }
-# the only modules of the library that may know these packages
+# The only modules of the library that may know these packages.
 ONLY_IN = {
-    "kaldiio": {"arks"},
-    "lhotse": {"features", "audio", "recordings", "corpus", "sets", "table_audio"},
+    "kaldiio": {"kaldi/arks"},
+    "lhotse": {
+        "audio/headers", "audio/samples", "corpora/corpus", "corpora/data_dirs", "corpora/sets",
+        "corpora/speech_table_audio", "features/fbank",
+    },
     "argparse": {"program"},
-    "yaml": {"config", "reference", "sets", "report"},
-    "matplotlib": {"figures", "plots", "decision_plots"},
-    "sklearn": {"control", "plots", "proficiency"},
-}
+    "yaml": {"config", "corpora/sets", "report/reference", "report/results"},
+    "matplotlib": {"plots/decisions", "plots/latents", "plots/style", "plots/training"},
+    "sklearn": {"evaluation/latents", "evaluation/nonspeech", "evaluation/proficiency"},
+}  # fmt: skip
+
+
+def name_of(path: Path) -> str:
+    """A module of the library by its place: "kaldi/arks"."""
+    return str(path.relative_to(ROOT / "flowlid").with_suffix(""))
+
+
+def room_of(path: Path) -> str:
+    return name_of(path).split("/")[0]
 
 
 def imports(path: Path) -> set[str]:
@@ -89,8 +69,8 @@ def packages(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)}
 
 
-def library_modules(path: Path) -> set[str]:
-    """Modules of flowlid that a file imports."""
+def rooms(path: Path) -> set[str]:
+    """Rooms of flowlid that a file imports."""
     return {name.split(".")[1] for name in imports(path) if name.startswith("flowlid.")} & set(MAY_IMPORT)
 
 
@@ -102,39 +82,52 @@ def calls(path: Path) -> set[str]:
 
 def files(*folders: str) -> pytest.MarkDecorator:
     paths = [path for folder in folders for path in FILES[folder]]
-    return pytest.mark.parametrize("path", paths, ids=[f"{path.parent.name}/{path.name}" for path in paths])
+    return pytest.mark.parametrize("path", paths, ids=[str(path.relative_to(ROOT)) for path in paths])
 
 
 def test_the_reading_of_imports_finds_each_form(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text(
-        "import os.path\nfrom flowlid import frames, program as p\nfrom flowlid.flow import Flow\n"
-        "from . import bases\nfrom .config import Config\ndef f():\n    import steps.train\n    print(1)\n"
+        "import os.path\nfrom flowlid import program as p\nfrom flowlid.flow.flow import Flow\n"
+        "from flowlid.frames import pack\ndef f():\n    import steps.train\n    print(1)\n"
     )
     assert imports(path) == {
-        "os.path", "flowlid.frames", "flowlid.program", "flowlid.flow.Flow", "flowlid.bases",
-        "flowlid.config.Config", "steps.train",
+        "os.path", "flowlid.program", "flowlid.flow.flow.Flow", "flowlid.frames.pack", "steps.train",
     }  # fmt: skip
     assert packages(path) == {"os", "flowlid", "steps"}
-    assert library_modules(path) == {"frames", "program", "flow", "bases", "config"}
+    assert rooms(path) == {"frames", "program", "flow"}
     assert calls(path) == {"print"}
 
 
-def test_the_table_names_every_module() -> None:
-    assert {path.stem for path in FILES["flowlid"]} == set(MAY_IMPORT)
+def test_every_room_has_a_row_and_every_row_a_room() -> None:
+    assert {room_of(path) for path in FILES["flowlid"]} - {"__init__"} == set(MAY_IMPORT)
 
 
-def test_the_table_has_one_direction() -> None:
-    left = dict(MAY_IMPORT)
-    while left:
-        lowest = {name for name, above in left.items() if not above & set(left)}
-        assert lowest, f"these import one another in a circle: {sorted(left)}"
-        left = {name: above for name, above in left.items() if name not in lowest}
+def test_a_room_stands_on_those_above_it_in_the_table() -> None:
+    order = list(MAY_IMPORT)
+    for room, below in MAY_IMPORT.items():
+        assert below <= set(order[: order.index(room)]), room
 
 
 @files("flowlid")
-def test_a_library_module_imports_only_what_is_below_it(path: Path) -> None:
-    assert library_modules(path) <= MAY_IMPORT[path.stem]
+def test_a_room_imports_only_what_is_below_it(path: Path) -> None:
+    assert rooms(path) <= MAY_IMPORT.get(room_of(path), set()) | {room_of(path)}
+
+
+def test_every_arrow_of_the_table_is_needed() -> None:
+    used = {room: set() for room in MAY_IMPORT}
+    for path in FILES["flowlid"]:
+        used.setdefault(room_of(path), set()).update(rooms(path) - {room_of(path)})
+    assert {room: used[room] for room in MAY_IMPORT} == MAY_IMPORT
+
+
+@pytest.mark.parametrize("face", sorted((ROOT / "flowlid").glob("*/__init__.py")), ids=lambda path: path.parent.name)
+def test_a_rooms_face_names_its_modules_and_imports_nothing(face: Path) -> None:
+    named = re.findall(
+        r"`(\w+)`", " ".join(re.findall(r"(?m)^- (.*?):", ast.get_docstring(ast.parse(face.read_text()))))
+    )
+    assert sorted(named) == sorted(path.stem for path in face.parent.glob("*.py") if path != face)
+    assert not imports(face)
 
 
 @files("flowlid")
@@ -144,7 +137,7 @@ def test_the_library_knows_no_program_and_no_corpus(path: Path) -> None:
 
 @files("flowlid")
 def test_a_package_stays_in_its_module(path: Path) -> None:
-    allowed = {package for package, modules in ONLY_IN.items() if path.stem in modules}
+    allowed = {package for package, modules in ONLY_IN.items() if name_of(path) in modules}
     assert packages(path) & set(ONLY_IN) <= allowed
 
 
@@ -154,7 +147,7 @@ def test_torchs_process_groups_stay_in_their_modules(path: Path) -> None:
     groups = {
         name for name in found if not name.startswith(("torch.distributed.elastic", "torch.distributed.launcher"))
     }
-    assert not groups or path.stem == "distributed"
+    assert not groups or path.stem == "processes"
     assert found == groups or path.stem == "launcher"
 
 

@@ -16,7 +16,8 @@ import soundfile
 from matplotlib.image import imread
 
 from flowlid import program
-from flowlid.datadir import ArkWriter, invert, write_table
+from flowlid.kaldi.arks import ArkWriter
+from flowlid.kaldi.tables import invert, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH = Path(__file__).parent / "data"  # en.wav, es.wav, it.wav: recorded speech, 8 kHz

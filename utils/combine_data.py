@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flowlid.datadir import DataDir, disagreements, invert
+from flowlid.kaldi.datadir import DataDir, disagreements
+from flowlid.kaldi.tables import invert, listed, table_names, write_directory
 from flowlid.program import run
-from flowlid.tables import listed, table_names, write_directory
 
 _Tables = dict[str, dict[str, str]]
 

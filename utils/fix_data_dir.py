@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flowlid.datadir import disagreements
+from flowlid.kaldi.datadir import disagreements
+from flowlid.kaldi.tables import key_kind, listed, parse_segment, scan_table, select, table_names, write_directory
 from flowlid.program import run
-from flowlid.tables import key_kind, listed, parse_segment, scan_table, select, table_names, write_directory
 
 _Tables = dict[str, dict[str, str]]
 

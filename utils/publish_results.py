@@ -15,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flowlid import program, report
+from flowlid import program
 from flowlid.files import atomic_write, read_json
+from flowlid.report.tables import markdown_table, overview
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     whole = (args.exp / "RESULTS.md").read_text(encoding="utf-8").split("\n", 1)[1].strip()
     blocks = {
-        "overview": report.markdown_table(report.overview(read_json(args.exp / "results.json"))),
+        "overview": markdown_table(overview(read_json(args.exp / "results.json"))),
         "results": re.sub(r"^#", "##", whole, flags=re.MULTILINE),
     }
     for readme in args.readme:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flowlid.datadir import DataDir
 from flowlid.files import atomic_directory
+from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.tables import select, table_names, write_directory
 from flowlid.program import run
-from flowlid.tables import select, table_names, write_directory
 
 
 def cut(groups: Sequence[Sequence[str]], parts: int) -> list[list[str]]:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flowlid.datadir import DataDir
+from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.tables import select, write_directory
 from flowlid.program import run
-from flowlid.tables import select, write_directory
 
 
 def spaced(utts: Sequence[str], number: int) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flowlid.datadir import DataDir
+from flowlid.kaldi.datadir import DataDir
 from flowlid.program import run
 
 _OPTIONS = {"wav": "wav.scp", "feats": "feats.scp", "lang": "utt2lang"}

@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools import ROOT, speech, write_tables, write_wav
 
 from flowlid import program
-from flowlid.datadir import write_table
-from flowlid.features import FbankOptions, FeatureExtractor
+from flowlid.features.fbank import FbankOptions, FeatureExtractor
+from flowlid.kaldi.tables import write_table
 
 BINS = 40
 _ALONE = 3600.0  # seconds of audio, at most, that the extractors alone are given

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from flowlid import program
 from flowlid.config import TrainingConfig
-from flowlid.frames import FrameSet
-from flowlid.training import Trainer
+from flowlid.frames.frameset import FrameSet
+from flowlid.training.trainer import Trainer
 
 log = logging.getLogger("flowlid")
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from flowlid.config import ModelConfig
-from flowlid.flow import build_flow
-from flowlid.precision import has_bfloat16_units
+from flowlid.flow.flow import build_flow
+from flowlid.flow.precision import has_bfloat16_units
 
 BLOCKS = 10
 

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid import plots, program
-from flowlid.intervals import estimate_recall
-from flowlid.proficiency import correlate
+from flowlid import program
+from flowlid.evaluation.bootstrap import estimate_recall
+from flowlid.evaluation.latents import tsne_embedding
+from flowlid.evaluation.proficiency import correlate
+from flowlid.plots.latents import first_dims, histograms, tsne
 
 DIMS = 120
 PICTURES = ("t-SNE", "its picture", "first two dims", "histograms")
@@ -54,10 +56,10 @@ def pictures(n: int, out: Path) -> Jobs:
     latents, labels = np.concatenate(list(z.values())), ["en"] * each + ["es"] * each
     density = {"en": [(0.0, 1.0)] * 8, "es": [(0.5, 1.0)] * 8}
     jobs = (
-        lambda: plots.tsne_embedding(latents, seed=1),
-        lambda: plots.tsne(latents[:, :2], labels, set(), out / "tsne", "t-SNE"),
-        lambda: plots.first_dims(z, set(), out / "first_dims", "first two dims"),
-        lambda: plots.histograms(z, density, range(8), set(), out / "histograms", "histograms"),
+        lambda: tsne_embedding(latents, seed=1),
+        lambda: tsne(latents[:, :2], labels, set(), out / "tsne", "t-SNE"),
+        lambda: first_dims(z, set(), out / "first_dims", "first two dims"),
+        lambda: histograms(z, density, range(8), set(), out / "histograms", "histograms"),
     )
     return dict(zip(PICTURES, jobs, strict=True))
 

@@ -31,15 +31,17 @@ import numpy as np
 import torch
 
 from flowlid import program
-from flowlid.checkpoint import Model, save_model
 from flowlid.config import Config, DataConfig, FramesConfig, ModelConfig, TrainingConfig
-from flowlid.datadir import ArkWriter, DataDir, invert, write_table
-from flowlid.durations import window_lengths
-from flowlid.flow import Flow, build_flow
-from flowlid.frames import CPU, FrameSet, load_frames, moments_of
-from flowlid.scoring import score_frames
-from flowlid.shuffled import ShuffledBatches
-from flowlid.training import Trainer
+from flowlid.evaluation.durations import window_lengths
+from flowlid.evaluation.scoring import score_frames
+from flowlid.flow.checkpoint import Model, save_model
+from flowlid.flow.flow import Flow, build_flow
+from flowlid.frames.batches import ShuffledBatches
+from flowlid.frames.frameset import CPU, FrameSet, load_frames, moments_of
+from flowlid.kaldi.arks import ArkWriter
+from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.tables import invert, write_table
+from flowlid.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIM, LENGTH = 40, 300

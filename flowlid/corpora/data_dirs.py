@@ -1,0 +1,198 @@
+"""From lhotse manifests to Kaldi data directories: tables of each set, validated, put in place together."""
+
+import logging
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from lhotse import RecordingSet, SupervisionSet
+from lhotse.audio import Recording
+from lhotse.supervision import SupervisionSegment
+
+from flowlid.files import atomic_write
+from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.tables import invert, write_table
+
+logger = logging.getLogger("make_data_dirs")
+GENDERS = {"f": "f", "female": "f", "m": "m", "male": "m"}
+TABLES = (
+    "wav.scp", "reco2dur", "segments", "utt2spk", "spk2utt", "utt2lang", "utt2dur", "spk2gender", "text", "utt2score",
+)  # fmt: skip
+Tables = dict[str, dict[str, str]]
+
+
+def read_manifests(manifest_dir: Path) -> tuple[dict[str, Recording], dict[str, SupervisionSegment]]:
+    """All recordings and supervisions of a directory, by id.
+
+    Raises:
+        ValueError: no manifests, one that cannot be read, an id twice, or a supervision without recording.
+    """
+    recordings = _read(manifest_dir, "recordings", RecordingSet)
+    supervisions = _read(manifest_dir, "supervisions", SupervisionSet)
+    for name, supervision in supervisions.items():
+        if supervision.recording_id not in recordings:
+            raise ValueError(
+                f"{manifest_dir}: supervision {name}: no recording {supervision.recording_id!r}; "
+                "run the corpus's preparation (stage 0) again"
+            )
+    return recordings, supervisions
+
+
+def _read(folder: Path, kind: str, manifest: type) -> dict:
+    paths = sorted(path for path in folder.glob("*.jsonl.gz") if re.search(rf"(^|_){kind}[_.]", path.name))
+    if not paths:
+        raise ValueError(f"{folder}: no *{kind}*.jsonl.gz in it; prepare a corpus first (stage 0)")
+    found, origin = {}, {}
+    for path in paths:
+        try:
+            items = list(manifest.from_jsonl(path))
+        except (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, OSError) as error:
+            raise ValueError(f"{path}: not a lhotse manifest of {kind} ({error!r}); prepare it again") from error
+        for item in items:
+            if item.id in found:
+                raise ValueError(f"{path}: {kind} id {item.id} stands in {origin[item.id]} too; keep one of them")
+            found[item.id], origin[item.id] = item, path
+    return found
+
+
+def make_tables(name: str, items: list[SupervisionSegment], recordings: Mapping[str, Recording]) -> Tables:
+    """Tables of the Kaldi data directory of a set, by file name; times in seconds.
+
+    Raises:
+        ValueError: an utterance without speaker, outside its recording, or whose recording
+            is no single mono file that exists.
+    """
+    tables: Tables = {file: {} for file in TABLES}
+    for item in items:
+        recording = recordings[item.recording_id]
+        if not item.speaker:
+            raise ValueError(f"supervision {item.id}: no speaker; set it where the corpus is prepared (stage 0)")
+        start, end = _times(item, recording)
+        tables["wav.scp"][recording.id] = _source_of(recording)
+        tables["reco2dur"][recording.id] = f"{recording.duration:.3f}"
+        tables["segments"][item.id] = f"{recording.id} {start:.6f} {end:.6f}"
+        tables["utt2spk"][item.id] = item.speaker
+        tables["utt2lang"][item.id] = item.language
+        tables["utt2dur"][item.id] = f"{end - start:.3f}"
+        if (item.text or "").strip():
+            tables["text"][item.id] = " ".join(item.text.split())
+        if item.gender:
+            _add_gender(tables["spk2gender"], item)
+        if (item.custom or {}).get("score") is not None:
+            tables["utt2score"][item.id] = f"{_score(item):g}"
+    tables["spk2utt"] = invert(tables["utt2spk"])
+    # Kaldi wants the first two for all or not at all, and so does a correlation.
+    wanted = {"text": "utt2spk", "utt2score": "utt2spk", "spk2gender": "spk2utt"}
+    for file, keys in ((file, tables[other]) for file, other in wanted.items()):
+        missing = keys.keys() - tables[file].keys()
+        if missing:
+            if tables[file]:
+                logger.info("%s: no %s, it is not known for %d of %d", name, file, len(missing), len(keys))
+            del tables[file]
+    return tables
+
+
+def need_segments(items: list[SupervisionSegment], recordings: Mapping[str, Recording]) -> bool:
+    """Whether an utterance is only a part of its recording, or is named otherwise."""
+    for item in items:
+        recording = recordings[item.recording_id]
+        if item.id != recording.id or _times(item, recording) != (0, recording.duration):
+            return True
+    return False
+
+
+def _score(item: SupervisionSegment) -> float:
+    try:
+        return float(item.custom["score"])
+    except (TypeError, ValueError):
+        raise ValueError(f"supervision {item.id}: score {item.custom['score']!r} is no number; mend it") from None
+
+
+def _times(item: SupervisionSegment, recording: Recording) -> tuple[float, float]:
+    """Start and end of an utterance; within a sample of its recording's they are the recording's."""
+    sample = 1 / recording.sampling_rate
+    if item.start < -sample or item.end > recording.duration + sample or item.duration <= 0:
+        raise ValueError(
+            f"supervision {item.id}: {item.start} to {item.end} s is not within its recording "
+            f"{recording.id} of {recording.duration} s; mend the manifest"
+        )
+    start = 0.0 if item.start < sample else float(item.start)
+    return start, recording.duration if item.end > recording.duration - sample else float(item.end)
+
+
+def _source_of(recording: Recording) -> str:
+    """What wav.scp says of a recording: a path, or "command |"."""
+    kind = recording.sources[0].type if len(recording.sources) == 1 else None
+    if kind not in ("file", "command") or recording.num_channels != 1:
+        raise ValueError(f"recording {recording.id}: not one mono file; write its channels to files of their own")
+    if kind == "command":
+        return f"{recording.sources[0].source} |"
+    path = Path(recording.sources[0].source).absolute()
+    if not path.is_file():
+        raise ValueError(f"recording {recording.id}: no file {path}; prepare the corpus again (stage 0)")
+    return str(path)
+
+
+def _add_gender(spk2gender: dict[str, str], item: SupervisionSegment) -> None:
+    gender = GENDERS.get(item.gender.lower())
+    if gender is None:
+        raise ValueError(f"supervision {item.id}: gender {item.gender!r} is none of {' '.join(GENDERS)}")
+    if spk2gender.setdefault(item.speaker, gender) != gender:
+        raise ValueError(f"supervision {item.id}: speaker {item.speaker} is of another gender in other utterances")
+
+
+def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: Path) -> None:
+    """Write a data directory per set, and sets.tsv: all are validated before the first is put in place.
+
+    A directory that already holds the same tables stays, with its features; any other is replaced whole. Sets that
+    the old sets.tsv names and the new one does not are removed.
+
+    Raises:
+        ValueError: a directory is not valid; all of `data_dir` is as it was.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    made = data_dir / "sets.tsv"
+    before = [line.split("\t")[0] for line in made.read_text().splitlines()[1:]] if made.is_file() else []
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".make_data_dirs.") as temporary:
+        for name, set_tables in tables.items():
+            new = Path(temporary) / name
+            new.mkdir()
+            for file, table in set_tables.items():
+                write_table(new / file, table)
+            DataDir(new).validate(("wav.scp", "utt2spk", "spk2utt", "utt2lang", "utt2dur"))
+        # Until all is in place it names the old sets too: a run that is killed leaves none that the next one forgets.
+        write_counts(made, [*counts, *([name] for name in before if name not in tables)])
+        for name in tables:
+            new, final = Path(temporary) / name, data_dir / name
+            if _contents(new) == _contents(final):
+                logger.info("%s: unchanged", final)
+                continue
+            if final.exists():
+                logger.info("%s: replaced, with its features if it had any", final)
+                final.rename(Path(temporary) / f"{name}.old")
+            new.rename(final)
+        for name in sorted(set(before) - set(tables)):
+            if (data_dir / name).is_dir():
+                logger.info("%s: removed, the sets file does not make it any more", data_dir / name)
+                (data_dir / name).rename(Path(temporary) / f"{name}.old")
+        write_counts(made, counts)
+
+
+def write_counts(path: Path, rows: list[list[str]]) -> None:
+    with atomic_write(path) as file:
+        file.writelines("\t".join(row) + "\n" for row in rows)
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    return {name: (path / name).read_bytes() for name in TABLES if (path / name).is_file()}
+
+
+def count(chosen: Mapping[str, list[SupervisionSegment]]) -> list[list[str]]:
+    """What each set holds, below a row of headings."""
+    rows = [["set", "utterances", "speakers", "hours", "languages"]]
+    for name, items in chosen.items():
+        speakers, hours = len({item.speaker for item in items}), sum(item.duration for item in items) / 3600
+        languages = ",".join(sorted({item.language for item in items}))
+        rows.append([name, str(len(items)), str(speakers), f"{hours:.3f}", languages])
+    return rows

@@ -1,0 +1,100 @@
+"""Accuracy against duration: decisions on windows of a set's utterances, and on whole ones, with intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flowlid.evaluation.bootstrap import Estimate, estimate_recall
+from flowlid.evaluation.scoring import SetScores, class_numbers, small_margins
+from flowlid.frames.frameset import FrameSet
+
+DURATIONS = (1.0, 2.0, 3.0, 5.0, 10.0)  # seconds of selected frames
+
+
+def window_lengths(frame_shift: float) -> dict[float, int]:
+    """Frames of a window of each of `DURATIONS`: {seconds: frames}, the nearest whole number of them.
+
+    Args:
+        frame_shift: in seconds.
+
+    Raises:
+        ValueError: a frame shift that is not above 0, or so long that the shortest window holds no frame.
+    """
+    if not 0 < frame_shift < 2 * DURATIONS[0]:
+        raise ValueError(f"--frame-shift: {1000 * frame_shift:g} ms is no frame shift; give that of conf/fbank.conf")
+    return {seconds: round(seconds / frame_shift) for seconds in DURATIONS}
+
+
+def how_sure(
+    scores: SetScores, frames: FrameSet, classes: Sequence[str], frame_shift: float, decides: bool
+) -> dict[str, Any]:
+    """What is reported of a set's decisions beside their number: interval, durations, margins.
+
+    Args:
+        scores: of `frames`, with windows of all of `window_lengths(frame_shift)`.
+        frames: the set.
+        classes: the model's classes.
+        frame_shift: in seconds.
+        decides: whether the model tells classes apart; if not, all are None.
+
+    Returns:
+        `utt_accuracy_interval` (`low`, `high`, `unit`, `units`; None without a seen language), `durations`
+        (`accuracy_by_duration`) and `margins` (`scoring.small_margins`).
+    """
+    if not decides:
+        return dict.fromkeys(("utt_accuracy_interval", "durations", "margins"))
+    labels, lengths = class_numbers(frames.languages, classes), window_lengths(frame_shift)
+    durations = accuracy_by_duration(scores, labels, frames.speakers, frames.utts, lengths)
+    whole = durations[-1]
+    interval = None if whole["share"] is None else {key: whole[key] for key in ("low", "high", "unit", "units")}
+    return {"utt_accuracy_interval": interval, "durations": durations, "margins": small_margins(scores, labels)}
+
+
+def accuracy_by_duration(
+    scores: SetScores,
+    labels: np.ndarray,
+    speakers: Sequence[str],
+    utts: Sequence[str],
+    lengths: Mapping[float, int],
+) -> list[dict[str, Any]]:
+    """How often windows of each duration, and last the whole utterances, are decided right.
+
+    A window is decided by the sum of its own frames' log-likelihoods, so that each is as good as an utterance of
+    that duration. Utterances of unseen languages are in none of the figures.
+
+    Args:
+        scores: of the set, with windows of all `lengths`.
+        labels: (U,) class of each utterance, -1 where it is unseen.
+        speakers, utts: of each utterance.
+        lengths: from `window_lengths`.
+
+    Returns:
+        An object a duration: `seconds` and `frames` of a window (None: whole utterances), `windows`,
+        `utterances` that have one, `remainders` (utterances whose end, or which as a whole, was too short for a
+        window) and their frames `frames_left_out`; and the fields of `Estimate` for the accuracy, None where
+        there is no window.
+    """
+    rows = []
+    seen = labels >= 0
+    for seconds, length in lengths.items():
+        windows = scores.windows[length]
+        own = seen[windows.utt_of]
+        rest = scores.frames[seen] % length
+        row = {"seconds": seconds, "frames": length, "remainders": int((rest > 0).sum())}
+        row["frames_left_out"] = int(rest.sum())
+        rows.append({**row, **_accuracy(windows.logp[own], labels, speakers, utts, windows.utt_of[own])})
+    whole = {"seconds": None, "frames": None, "remainders": 0, "frames_left_out": 0}
+    return [*rows, {**whole, **_accuracy(scores.loglik[seen], labels, speakers, utts, np.flatnonzero(seen))}]
+
+
+def _accuracy(
+    sums: np.ndarray, labels: np.ndarray, speakers: Sequence[str], utts: Sequence[str], utt_of: np.ndarray
+) -> dict[str, Any]:
+    """Accuracy of W trials with log-likelihoods (W, K), each of an utterance utt_of (W,)."""
+    counts = {"windows": len(sums), "utterances": len(np.unique(utt_of))}
+    if not len(sums):
+        return {**counts, **dict.fromkeys(Estimate.__dataclass_fields__)}
+    right = sums.argmax(1) == labels[utt_of]
+    found = estimate_recall(right, [speakers[n] for n in utt_of], [utts[n] for n in utt_of])
+    return {**counts, **found.to_dict()}

@@ -1,0 +1,6 @@
+"""Filterbanks and voice activity, as Kaldi computes them.
+
+- `fbank`: log-mel filterbanks (`FeatureExtractor`).
+- `vad`: voice activity by energy (`energy_vad`).
+- `extract`: both for a data directory, utterance by utterance.
+"""

@@ -1,0 +1,139 @@
+"""Models and training states on disk: whole or absent, and loaded without running code from them."""
+
+import io
+import struct
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+from flowlid.config import Config, config_from_dict
+from flowlid.files import atomic_write
+from flowlid.flow.flow import Flow, build_flow
+
+_VERSION = 2
+_FIX = "remove it and train again (stage 3)"
+_JOIN = "+"  # between the languages that a normal flow models as one class
+# what torch.load raises on a file that is none of its own, or half of one
+_UNREADABLE = (
+    RuntimeError, UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
+    AssertionError, zipfile.BadZipFile, struct.error,
+)  # fmt: skip
+
+
+@dataclass
+class Model:
+    """A trained flow with what is needed to use it.
+
+    Attributes:
+        flow: in evaluation mode, on the CPU.
+        config: the experiment's resolved configuration.
+        classes: names of the K classes.
+        feature_dim: F, the dimension of the features that it was trained on.
+        global_stats: (2, F + 1) statistics if `config.frames.cmvn` is "global", else None.
+    """
+
+    flow: Flow
+    config: Config
+    classes: list[str]
+    feature_dim: int
+    global_stats: np.ndarray | None = None
+
+    def to(self, device: torch.device) -> "Model":
+        """Move the flow to a device, its products in the configured precision there."""
+        self.flow.to(device).set_precision(self.config.model.precision)
+        return self
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages that it was trained on."""
+        return self.classes if self.config.model.type == "dnf" else self.classes[0].split(_JOIN)
+
+
+def save_model(path: str | Path, model: Model) -> None:
+    """Write a trained model; all of its state is in the file."""
+    stats = model.global_stats
+    payload = {
+        "config": model.config.to_dict(),
+        "classes": list(model.classes),
+        "feature_dim": model.feature_dim,
+        "global_stats": None if stats is None else torch.from_numpy(stats),
+        "state": model.flow.state_dict(),
+    }
+    save_payload(path, "model", payload)
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a trained model.
+
+    Raises:
+        ValueError: no model file, or a truncated one; the message names it and the fix.
+        FileNotFoundError: no such file.
+    """
+    payload = load_payload(path, "model")
+    try:
+        return _model(payload, str(path))
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path}: parts of the model are missing or do not fit; {_FIX}") from error
+
+
+def _model(payload: dict[str, Any], where: str) -> Model:
+    config = config_from_dict(payload["config"], where)
+    dim = payload["feature_dim"] * (2 * config.frames.context + 1)
+    # the mean and standard deviation are in the state: these stand in until it is loaded
+    flow = build_flow(config.model, len(payload["classes"]), torch.zeros(dim), torch.ones(dim))
+    flow.load_state_dict(payload["state"])
+    stats = payload["global_stats"]
+    return Model(
+        flow=flow.eval(),
+        config=config,
+        classes=payload["classes"],
+        feature_dim=payload["feature_dim"],
+        global_stats=None if stats is None else stats.numpy(),
+    )
+
+
+def save_payload(path: str | Path, kind: str, payload: dict[str, Any]) -> None:
+    """Write tensors, numbers and names, marked with their kind ("model" or "training state"), atomically."""
+    content = io.BytesIO()  # torch's own writer makes a RuntimeError of a full disk
+    torch.save({"flowlid": kind, "version": _VERSION, **payload}, content)
+    with atomic_write(path, "wb") as file:
+        file.write(content.getbuffer())
+
+
+def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
+    """Read what `save_payload` wrote; only tensors, numbers and names are ever unpickled.
+
+    Raises:
+        ValueError: another kind of file, a truncated one, or one that holds code.
+        FileNotFoundError: no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such {kind}; train it first (stage 3)")
+    content = io.BytesIO(Path(path).read_bytes())  # an OSError of the disk is not one of the content
+    try:
+        if zipfile.ZipFile(content).testzip() is not None:  # torch reads damaged numbers without a word
+            raise ValueError("checksums do not match")
+        content.seek(0)
+        payload = torch.load(content, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {_FIX}") from error
+    if not isinstance(payload, dict) or payload.get("flowlid") != kind:
+        raise ValueError(f"{path}: no {kind} of flowlid; {_FIX}")
+    if payload.get("version") != _VERSION:
+        raise ValueError(f"{path}: format {payload.get('version')}, this flowlid reads {_VERSION}; {_FIX}")
+    return payload
+
+
+def class_names(languages: Sequence[str], model_type: str) -> list[str]:
+    """The classes that a training set gives: its languages for a DNF, all of them joined for an NF."""
+    names = sorted(set(languages))
+    bad = [name for name in names if _JOIN in name]
+    if bad:
+        raise ValueError(f"utt2lang: language {bad[0]!r}: {_JOIN!r} stands between languages; rename it")
+    return names if model_type == "dnf" else [_JOIN.join(names)]

@@ -1,0 +1,127 @@
+"""A flow: a transform of the frames and a density of the latents, joined."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowlid.config import ModelConfig
+from flowlid.flow import precision
+from flowlid.flow.bases import ClassGaussians
+from flowlid.flow.transforms import ActNorm, AffineCoupling, BatchNorm, Composition, Standardization, real_nvp
+
+log = logging.getLogger("flowlid")
+
+
+class Flow(nn.Module):
+    """Density of frames x given a class y: log p(x | y) = log p(z | y) + log |det dz/dx|.
+
+    Calling it, `flow(x)`, gives the latents and their log-determinant, as a transform does.
+
+    Example:
+        >>> flow = build_flow(ModelConfig(blocks=2, hidden=8), 1, mean=torch.zeros(4), std=torch.ones(4))
+        >>> flow.log_prob(torch.zeros(3, 4)).shape
+        torch.Size([3, 1])
+    """
+
+    def __init__(self, transform: Composition, base: ClassGaussians, dim: int) -> None:
+        super().__init__()
+        self.transform, self.base, self.dim = transform, base, dim
+
+    def set_precision(self, name: str) -> None:
+        """Run the couplings' products in "float32" or "bfloat16", or in what is best on the flow's device ("auto").
+
+        Latents, log-determinants and weights stay float32; a float64 flow stays float64 throughout.
+
+        Raises:
+            ValueError: no such precision.
+        """
+        chosen = precision.resolve(name, self.base.means.device)
+        for coupling in self._couplings():
+            coupling.precision = chosen
+
+    def fuse_kernels(self) -> None:
+        """On a GPU have torch.compile fuse the transforms' kernels and launch them as one graph; elsewhere nothing.
+
+        For training: what such a flow returns is overwritten by its next call.
+
+        A CPU has `fused` instead, which needs no compiler and no minute of compilation.
+        """
+        if self.base.means.device.type != "cuda":
+            return
+        try:  # what it needs: Triton, a C compiler, Python's headers and a GPU that is not too old
+            torch.compile(torch.tanh)(torch.zeros(1, device=self.base.means.device))
+        except Exception as error:
+            log.warning("the flow's kernels run one by one, several times slower: torch.compile says: %s", error)
+            return
+        self.transform.compile(mode="reduce-overhead")
+
+    @property
+    def precision(self) -> str:
+        """What the matrix products run in: "float32" or "bfloat16"."""
+        return str(next(self._couplings()).precision).removeprefix("torch.")
+
+    def _couplings(self) -> Iterator[AffineCoupling]:
+        return (module for module in self.transform.transforms if isinstance(module, AffineCoupling))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (N, D) -> z (N, D) and log |det dz/dx| (N,)."""
+        return self.transform(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z (N, D) -> x (N, D) and log |det dx/dz| (N,)."""
+        return self.transform.inverse(z)
+
+    def log_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """LogP of every class (N, K) and LogDet (N,), in nats; their sum is log p(x | y)."""
+        z, logdet = self.transform(x)
+        return self.base.log_prob(z), logdet
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x | y) of every class in nats: (N, D) -> (N, K)."""
+        logp, logdet = self.log_terms(x)
+        return logp + logdet.unsqueeze(1)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, labels: Tensor) -> None:
+        """Data-dependent start from frames x (N, D) and their classes (N,).
+
+        The last normalization starts at the base's variances: to reach a residual variance of 1000 by
+        gradient steps alone would take thousands of them.
+        """
+        self.transform.initialize(x)
+        last = self.transform.transforms[-1]
+        if isinstance(last, ActNorm | BatchNorm):
+            last.log_scale += self.base.std(self.dim).log()
+        self.base.initialize(self.transform(x)[0], labels)
+
+    @torch.no_grad()
+    def sample(self, labels: Sequence[int] | Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one frame x for each class number in `labels`: -> (N, D)."""
+        labels = torch.as_tensor(labels, device=self.base.means.device)
+        return self.inverse(self.base.sample(labels, self.dim, generator))[0]
+
+
+def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> Flow:
+    """The flow that a configuration describes, its weights from torch's current random state.
+
+    Args:
+        config: the `model` section of an experiment.
+        classes: K; a normal flow ("nf") models all frames as one class.
+        mean, std: (D,) statistics of the training frames, for the standardization.
+
+    Raises:
+        ValueError: a value that does not fit the dimension.
+    """
+    dim = len(mean)
+    blocks = real_nvp(dim, config.blocks, config.hidden, config.layers, config.normalization, config.scale_bound)
+    base = ClassGaussians(
+        classes=classes,
+        dim=dim,
+        class_dim=config.class_dim or dim,
+        class_variance=config.class_variance,
+        residual_variance=config.residual_variance,
+        trained=config.type == "dnf",
+    )
+    return Flow(Composition([Standardization(mean, std), *blocks]), base, dim)

@@ -1,0 +1,276 @@
+"""The flow's input frames: those of a set stay on the disk, mapped; blocks of them are spliced where they are used."""
+
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowlid.config import FramesConfig
+from flowlid.flow.checkpoint import Model
+from flowlid.frames.pack import Packed, pack
+from flowlid.kaldi.datadir import DataDir
+
+CPU = torch.device("cpu")
+_BLOCK = 131072  # frames that a pass over a set loads at once
+_Result = TypeVar("_Result")
+
+
+class NoFrames(ValueError):
+    """No utterance of a set has a frame of the kind asked for."""
+
+
+@dataclass
+class Block:
+    """Some frames of a set in memory, on the device where they are used.
+
+    Attributes:
+        feats: (R, F) stretches of rows, with their context on both sides: before the first row of an utterance, and
+            after its last one, that row is repeated, as Kaldi's `splice-feats` does.
+        start: (n,) the row of `feats` where each frame's window of 2c + 1 rows starts.
+        utt_of: (n,) number, in the set, of the utterance that each frame belongs to.
+        context: c, frames spliced on each side.
+    """
+
+    feats: Tensor
+    start: Tensor
+    utt_of: Tensor
+    context: int
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def batch(self, chosen: Tensor | slice) -> Tensor:
+        """The spliced frames [x_{t-c}, ..., x_t, ..., x_{t+c}] of these positions in 0..n-1: -> (m, F (2c + 1))."""
+        rows, dim = self.feats.shape
+        width = 2 * self.context + 1
+        windows = self.feats.as_strided((rows - width + 1, width * dim), (dim, 1))  # rows follow one another
+        return windows.index_select(0, self.start[chosen])
+
+
+@dataclass
+class FrameSet:
+    """The selected frames of a data set, by utterance; its arrays are on the host, mapped, and not to be written to.
+
+    Attributes:
+        utts: U utterance ids.
+        languages: U languages, as in utt2lang.
+        speakers: U speakers, as in utt2spk.
+        feats: (sum of T, F) normalized features of all frames, voiced or not.
+        first, last: (U,) rows of `feats` where each utterance starts and ends (inclusive).
+        index: (N,) rows of `feats` that were selected.
+        utt_of: (N,) number of the utterance that each selected frame belongs to, ascending.
+        context: c, frames spliced on each side.
+        digest: checksum of features and selection.
+    """
+
+    utts: list[str]
+    languages: list[str]
+    speakers: list[str]
+    feats: Tensor
+    first: Tensor
+    last: Tensor
+    index: Tensor
+    utt_of: Tensor
+    context: int
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def dim(self) -> int:
+        """D = F (2c + 1)."""
+        return self.feats.shape[1] * (2 * self.context + 1)
+
+    @functools.cached_property
+    def counts(self) -> Tensor:
+        """(U,) number of selected frames of each utterance."""
+        return torch.bincount(self.utt_of, minlength=len(self.utts))
+
+    def labels(self, classes: Sequence[str]) -> Tensor:
+        """Class number of each utterance, -1 where its language is none of the classes: (U,)."""
+        numbers = {name: number for number, name in enumerate(classes)}
+        return torch.tensor([numbers.get(language, -1) for language in self.languages])
+
+    def batch(self, chosen: Tensor) -> Tensor:
+        """The spliced frames of a few positions in 0..N-1, on the host: (n,) -> (n, D)."""
+        return self.block(chosen).batch(slice(None))
+
+    def batches(self, size: int, device: torch.device = CPU) -> Iterator[tuple[Tensor, Tensor]]:
+        """All frames in their order, `size` at a time: spliced (n, D), and the numbers of their utterances (n,)."""
+        step = max(1, _BLOCK // size) * size
+        parts = (torch.arange(start, min(start + step, len(self))) for start in range(0, len(self), step))
+        for block in ahead(functools.partial(self.block, part, device) for part in parts):
+            for start in range(0, len(block), size):
+                chosen = slice(start, start + size)
+                yield block.batch(chosen), block.utt_of[chosen]
+
+    def block(self, positions: Tensor, device: torch.device = CPU) -> Block:
+        """The frames of these positions in 0..N-1, (n,), in their order; quick where they follow one another.
+
+        Runs on one thread, so that it can work beside training.
+        """
+        chosen, context = positions.numpy(), self.context
+        rows, utt = self.index.numpy()[chosen], self.utt_of.numpy()[chosen]
+        gap = np.diff(rows)
+        # a stretch goes on as long as windows overlap or touch
+        starts = np.flatnonzero((np.diff(utt) != 0) | (gap < 0) | (gap > 2 * context + 1)) + 1
+        begin, end = np.concatenate([[0], starts]), np.concatenate([starts, [len(rows)]])
+        first = rows[begin] - context
+        length = rows[end - 1] + context + 1 - first
+        source, own = ranges(first, length), utt[begin]
+        np.maximum(source, np.repeat(self.first.numpy()[own], length), out=source)
+        np.minimum(source, np.repeat(self.last.numpy()[own], length), out=source)
+        feats = np.take(self.feats.numpy(), source, axis=0)
+        start = rows - context + np.repeat(length.cumsum() - length - first, end - begin)
+        return Block(*(torch.from_numpy(array).to(device) for array in (feats, start, utt)), context)
+
+
+def load_frames(
+    data: DataDir,
+    config: FramesConfig,
+    global_stats: np.ndarray | None = None,
+    subsample: bool = False,
+    allow_pipes: bool = False,
+    select: str = "speech",
+    utts: Collection[str] | None = None,
+) -> FrameSet:
+    """Map a data directory's features, packed first where they are not yet, and select its frames.
+
+    The order is: normalization over all frames, splicing, then the voiced frames, so that the
+    context of a voiced frame is what really stood beside it.
+
+    `select` "nonspeech" takes those frames instead whose context holds no voiced frame, so that no speech
+    gets in by splicing; an utterance without such a frame is left out. The normalization stays that over all
+    frames, as the model knows it.
+
+    Args:
+        data: directory with feats.scp and utt2lang, vad.scp if `config.vad`, cmvn.scp if
+            `config.cmvn` is "speaker".
+        global_stats: (2, F + 1) statistics of the training set if `config.cmvn` is "global".
+        subsample: whether to keep only every `config.subsampling`-th selected frame.
+        allow_pipes: whether an scp entry may be a shell command.
+        select: which frames: "speech" or "nonspeech".
+        utts: only these utterances; by default all.
+
+    Raises:
+        NoFrames: there is no utterance with non-speech frames.
+        ValueError: a missing file, an utterance without language, of another dimension, without
+            voiced frame, or whose VAD has another length; features with NaN or Inf.
+    """
+    data.validate(require=_required(config))
+    step = config.subsampling if subsample else 1
+    packed = pack(data, config, global_stats, allow_pipes, select, step)
+    names = sorted(data.table("feats.scp"))
+    if select == "speech" and packed.silent is not None:
+        raise ValueError(
+            f"{data.path}/vad.scp: utterance {names[packed.silent]} has no voiced frame; take it out of the directory "
+            "(utils/fix_data_dir.py drops it once it is out of vad.scp), or set frames.vad: false"
+        )
+    kept, index, utt_of = packed.kept, packed.index, packed.utt_of
+    if utts is not None:
+        kept, index, utt_of = _only(packed, _numbers(data, names, utts))
+    if not len(kept):
+        raise NoFrames(f"{data.path}: no utterance has {select} frames")
+    chosen = [names[number] for number in kept.tolist()]
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), packed.ends[:-1]])
+    return FrameSet(
+        utts=chosen,
+        languages=[data.table("utt2lang")[utt] for utt in chosen],
+        speakers=[data.table("utt2spk")[utt] for utt in chosen],
+        feats=packed.feats,
+        first=starts[kept],
+        last=packed.ends[kept] - 1,
+        index=index,
+        utt_of=utt_of,
+        context=config.context,
+        digest=packed.digest,
+    )
+
+
+def load_model_frames(
+    model: Model,
+    data: DataDir,
+    allow_pipes: bool = False,
+    select: str = "speech",
+    utts: Collection[str] | None = None,
+) -> FrameSet:
+    """The frames of a data directory, made as those that a model was trained on.
+
+    Args:
+        model: whose configuration and statistics are used.
+        data: the directory.
+        allow_pipes, select, utts: as for `load_frames`.
+
+    Raises:
+        ValueError: as `load_frames`, or features of another dimension.
+    """
+    config, stats = model.config.frames, model.global_stats
+    frames = load_frames(data, config, stats, allow_pipes=allow_pipes, select=select, utts=utts)
+    if frames.dim != model.flow.dim:
+        raise ValueError(
+            f"{data.path}/feats.scp: {frames.feats.shape[1]} dimensions, but the model was trained on "
+            f"{model.feature_dim}; extract both with one conf/fbank.conf"
+        )
+    return frames
+
+
+def _required(config: FramesConfig) -> list[str]:
+    files = ["utt2spk", "spk2utt", "utt2lang", "feats.scp"]
+    files += ["vad.scp"] if config.vad else []
+    return files + (["cmvn.scp"] if config.cmvn == "speaker" else [])
+
+
+def _numbers(data: DataDir, names: Sequence[str], utts: Collection[str]) -> Tensor:
+    number_of = {utt: number for number, utt in enumerate(names)}
+    unknown = [utt for utt in utts if utt not in number_of]
+    if unknown:
+        raise ValueError(f"{data.path}/feats.scp: no utterance {unknown[0]!r}; run stage 2 again for {data.path}")
+    return torch.tensor(sorted(number_of[utt] for utt in utts))
+
+
+def _only(packed: Packed, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The utterances with these numbers, their selected rows, and the place of each row's among them."""
+    kept = torch.nonzero(torch.isin(packed.kept, numbers)).flatten()  # as numbered in `utt_of`
+    begin = torch.searchsorted(packed.utt_of, kept)
+    counts = torch.searchsorted(packed.utt_of, kept, right=True) - begin
+    positions = torch.from_numpy(ranges(begin.numpy(), counts.numpy()))
+    return packed.kept[kept], packed.index[positions], torch.repeat_interleave(counts)
+
+
+def moments_of(frames: FrameSet, batch_size: int = 65536, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the spliced, selected frames: (D,) and (D,), float32."""
+    total = torch.zeros(frames.dim, dtype=torch.float64, device=device)
+    square = torch.zeros_like(total)
+    for x, _ in frames.batches(batch_size, device):
+        x = x.double()
+        total += x.sum(0)
+        square += x.square_().sum(0)
+    mean = total / len(frames)
+    return mean.float(), (square / len(frames) - mean**2).clamp_min(0).sqrt().float()
+
+
+def ranges(begin: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """begin[0], begin[0] + 1, ... (count[0] numbers), begin[1], ...: (n,) and (n,) -> (sum of counts,)."""
+    return np.arange(count.sum()) + np.repeat(begin - count.cumsum() + count, count)
+
+
+def ahead(jobs: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
+    """Results of the jobs in their order; while one is used, a thread works on the next.
+
+    An error in a job is raised where its result was wanted. The thread ends with the iteration.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        current: Future[_Result] | None = None
+        for job in jobs:
+            following = thread.submit(job)
+            if current is not None:
+                yield current.result()
+            current = following
+        if current is not None:
+            yield current.result()

@@ -1,0 +1,168 @@
+"""Kaldi data directories: opened lazily, and checked as a whole."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from flowlid.kaldi.arks import ArkWriter, ark_path, command_output, is_pipe, read_matrix, read_vector
+from flowlid.kaldi.tables import (
+    invert,
+    key_kind,
+    listed,
+    parse_segment,
+    read_table,
+    scan_table,
+    table_names,
+    write_table,
+)
+
+__all__ = ["ArkWriter", "DataDir", "ark_path", "check_enough", "command_output", "disagreements", "invert"]
+__all__ += ["is_pipe", "read_matrix", "read_table", "read_vector", "write_table"]
+
+ENOUGH = 0.95  # share of its utterances that a stage must get through
+
+
+def check_enough(done: int, wanted: int, where: str | Path, logs: str) -> None:
+    """Raise ValueError if a stage got through fewer than 95% of its utterances; `logs` tells why."""
+    if done < ENOUGH * wanted:
+        raise ValueError(f"{where}: features of {done} of {wanted} utterances, less than {ENOUGH:.0%}; see {logs}")
+
+
+class DataDir:
+    """A Kaldi data directory (FileNotFoundError: it is none); each table is read once, when first asked for."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"{path}: no such data directory; make it with run.sh --stage 1")
+        self._tables: dict[str, dict[str, str]] = {}
+
+    @property
+    def utts(self) -> list[str]:
+        """The utterances, those of utt2spk, in C order."""
+        return list(self.table("utt2spk"))
+
+    def has(self, name: str) -> bool:
+        """Whether the directory holds the file `name`."""
+        return (self.path / name).is_file()
+
+    def table(self, name: str) -> dict[str, str]:
+        """The table `name`, such as "utt2lang"; raises as `read_table`."""
+        if name not in self._tables:
+            self._tables[name] = read_table(self.path / name)
+        return self._tables[name]
+
+    def tables(self) -> dict[str, dict[str, str]]:
+        """All tables of the directory, by file name."""
+        return {name: self.table(name) for name in table_names(self.path)}
+
+    def segments(self) -> dict[str, tuple[str, float, float]]:
+        """Utterance -> (recording, start, end), in seconds; empty where there is no segments file."""
+        return self._segments
+
+    @cached_property
+    def _segments(self) -> dict[str, tuple[str, float, float]]:
+        table = self.table("segments") if self.has("segments") else {}
+        return {utt: parse_segment(value) for utt, value in table.items()}
+
+    def feats(self, utt: str, allow_pipes: bool = False) -> np.ndarray:
+        """Features of an utterance, float32 of shape (T, F); raises as `read_matrix`."""
+        return read_matrix(*self._specifier("feats.scp", utt), allow_pipes)
+
+    def vad(self, utt: str, allow_pipes: bool = False) -> np.ndarray:
+        """Voice activity of an utterance, bool of shape (T,): true where vad.scp's vector is 1.
+
+        Raises:
+            ValueError: as `read_vector`; or a value other than 0 and 1.
+        """
+        specifier, name = self._specifier("vad.scp", utt)
+        vector = read_vector(specifier, name, allow_pipes)
+        voiced = vector == 1
+        if not (voiced | (vector == 0)).all():
+            raise ValueError(f"{name}: {specifier}: values other than 0 and 1; run stage 2 again")
+        return voiced
+
+    def _specifier(self, name: str, utt: str) -> tuple[str, str]:
+        """What stands behind `utt` in an scp file, and what errors call it."""
+        if utt not in self.table(name):
+            raise ValueError(f"{self.path / name}: no utterance {utt!r}; run stage 2 again for {self.path}")
+        return self.table(name)[utt], f"{self.path / name}: utterance {utt}"
+
+    def validate(self, require: Sequence[str] = ("utt2spk", "spk2utt"), ignore: Sequence[str] = ()) -> None:
+        """Check what Kaldi's validate_data_dir.sh checks, in time linear in the number of lines.
+
+        Every table is sorted and unique, with values of the right form; utterances, speakers and recordings
+        are the same in all files; spk2utt is the inverse of utt2spk; sorting by utterance also sorts by
+        speaker. Disagreements are looked for between the tables that are well formed.
+
+        Args:
+            require: files that must be there.
+            ignore: files that are not looked at.
+
+        Raises:
+            ValueError: lists the problems found ("file:line: problem; fix"), 20 and how many more.
+        """
+        problems: list[str] = []
+        clean: dict[str, dict[str, str]] = {}
+        for name in sorted({"utt2spk", *table_names(self.path), *require} - set(ignore)):
+            try:
+                table, found = scan_table(self.path / name)
+            except FileNotFoundError as error:
+                found = [str(error)]
+            if not found:
+                clean[name] = table
+            problems += found
+        if self.has("segments") and "segments" not in clean:  # what the recordings should be is not known
+            clean = {name: table for name, table in clean.items() if key_kind(name) != "rec"}
+        if "utt2spk" in clean:
+            problems += disagreements(self.path, clean)
+        if problems:
+            raise ValueError(listed(problems))
+        self._tables = clean
+
+
+def disagreements(path: Path, tables: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Problems ("file:line: problem; fix") between the tables of a directory, each well formed by itself.
+
+    Args:
+        path: the directory, for the messages.
+        tables: file name -> table; utt2spk must be among them.
+    """
+    utt2spk = tables["utt2spk"]
+    spk2utt = invert(utt2spk)
+    segments = tables.get("segments")
+    recordings = {value.split()[0] for value in segments.values()} if segments else utt2spk.keys()
+    wanted = {"utt": utt2spk.keys(), "spk": spk2utt.keys(), "rec": recordings}
+    nouns = {"utt": "utterances of utt2spk", "spk": "speakers of utt2spk", "rec": "recordings of the utterances"}
+    problems: list[str] = []
+    for name, table in tables.items():
+        kind = key_kind(name)
+        if kind is not None:
+            problems += _differences(path / name, table, wanted[kind], nouns[kind])
+    problems += [
+        f"{path / 'spk2utt'}:{number}: speaker {spk!r} has other utterances than in utt2spk; "
+        f"run utils/fix_data_dir.py {path}"
+        for number, (spk, utts) in enumerate(tables.get("spk2utt", {}).items(), 1)
+        if spk in spk2utt and utts.split() != spk2utt[spk].split()
+    ]
+    problems += [
+        f"{path / 'utt2spk'}:{number}: sorted by utterance, but speaker {spk!r} comes after {before!r}; "
+        "make the speaker a prefix of its utterances' names"
+        for number, (before, spk) in enumerate(itertools.pairwise(utt2spk.values()), 2)
+        if spk < before
+    ]
+    return problems
+
+
+def _differences(path: Path, table: Mapping[str, str], wanted: Set[str], noun: str) -> Iterator[str]:
+    fix = f"run utils/fix_data_dir.py {path.parent}"
+    missing = wanted - table.keys()
+    if missing:
+        yield f"{path}: {len(missing)} {noun} missing, the first {min(missing)!r}; {fix}"
+    unknown = [(number, key) for number, key in enumerate(table, 1) if key not in wanted]
+    if unknown:
+        number, key = unknown[0]
+        yield f"{path}:{number}: {key!r} is not one of the {noun} ({len(unknown)} such lines); {fix}"

@@ -1,0 +1,224 @@
+"""Pictures of how sure a model's decisions are; written as those of `plots` are, with the same colours."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike, NDArray
+
+from flowlid.plots.style import GREY, PALETTE, colors_for, save, shown, styled
+
+_ROW_INCHES = 0.17  # height of a language's row
+_GAP = 0.5  # rows between two sets
+_COLUMNS = 4  # panels side by side
+_TITLE_WIDTH = 26  # characters of a panel's title in a line
+_FEWEST_FOR_BOX = 5  # utterances: with fewer, a box hides more than it tells
+_FAINT = "#dddddd"
+
+
+@styled
+def llr_per_frame(
+    llr: Mapping[str, Mapping[str, ArrayLike]],
+    classes: Sequence[str],
+    unseen: set[str],
+    stem: str | Path,
+    title: str,
+    colors: Mapping[str, str] | None = None,
+) -> None:
+    """Log-likelihood ratio of each utterance, a row a set and true language, with a box over five points or more.
+
+    The axis is linear around 0 and logarithmic beyond. The box holds the middle half, its line is the median, its
+    whiskers reach from the 5th to the 95th percentile.
+
+    Args:
+        llr: set -> true language -> nats per frame (`scoring.llr_per_frame`), shape (n,).
+        classes: the model's, in order: of two, the first one is above 0.
+        unseen: languages that are no class of the model.
+        stem: where to write, without the suffix.
+        title: shown above.
+        colors: from `class_colors`; by default made from the languages shown.
+
+    Raises:
+        ValueError: a row without utterance, no row, a value that is not finite, or a language without a colour.
+    """
+    groups = {name: {label: np.asarray(v, float) for label, v in found.items()} for name, found in llr.items()}
+    rows = [values for found in groups.values() for values in found.values()]
+    if not rows or not all(len(values) and np.isfinite(values).all() for values in rows):
+        raise ValueError(f"{stem}: needs at least one utterance a row, and finite log-likelihood ratios")
+    labels = {label for found in groups.values() for label in found}
+    palette = colors_for(labels, unseen, colors)
+    look = {
+        label: {"color": palette[label], "marker": "^" if label in unseen else "o", "linestyle": ""}
+        for label in palette
+        if label in labels
+    }
+    width = 5.0 + 0.05 * max(map(len, groups))
+    figure = Figure(figsize=(width, _ROW_INCHES * (len(rows) + _GAP * len(groups)) + 1.3), layout="constrained")
+    axes = figure.subplots()
+    generator = np.random.default_rng(0)  # of where the points lie in their row
+    place, middles = 0.0, []
+    for found in groups.values():
+        middles.append(place + (len(found) - 1) / 2)
+        for label, values in found.items():
+            _points(axes, values, place + generator.uniform(-0.38, 0.38, len(values)), look[label])
+            if len(values) >= _FEWEST_FOR_BOX:
+                _box(axes, values, place)
+            place += 1
+        place += _GAP
+        axes.axhline(place - (1 + _GAP) / 2, color=_FAINT, linewidth=0.8, zorder=0)
+    axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
+    low, high, note = _limits(rows)
+    figure.suptitle(title)
+    # sets that are decided by hundredths of a nat stand beside others of tens
+    axes.set_xscale("symlog", linthresh=_linear_part(rows), linscale=1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set(xlim=(low, high), ylim=(place - (1 + _GAP) / 2, -(1 + _GAP) / 2))
+    axes.set_xlabel(_llr_words(classes) + note)
+    axes.set_yticks(middles, list(groups))
+    axes.tick_params(axis="y", length=0)
+    handles = [Line2D([], [], **drawn, markersize=4, label=shown(label, unseen)) for label, drawn in look.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    save(figure, stem)
+
+
+@styled
+def accuracy_duration(
+    durations: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequence[str], stem: str | Path, title: str
+) -> None:
+    """Utterance accuracy against duration with 95% intervals, a panel a set; whole utterances stand apart.
+
+    Args:
+        durations: set -> what `durations.accuracy_by_duration` found.
+        classes: the model's; chance is 1/K.
+        stem: where to write, without the suffix.
+        title: shown above.
+
+    Raises:
+        ValueError: no set, or one without any accuracy.
+    """
+    if not durations or any(all(row["share"] is None for row in rows) for rows in durations.values()):
+        raise ValueError(f"{stem}: needs at least one set, and an accuracy in each")
+    seconds = sorted({row["seconds"] for rows in durations.values() for row in rows} - {None})
+    place = {**{value: float(number) for number, value in enumerate(seconds)}, None: len(seconds) + 0.4}
+    columns = min(len(durations), _COLUMNS)
+    count = -(-len(durations) // columns)
+    figure = Figure(figsize=(max(1.85 * columns, 3.2), 1.6 * count + 0.6), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(count, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    lowest, chance = 1 / len(classes), 1 / len(classes)
+    for axes, (name, rows) in zip(grid, durations.items(), strict=False):
+        found = [row for row in rows if row["share"] is not None]
+        x = np.array([place[row["seconds"]] for row in found])
+        lowest = min(lowest, _with_intervals(axes, x, found, {"color": PALETTE[0], "marker": "o"}))
+        windows = [number for number, row in enumerate(found) if row["seconds"] is not None]
+        axes.plot(x[windows], [found[number]["share"] for number in windows], color=PALETTE[0], linewidth=1.1)
+        axes.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+        axes.set_title("\n".join(textwrap.wrap(name, _TITLE_WIDTH)), fontsize=8)
+        axes.set_xticks(list(place.values()), [*(f"{value:g}" for value in seconds), "all"])
+        axes.tick_params(labelbottom=True)
+    for axes in grid[len(durations) :]:
+        axes.remove()
+    grid[0].set(xlim=(-0.6, place[None] + 0.6), ylim=(max(-0.03, lowest - 0.05), 1.03))
+    words = f"seconds of selected speech (all: whole utterances)\ndashed: chance, 1/{len(classes)}"
+    figure.supxlabel(words, fontsize=8)
+    figure.supylabel("accuracy, 95% interval", fontsize=8)
+    save(figure, stem)
+
+
+def _with_intervals(
+    axes: Axes, x: NDArray[np.float64], rows: Sequence[Mapping[str, Any]], look: Mapping[str, str]
+) -> float:
+    """Draw shares, and their intervals where there are any; return the lowest number drawn."""
+    share = np.array([row["share"] for row in rows], dtype=float)
+    ends = {key: np.array([row[key] for row in rows], dtype=float) for key in ("low", "high")}  # NaN: no interval
+    below = np.nan_to_num(np.maximum(share - ends["low"], 0))
+    above = np.nan_to_num(np.maximum(ends["high"] - share, 0))
+    axes.errorbar(x, share, yerr=[below, above], linestyle="", markersize=4, elinewidth=0.9, capsize=2, **look)
+    return float((share - below).min())
+
+
+def _points(axes: Axes, values: NDArray[np.float64], heights: NDArray[np.float64], look: Mapping[str, str]) -> None:
+    alpha = 0.7 if len(values) < 100 else 0.4 if len(values) < 1000 else 0.2
+    axes.plot(values, heights, **look, markersize=2.4, alpha=alpha, markeredgewidth=0, rasterized=True)
+
+
+def _box(axes: Axes, values: NDArray[np.float64], place: float) -> None:
+    least, first, middle, third, most = np.percentile(values, [5, 25, 50, 75, 95])
+    look = {"color": "black", "linewidth": 0.7, "zorder": 3}
+    axes.plot([least, first], [place, place], **look)
+    axes.plot([third, most], [place, place], **look)
+    axes.plot([middle, middle], [place - 0.3, place + 0.3], **{**look, "linewidth": 1.6})
+    axes.add_patch(
+        Rectangle((first, place - 0.3), third - first, 0.6, fill=False, edgecolor="black", linewidth=0.7, zorder=3)
+    )
+
+
+def _limits(rows: Sequence[NDArray[np.float64]]) -> tuple[float, float, str]:
+    """Ends of the axis around 0 and the middle 99% of every row, and how many points lie outside of them."""
+    low = min(0.0, *(np.percentile(values, 0.5) for values in rows))
+    high = max(0.0, *(np.percentile(values, 99.5) for values in rows))
+    margin = max(0.05 * (high - low), 1e-6)
+    low, high = float(low - margin), float(high + margin)
+    points = np.concatenate(rows)
+    outside = int(((points < low) | (points > high)).sum())
+    return low, high, f"\n{outside} of {len(points)} utterances lie outside the axes" if outside else ""
+
+
+def _linear_part(rows: Sequence[NDArray[np.float64]]) -> float:
+    """Up to where the axis is linear: a power of ten that shows the narrowest row."""
+    narrowest = min(np.percentile(np.abs(values), 90) for values in rows)
+    return float(10 ** np.floor(np.log10(np.clip(narrowest, 0.01, 10))))
+
+
+def _llr_words(classes: Sequence[str]) -> str:
+    if len(classes) == 2:
+        return f"log p(x|{classes[0]}) - log p(x|{classes[1]}) (nats/frame; above 0: decided for {classes[0]})"
+    return "own class against the best other, unseen: best against second best (nats/frame)"
+
+
+@styled
+def confusion_shares(
+    confusion: Mapping[str, Mapping[str, Mapping[str, float]]],
+    classes: Sequence[str],
+    unseen: set[str],
+    stem: str | Path,
+    title: str,
+) -> None:
+    """Heat map of where each set's languages went; the right answers stand in bold.
+
+    Args:
+        confusion: set -> true language -> predicted class -> share (0 to 1).
+        classes: the columns, in this order.
+        unseen, stem, title: as for `first_dims`.
+
+    Raises:
+        ValueError: no row, or a prediction that is no class.
+    """
+    rows = [(name, true, shares) for name, languages in confusion.items() for true, shares in languages.items()]
+    strange = {label for _, _, shares in rows for label in shares} - set(classes)
+    if not rows or strange:
+        raise ValueError(f"{stem}: needs a row, and no predictions but {list(classes)}; has {sorted(strange)}")
+    shares = np.array([[row.get(label, 0.0) for label in classes] for _, _, row in rows])
+    figure = Figure(figsize=(2.3 + 0.62 * len(classes), 1.1 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        weight = "bold" if rows[row][1] == classes[column] else "normal"
+        color = "white" if share > 0.55 else "black"
+        axes.text(column, row, f"{share:.3f}", ha="center", va="center", color=color, weight=weight)
+    for row in range(1, len(rows)):
+        axes.axhline(row - 0.5, color="white", linewidth=1 if rows[row][0] == rows[row - 1][0] else 4)
+    axes.set_yticks(range(len(rows)), [f"{name}: {shown(true, unseen)}" for name, true, _ in rows])
+    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, classes)) > 7 else {}
+    axes.set_xticks(range(len(classes)), classes, **slant)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set(title=title, xlabel="recognised as", ylabel="set: true language")
+    save(figure, stem)

@@ -1,0 +1,178 @@
+"""Pictures for papers and reports: each function writes `stem`.png (150 dpi) and `stem`.pdf.
+
+A class has one colour in every picture of an experiment (`class_colors`). Languages that the model was not
+trained on are marked "(unseen)", with another marker or hatch. The same data give the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+from flowlid.plots.style import GREY, colors_for, hatch, save, scatter, shown, styled
+
+Points = NDArray[np.float64]
+_CLOUD = (4.6, 3.4)  # inches, of a scatter
+
+
+@styled
+def first_dims(
+    samples: Mapping[str, ArrayLike],
+    unseen: set[str],
+    stem: str | Path,
+    title: str,
+    class_means: Mapping[str, ArrayLike] | None = None,
+    colors: Mapping[str, str] | None = None,
+) -> None:
+    """Scatter of latent dims 1 and 2, 0.5th to 99.5th percentile, and a cross for each class mean.
+
+    Args:
+        samples: label -> latents, shape (n, D), D >= 2.
+        unseen: the labels that are no class of the model.
+        stem: where to write, without the suffix.
+        title: shown above.
+        class_means: class -> mean, shape (D,) or more than one of its first dims.
+        colors: from `class_colors`; by default made from the labels shown.
+
+    Raises:
+        ValueError: no point, fewer than two dims, or a label without a colour.
+    """
+    groups = {label: _two_dims(z, f"{stem}: {label}") for label, z in samples.items()}
+    if not groups:
+        raise ValueError(f"{stem}: no latents to draw")
+    means = {label: np.asarray(mean, dtype=float)[:2] for label, mean in (class_means or {}).items()}
+    palette = colors_for([*groups, *means], unseen, colors)
+    figure = Figure(figsize=_CLOUD, layout="constrained")
+    axes = figure.subplots()
+    handles = scatter(axes, groups, unseen, palette)
+    cross = {"linestyle": "", "marker": "X", "markeredgecolor": "black", "markeredgewidth": 0.8}
+    for label, mean in means.items():
+        axes.plot(*mean, color=palette[label], markersize=9, zorder=4, **cross)
+    if means:
+        handles.append(Line2D([], [], color="white", markersize=7, label="class mean", **cross))
+    points = np.concatenate(list(groups.values()))
+    low, high = np.percentile(points, [0.5, 99.5], axis=0)
+    low, high = np.min([low, *means.values()], axis=0), np.max([high, *means.values()], axis=0)
+    margin = np.maximum(0.06 * (high - low), 1e-6)
+    low, high = low - margin, high + margin
+    outside = int(((points < low) | (points > high)).any(axis=1).sum())
+    note = f"\n{outside} of {len(points)} frames lie outside the axes" if outside else ""
+    axes.set(title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    axes.set(xlabel=f"latent dim 1{note}", ylabel="latent dim 2")
+    figure.legend(handles=handles, loc="outside right upper")
+    save(figure, stem)
+
+
+@styled
+def tsne(
+    embedding: ArrayLike,
+    labels: Sequence[str],
+    unseen: set[str],
+    stem: str | Path,
+    title: str,
+    colors: Mapping[str, str] | None = None,
+) -> None:
+    """Scatter of a two-dimensional embedding, such as `tsne_embedding` makes.
+
+    Args:
+        embedding: shape (n, 2).
+        labels: language of each point, shape (n,).
+        unseen, stem, title, colors: as for `first_dims`.
+
+    Raises:
+        ValueError: no point, shapes that do not fit, or a label without a colour.
+    """
+    points, names = _two_dims(embedding, str(stem)), np.asarray(labels, dtype=str)
+    if names.shape != (len(points),):
+        raise ValueError(f"{stem}: {len(points)} points, {names.size} labels")
+    groups = {str(name): points[names == name] for name in np.unique(names)}
+    figure = Figure(figsize=_CLOUD, layout="constrained")
+    axes = figure.subplots()
+    handles = scatter(axes, groups, unseen, colors_for(groups, unseen, colors))
+    # Units and directions of t-SNE mean nothing.
+    axes.set(title=title, xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
+    figure.legend(handles=handles, loc="outside right upper")
+    save(figure, stem)
+
+
+@styled
+def histograms(
+    samples: Mapping[str, ArrayLike],
+    density: Mapping[str, Sequence[tuple[float, float]]],
+    dims: Sequence[int],
+    unseen: set[str],
+    stem: str | Path,
+    title: str,
+    colors: Mapping[str, str] | None = None,
+) -> None:
+    """Histograms of single latent dims per label, with the Gaussians that the model holds them to be.
+
+    Args:
+        samples: label -> latents, shape (n, D).
+        density: class -> (mean, variance) of each shown dim, in the order of `dims`.
+        dims: the dims to show, counted from 0 (the picture counts from 1).
+        unseen, stem, title, colors: as for `first_dims`.
+
+    Raises:
+        ValueError: no sample or dim, a density that does not fit `dims`, or a label without a colour.
+    """
+    groups = {label: np.asarray(z, dtype=float)[:, list(dims)] for label, z in samples.items()}
+    if not len(dims) or not groups or min(len(z) for z in groups.values()) == 0:
+        raise ValueError(f"{stem}: needs at least one dim and one frame per label")
+    if any(len(gaussians) != len(dims) for gaussians in density.values()):
+        raise ValueError(f"{stem}: each class needs a mean and a variance for each of the {len(dims)} dims")
+    palette = colors_for([*groups, *density], unseen, colors)
+    columns = min(len(dims), 4)
+    rows = -(-len(dims) // columns)
+    figure = Figure(figsize=(max(1.9 * columns, 3.2), 1.55 * rows + 0.7), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(dims) :]:
+        axes.remove()
+    for index, dim in enumerate(dims):
+        gaussians = {label: found[index] for label, found in density.items()}
+        _histogram(grid[index], {label: z[:, index] for label, z in groups.items()}, gaussians, unseen, palette)
+        grid[index].set_title(f"latent dim {dim + 1}", fontsize=8)
+    handles = [
+        Patch(facecolor="none", edgecolor=palette[label], hatch=hatch(label, unseen), label=shown(label, unseen))
+        for label in palette
+        if label in groups
+    ]
+    handles.append(Line2D([], [], color=GREY, linestyle="--", label="model density"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 2 * columns))
+    save(figure, stem)
+
+
+def _two_dims(z: ArrayLike, name: str) -> Points:
+    z = np.asarray(z, dtype=float)
+    if z.ndim != 2 or z.shape[0] < 1 or z.shape[1] < 2 or not np.isfinite(z[:, :2]).all():
+        raise ValueError(f"{name}: a scatter needs finite points (n, 2 or more) with n >= 1, has shape {z.shape}")
+    return z[:, :2]
+
+
+def _histogram(
+    axes: Axes,
+    groups: Mapping[str, Points],
+    gaussians: Mapping[str, tuple[float, float]],
+    unseen: set[str],
+    palette: Mapping[str, str],
+) -> None:
+    edges = [mean + side * 3 * np.sqrt(variance) for mean, variance in gaussians.values() for side in (-1, 1)]
+    low, high = np.percentile(np.concatenate(list(groups.values())), [0.5, 99.5])
+    low, high = min([low, *edges]), max([high, *edges])
+    bins = np.linspace(low, high, 61) if high > low else np.array([low - 0.5, low + 0.5])
+    for label, values in groups.items():
+        # Over all frames, also those outside the axes: the area is the share that is shown.
+        heights = np.histogram(values, bins)[0] / (values.size * (bins[1] - bins[0]))
+        axes.stairs(heights, bins, color=palette[label], hatch=hatch(label, unseen), linewidth=1.2)
+    grid = np.linspace(low, high, 400)
+    for label, (mean, variance) in gaussians.items():
+        axes.plot(grid, norm.pdf(grid, mean, np.sqrt(variance)), "--", color=palette[label], linewidth=1)
+    axes.set(yticks=[], xlim=(bins[0], bins[-1]), ylim=(0, None))
+    axes.spines["left"].set_visible(False)

@@ -1,0 +1,7 @@
+"""Results of all experiments as tables and pages; knows neither models nor data.
+
+- `results`: everything that was computed, collected from exp/ (`collect`).
+- `tables`, `decision_tables`: the tables of an experiment, as text.
+- `reference`: published figures beside ours.
+- `markdown`, `html`: RESULTS.md, the terminal's table, report.html.
+"""

@@ -1,0 +1,125 @@
+"""The report as one HTML file: tables, plots and settings inside, no script, nothing loaded from anywhere."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from flowlid.report.decision_tables import warnings
+from flowlid.report.markdown import NOTES, reference_of, tables
+from flowlid.report.tables import Result, Table, overview, setting
+
+# What a plot shows, by a word in its file name.
+_CAPTIONS = {
+    "loss": "training curves in nats per frame; dotted lines mark epochs that went back to a snapshot",
+    "first_dims": "the first two latent dimensions of single frames; crosses are the class means",
+    "tsne": "t-SNE of the class part of the latent; distances between far groups mean little",
+    "hist": "single latent dimensions (steps) against the model's Gaussian densities (dashed)",
+    "accuracy_duration": "accuracy on windows of so much selected speech, and on whole utterances, with 95% intervals",
+    "llr_per_frame": "log-likelihood ratio of each utterance (points), with quartiles and 5th and 95th percentile",
+    "confusion": "share of each set's languages recognised as each class; right answers in bold",
+}
+_CSS = """
+:root { color-scheme: light; }
+body { margin: 0 auto; max-width: 70rem; padding: 1rem; background: #fff; color: #1a1a1a;
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.3rem; border-top: 2px solid #ccc; padding-top: 1rem; margin-top: 2.5rem; }
+h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
+a { color: #004a80; }
+code, pre { font: .85em/1.45 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+code { overflow-wrap: anywhere; }
+pre { background: #f5f5f5; padding: .7rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .5rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
+.word { text-align: left; }
+td.word { white-space: normal; min-width: 6rem; }
+figure { display: inline-block; vertical-align: top; margin: 1rem 1.5rem 0 0; max-width: 100%; }
+figure img { max-width: 100%; height: auto; }
+figcaption, .note, dd { font-size: .85rem; color: #444; }
+figcaption { max-width: 30rem; }
+.warning { border: 2px solid #a33a00; border-left-width: .6rem; background: #fff4e8; padding: .6rem .8rem; }
+dt { font-weight: 600; font-size: .85rem; } dd { margin: 0 0 .4rem; overflow-wrap: anywhere; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  h2, h3 { break-after: avoid; } table, figure { break-inside: avoid; } .wide { overflow: visible; }
+  table { font-size: 7pt; } th, td { padding: .1rem .25rem; }
+}
+"""
+
+
+def report_html(
+    results: Sequence[Result],
+    exp_dir: str | Path,
+    command: str,
+    title: str = "flowlid: results",
+    references: Mapping[str, Table] | None = None,
+) -> str:
+    """Lay out `collect`'s results, and the plots and configurations below `exp_dir`, as one HTML document.
+
+    Plots are all of exp_dir/<experiment>/plots/*.png, by name, as data URIs; the configuration is
+    exp_dir/<experiment>/config.yaml. `references` holds a last table for some experiments, by name. All text is
+    escaped.
+
+    Raises:
+        OSError: a plot or a configuration cannot be read.
+    """
+    names = [escape(result["experiment"]) for result in results]
+    links = [f'<li><a href="#experiment-{number}">{name}</a></li>' for number, name in enumerate(names)]
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>Made by <code>{escape(command)}</code>.</p>",
+        f'<nav aria-label="Experiments"><ol>{"".join(links)}</ol></nav>',
+        _table(overview(results)),
+        *(f'<p class="note">{escape(note)}</p>' for note in NOTES),
+        *(
+            _experiment(n, result, Path(exp_dir) / result["experiment"], reference_of(result, references))
+            for n, result in enumerate(results)
+        ),
+    ]
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_CSS}</style>"
+    )
+    lines = ["<!DOCTYPE html>", '<html lang="en">', f"<head>{head}</head>", "<body>", *body, "</body>", "</html>"]
+    return "\n".join(lines) + "\n"
+
+
+def _experiment(number: int, result: Result, path: Path, more: Sequence[Table]) -> str:
+    parts = [
+        f'<section id="experiment-{number}"><h2>{escape(result["experiment"])}</h2>',
+        f"<p>{escape(setting(result))}</p>",
+        *(f'<p class="warning" role="note">{escape(text)}</p>' for text in warnings(result)),
+        *map(_table, [*tables(result), *more]),
+    ]
+    plots = sorted((path / "plots").glob("*.png"))
+    if plots:
+        parts += ["<h3>Plots</h3>", *map(_figure, plots)]
+    parts.append("<h3>How it was made</h3>")
+    made = [(key, result[key]) for key in ("command", "commit", "versions", "machine") if result[key]]
+    parts.append("<dl>" + "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in made) + "</dl>")
+    config = path / "config.yaml"
+    if config.is_file():
+        parts.append(f"<h3>Configuration</h3><pre>{escape(config.read_text(encoding='utf-8'))}</pre>")
+    return "\n".join([*parts, "</section>"])
+
+
+def _table(table: Table) -> str:
+    def row(cells: list[str], tag: str) -> str:
+        words = [' class="word"' if index < table.labels else "" for index in range(len(cells))]
+        return "".join(f"<{tag}{word}>{escape(cell)}</{tag}>" for cell, word in zip(cells, words, strict=True))
+
+    body = "".join(f"<tr>{row(cells, 'td')}</tr>\n" for cells in table.rows)
+    return (
+        f'<h3>{escape(table.title)}</h3><div class="wide"><table>\n'
+        f"<thead><tr>{row(table.head, 'th')}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _figure(path: Path) -> str:
+    meaning = next((text for word, text in _CAPTIONS.items() if word in path.stem), "")
+    caption = escape(f"{path.stem}: {meaning}" if meaning else path.stem)
+    image = base64.b64encode(path.read_bytes()).decode("ascii")
+    picture = f'<img alt="{caption}" src="data:image/png;base64,{image}">'
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"

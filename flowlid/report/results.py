@@ -1,0 +1,99 @@
+"""Results of all experiments: collected from exp/, as JSON, as Markdown and as a table for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flowlid.files import read_json
+from flowlid.report.tables import Result
+
+_ABOUT = (
+    "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision", "device", "provenance",
+)  # fmt: skip
+_TRAIN = (
+    "frames", "epochs", "selected_epoch", "loglik_train", "logp_train", "logdet_train", "loglik_eval", "logp_eval",
+    "logdet_eval", "seconds",
+)  # fmt: skip
+_SCORES = (
+    "languages", "unseen", "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy",
+    "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "cavg", "min_dcf", "utt_accuracy_interval", "durations",
+    "margins",
+)  # fmt: skip
+_PROFICIENCY = (
+    "utterances", "speakers", "score_mean", "score_min", "score_max", "native", "loglik", "llr", "ridge", "reasons",
+)  # fmt: skip
+_CONTROL = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning", "reason")
+
+
+def collect(exp_dir: str | Path, names: Sequence[str] | None = None) -> list[Result]:
+    """Gather what training, scoring and analysis wrote: the content of results.json, an object an experiment.
+
+    Reads train.json, config.yaml, score_<set>/result.json, nonspeech_<set>/result.json,
+    proficiency_<set>/result.json and latent_<set>/moments.json. A value that does not apply, or whose stage
+    has not run, is None; a set that was neither scored nor analysed is left out. Sets stand in the order of
+    `data: {tests: [...]}` in config.yaml, then by name.
+
+    Args:
+        exp_dir: holds an experiment a directory.
+        names: the experiments, in this order; by default every directory with a train.json, by name.
+
+    Raises:
+        ValueError: no (such) experiment, or a file that is corrupt or lacks an entry; it is named.
+    """
+    exp_dir = Path(exp_dir)
+    if names is None:
+        names = sorted(path.parent.name for path in exp_dir.glob("*/train.json"))
+    if not names:
+        raise ValueError(f"{exp_dir}: no experiment with a train.json; train one first (stage 3)")
+    return [_experiment(exp_dir / name) for name in names]
+
+
+def _experiment(path: Path) -> Result:
+    if not (path / "train.json").is_file():
+        raise ValueError(f"{path}/train.json: no such file; train {path.name} first (stage 3)")
+    trained = _entries(path / "train.json", (*_ABOUT, *_TRAIN))
+    data = _data_section(path / "config.yaml")
+    found = {file.parent.name.split("_", 1)[1] for file in path.glob("score_*/result.json")}
+    found |= {file.parent.name.split("_", 1)[1] for file in path.glob("latent_*/moments.json")}
+    tests = [name for name in data.get("tests") or [] if name in found]
+    order = [*tests, *sorted(found - set(tests))]
+    return {
+        "experiment": path.name,
+        **{key: trained[key] for key in _ABOUT if key != "provenance"},
+        "train": {"set": data.get("train"), **{key: trained[key] for key in _TRAIN}},
+        "sets": {name: _set(path, name) for name in order},
+        **{key: trained["provenance"].get(key) for key in ("command", "versions", "commit", "machine")},
+    }
+
+
+def _set(path: Path, name: str) -> Result:
+    scores, moments = path / f"score_{name}" / "result.json", path / f"latent_{name}" / "moments.json"
+    found = _entries(scores, _SCORES) if scores.is_file() else dict.fromkeys(_SCORES)
+    control = path / f"nonspeech_{name}" / "result.json"
+    found["nonspeech"] = _entries(control, _CONTROL) if control.is_file() else None
+    proficiency = path / f"proficiency_{name}" / "result.json"
+    found["proficiency"] = _entries(proficiency, _PROFICIENCY) if proficiency.is_file() else None
+    return {**found, "moments": _entries(moments, ("moments",))["moments"] if moments.is_file() else None}
+
+
+def _entries(path: Path, keys: Sequence[str]) -> Result:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a JSON object; remove it and run its stage again")
+    missing = [key for key in keys if key not in content]
+    if missing:
+        raise ValueError(f"{path}: no entry {missing[0]}; remove it and run its stage again")
+    return {key: content[key] for key in keys}
+
+
+def _data_section(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML file: {error}") from error
+    section = content.get("data") if isinstance(content, dict) else None
+    return section if isinstance(section, dict) else {}

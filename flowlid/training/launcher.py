@@ -1,0 +1,153 @@
+"""Programs of several processes: how they are started, watched and ended.
+
+One machine: `launch` runs the program's own command line once for each process. Several machines: torchrun on
+each of them does. A process started either way puts its work into `together`.
+"""
+
+import ctypes
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from flowlid.training.processes import Lost, Processes
+
+log = logging.getLogger("flowlid")
+
+RESTARTS = 3
+_LOST = 75  # exit status of a process that has lost the others: sysexits' EX_TEMPFAIL
+_ROOM = 5.0  # seconds that a process with nothing new to say leaves to the others
+_LAUNCHER = "FLOWLID_LAUNCHER"  # environment of the workers: who started them
+_PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
+
+
+def launch(num_procs: int) -> None:
+    """Run this command line in `num_procs` processes, by torchrun's own engine; return when all ended well.
+
+    Where one was killed, all are started again, RESTARTS times at most: the program is expected to go on from
+    what it has saved. An error that a process reported itself would come again, and is the end at once.
+
+    Raises:
+        SystemExit: 1 after a failure, 128 + the number of the signal that ended this program.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // num_procs)))
+    os.environ[_LAUNCHER] = str(os.getpid())
+    for restart in range(RESTARTS + 1):
+        ended = _run_workers(num_procs)
+        if not ended:
+            return
+        report = ", ".join(f"rank {rank}: {_name(code)}" for rank, code in sorted(ended.items()))
+        if any(code > 0 and code != _LOST for code in ended.values()):
+            log.error("%d processes ended, for the reason above (%s)", num_procs, report)
+            sys.exit(1)
+        if restart < RESTARTS:
+            log.warning("a process was killed (%s); starting all again, %d of %d", report, restart + 1, RESTARTS)
+    log.error("a process was killed once more (%s), and %d restarts did not help; is memory short?", report, RESTARTS)
+    sys.exit(1)
+
+
+@contextmanager
+def together(processes: Processes, device: torch.device, timeout: float) -> Iterator[None]:
+    """A block that the processes work in together; one that hangs, or has lost the others, ends with a message.
+
+    Args:
+        processes: of this training; a single one needs none of this.
+        device: of this process.
+        timeout: seconds without a sign of life after which a process counts as hung.
+    """
+    if processes.world_size == 1:
+        yield
+        return
+    _die_with_parent()
+    threading.Thread(target=_watch, args=(processes, timeout, os.getppid()), daemon=True).start()
+    try:
+        processes.connect(device, 2 * timeout)  # the watch, which says more, comes first
+        log.info("rank %d of %d processes, pid %d", processes.rank, processes.world_size, os.getpid())
+        yield
+        processes.disconnect()
+    except Lost as error:
+        time.sleep(_ROOM)  # whoever watches over the other process knows more, and ends this one
+        log.error("the other processes cannot be reached: %s", error)
+        sys.exit(_LOST)
+    except (ValueError, OSError):
+        if not processes.first:
+            time.sleep(_ROOM)  # the first process has the same error as a rule: one message will do
+        raise
+
+
+def _run_workers(num_procs: int) -> dict[int, int]:
+    """Start the processes and wait; exit status of each that failed by rank, below 0 for a signal."""
+    # here, because a process that launches nothing starts faster without them
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says of each process's end is said here
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_procs,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",  # whatever the machine's name resolves to
+        max_restarts=0,  # `launch` tells a killed process from a wrong input first
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),  # no redirection, no temporary files
+    )
+    try:
+        elastic_launch(config, sys.executable)(*sys.argv)
+    except ChildFailedError as error:
+        return {rank: failure.exitcode for rank, failure in error.failures.items()}
+    except SignalException as error:
+        log.error("ended by %s, with all %d processes", error.sigval.name, num_procs)
+        sys.exit(128 + error.sigval)
+    return {}
+
+
+def _watch(processes: Processes, timeout: float, parent: int) -> None:
+    """End this process when its parent is gone, or when there was no sign of life for `timeout` seconds.
+
+    Seconds in which this thread ran too: a job that was suspended as a whole has not hung.
+    """
+    tick, quiet, seen = min(1.0, timeout / 5), 0.0, processes.signs
+    while quiet < timeout:
+        time.sleep(tick)
+        quiet, seen = (quiet + tick if processes.signs == seen else 0.0), processes.signs
+        if os.getppid() != parent:
+            os._exit(1)
+    log.error(
+        "no sign of life for %g s: one of the %d processes hangs (it was stopped, or its GPU, disk or network does not "
+        "answer). Start the stage again, and training goes on from its last checkpoint; if all was well but slow, "
+        "with a longer --hang-timeout",
+        timeout,
+        processes.world_size,
+    )
+    os._exit(1)  # the main thread waits for a process that does not answer
+
+
+def _die_with_parent() -> None:
+    """Have Linux kill this process when the one that started it ends, however that ends; `_watch` does elsewhere."""
+    if platform.system() == "Linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get(_LAUNCHER, str(os.getppid())) != str(os.getppid()):
+        os._exit(1)  # it ended before
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _name(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit status {code}"

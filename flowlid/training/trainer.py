@@ -1,0 +1,344 @@
+"""Training a flow by maximum likelihood, so that it can be stopped at any moment and go on."""
+
+import copy
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowlid.config import TrainingConfig
+from flowlid.evaluation.scoring import frame_accuracy, mean_terms
+from flowlid.flow.flow import Flow
+from flowlid.flow.transforms import BatchNorm, refresh_batchnorm
+from flowlid.frames.batches import ShuffledBatches
+from flowlid.frames.frameset import FrameSet
+from flowlid.training.divergence import Step, Watch
+from flowlid.training.processes import Processes, score_together
+
+log = logging.getLogger("flowlid")
+
+_START_FRAMES = 20000  # frames that the data-dependent start is computed from
+_SNAPSHOT_STEPS = 50  # a good state is kept at least this often
+_MAX_RECOVERIES = 10  # in a row, before training gives up
+_STEPS_BETWEEN_LOOKS = 50  # on a GPU, which would wait for the host at each; fewer in short epochs
+
+
+@dataclass
+class _Epoch:
+    """An epoch under way: its good states (weights and optimizer), its recoveries, and sums over frames."""
+
+    number: int
+    good: dict[str, Any]
+    candidate: dict[str, Any] | None = None  # good if the next step shows it
+    since_snapshot: int = 0
+    in_a_row: int = 0
+    recoveries: int = 0
+    frames: int = 0
+    logp: float = 0.0
+    logdet: float = 0.0
+    norm: float = 0.0
+
+    def add(self, step: Step) -> None:
+        """Count a step that was taken."""
+        self.frames += step.frames
+        self.logp += step.logp * step.frames
+        self.logdet += step.logdet * step.frames
+        self.norm += step.norm * step.frames
+        self.in_a_row, self.since_snapshot = 0, self.since_snapshot + 1
+
+
+class Trainer:
+    """Minimizes -log p(x_t | y_t) in nats per frame, over voiced frames in a new random order each epoch.
+
+    Everything that the next epoch depends on is in `state_dict`: on a CPU, training that was cut
+    off and loaded again gives bit for bit what it would have given.
+
+    A step whose loss or gradient is not finite, or whose loss jumps by more than
+    `config.jump` x D nats above its running mean, is not taken: weights and optimizer go back to
+    the last good state and the learning rate is halved from there on.
+
+    With several processes, each holds a trainer of the same arguments and draws the same order; it takes its share
+    of each batch, and the shares' sums are added up: all that is said here holds of the whole batch, and every
+    trainer has the same weights.
+
+    Args:
+        flow: on the device to use; in its random start, to be initialized with `start`.
+        frames: training frames.
+        labels: (U,) class of each utterance; all 0 for a normal flow.
+        config: the `training` section.
+        dev: development frames and their labels (-1: not a class), or None.
+        processes: those that train together; by default this one alone.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        frames: FrameSet,
+        labels: Tensor,
+        config: TrainingConfig,
+        dev: tuple[FrameSet, Tensor] | None = None,
+        processes: Processes | None = None,
+    ) -> None:
+        self.processes = processes or Processes()
+        self.flow, self.frames, self.config, self.dev = flow, frames, config, dev
+        device = next(flow.parameters()).device
+        self.labels = labels.to(device)
+        self.shuffled = ShuffledBatches(frames, config.batch_size, config.block_frames, config.seed, device)
+        self.steps_per_epoch = len(self.shuffled)
+        self.optimizer = torch.optim.Adam(
+            flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        # a look at the losses makes a GPU wait, and costs nothing on a CPU
+        looks = 1 if device.type == "cpu" else max(1, min(_STEPS_BETWEEN_LOOKS, self.steps_per_epoch // 10))
+        self.watch = Watch(config.jump * flow.dim, device, looks)
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None  # {"epoch", "value", "state"} of the selected epoch so far
+        self.step = 0  # steps done or skipped
+        self.rate_scale = 1.0
+        if self.processes.world_size > 1:
+            for module in flow.modules():
+                if isinstance(module, BatchNorm):
+                    module.moments = self.processes.moments
+
+    def start(self) -> None:
+        """Give the flow its data-dependent start from a random part of the training frames.
+
+        Raises:
+            ValueError: a class without a frame.
+        """
+        self.flow.eval()
+        self.processes.once(lambda: self.flow.initialize(*self._start_frames()))
+        self.processes.copy_first(self.flow)
+
+    def _start_frames(self) -> tuple[Tensor, Tensor]:
+        """The first of a random order, and of a class that is not among them the first ones wherever they come."""
+        kept, rare, left = [], {}, _START_FRAMES
+        for _, x, labels in self._batches(-1, whole=True):
+            if left:
+                kept.append((x[:left], labels[:left]))
+                x, labels, left = x[left:], labels[left:], max(0, left - len(x))
+                seen = set(torch.cat([own for _, own in kept]).tolist())
+                rare = {label: [] for label in range(len(self.flow.base.means)) if label not in seen}
+            if not left:
+                for label, parts in rare.items():
+                    more = _START_FRAMES - sum(map(len, parts))
+                    parts.append(x[labels == label][:more])
+                if all(sum(map(len, parts)) == _START_FRAMES for parts in rare.values()):
+                    break
+        kept += [(x, labels.new_full((len(x),), label)) for label, parts in rare.items() for x in parts]
+        return torch.cat([x for x, _ in kept]), torch.cat([own for _, own in kept])
+
+    def epochs(self, progress: Callable[..., None] = lambda step, steps, loss: None) -> Iterator[dict[str, Any]]:
+        """Train the epochs that are left; yields each epoch's record (a line of train.jsonl).
+
+        `progress(step, steps, loss=...)` is called after each step of an epoch.
+
+        Raises:
+            ValueError: training diverged again and again, at the step that is named.
+        """
+        while len(self.history) < self.config.epochs:
+            record = self._epoch(len(self.history) + 1, progress)
+            self.history.append(record)
+            self._select(record)
+            yield record
+
+    def finish(self) -> dict[str, float]:
+        """Put the selected epoch's weights in place; LogLL, LogP, LogDet of them in training mode.
+
+        One pass over the training frames in random batches: with batch normalization this is how
+        training saw them, and it refreshes the statistics that the saved model will use.
+        """
+        if self.best is not None:
+            self.flow.load_state_dict(self.best["state"])
+        self.flow.train()
+        totals = torch.zeros(2, dtype=torch.float64)
+        with torch.no_grad():
+            for _, x, labels in self._batches(0):
+                logp, logdet = self._terms(x, labels)
+                totals += torch.stack([logp.double().sum(), logdet.double().sum()]).cpu()
+                self.processes.alive()
+        self.processes.sum_(totals)
+        logp, logdet = (totals / len(self.frames)).tolist()
+        refresh_batchnorm(self.flow, ((size, x) for size, x, _ in self._batches(0)))
+        return {"loglik": logp + logdet, "logp": logp, "logdet": logdet}
+
+    @property
+    def selected_epoch(self) -> int:
+        """The epoch whose weights `finish` puts in place."""
+        return len(self.history) if self.best is None else self.best["epoch"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer, history and counters after the last whole epoch."""
+        return {
+            "flow": self.flow.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "best": self.best,
+            "step": self.step,
+            "rate_scale": self.rate_scale,
+            "running_loss": self.watch.mean_loss,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict` of the same configuration and training frames."""
+        self.flow.load_state_dict(state["flow"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history, self.best = state["history"], state["best"]
+        self.step, self.rate_scale, self.watch.mean_loss = state["step"], state["rate_scale"], state["running_loss"]
+
+    def _epoch(self, epoch: int, progress: Callable[..., None]) -> dict[str, Any]:
+        began = time.monotonic()
+        self.flow.train()
+        run = _Epoch(epoch, self._snapshot())  # where it starts, so that its first step has something to go back to
+        for number, batch in enumerate(self._batches(epoch), 1):
+            rate = self._learning_rate()
+            self.step += 1
+            self._update(*batch, rate)
+            self.processes.alive()
+            if self.watch.pending == self.watch.capacity or number == self.steps_per_epoch:
+                self._settle(run, number, progress)
+        with torch.no_grad():  # the last update has no next step to show whether it was sound
+            _, terms = self._loss(*batch)
+        mean = self.watch.mean_loss
+        last = Step(batch[0], *terms.tolist(), 0.0, math.nan if mean is None else mean)
+        if self.watch.trouble(last) is not None:
+            self._recover(run, number, last)
+        return self._record(run, rate, time.monotonic() - began)
+
+    def _update(self, size: int, x: Tensor, labels: Tensor, rate: float) -> None:
+        """One step of Adam on a batch; it is not taken where loss or gradient are bad, which `watch` tells."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, terms = self._loss(size, x, labels)
+        loss.backward()
+        self.processes.sum_gradients(self.flow.parameters())
+        limit = math.inf if self.config.clip_norm is None else self.config.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), limit)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.found_inf = self.watch.judge(size, terms, norm)  # fused Adam: 1 is no step
+        self.optimizer.step()
+
+    def _settle(self, run: "_Epoch", number: int, progress: Callable[..., None]) -> None:
+        """Take note of the steps up to `number` that were not looked at yet, and go back if one was bad."""
+        good, bad, lost = self.watch.read()
+        first = number - len(good) - lost - (bad is not None)
+        for done, step in enumerate(good, first + 1):
+            run.add(step)
+            progress(done, self.steps_per_epoch, loss=step.loss)
+        if good and run.candidate is not None:  # its first loss was good: so were the weights
+            run.good, run.candidate = run.candidate, None
+        if bad is not None:
+            self._recover(run, first + len(good) + 1, bad, lost)
+        elif run.since_snapshot >= _SNAPSHOT_STEPS:
+            run.candidate, run.since_snapshot = self._snapshot(), 0
+
+    def _record(self, run: "_Epoch", rate: float, seconds: float) -> dict[str, Any]:
+        if not run.frames:
+            raise ValueError(f"epoch {run.number}: no step could be taken; lower training.learning_rate")
+        logp, logdet, norm = (total / run.frames for total in (run.logp, run.logdet, run.norm))
+        dev_loglik, dev_accuracy = self._evaluate_dev()
+        return {
+            "epoch": run.number,
+            "loss": -(logp + logdet),
+            "loglik": logp + logdet,
+            "logp": logp,
+            "logdet": logdet,
+            "dev_loglik": dev_loglik,
+            "dev_accuracy": dev_accuracy,
+            "learning_rate": rate,
+            "grad_norm": norm,
+            "recoveries": run.recoveries,
+            "seconds": round(seconds, 3),
+            "frames_per_second": round(len(self.frames) / seconds, 1),
+        }
+
+    def _loss(self, size: int, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What this process's share x (n, D) adds to a batch's loss, to be differentiated, and the batch's mean terms.
+
+        The shares' gradients add up to that of the batch's loss, as each is divided by the whole batch's size.
+
+        Returns:
+            The loss () and LogP, LogDet (2,) in nats per frame of the batch.
+        """
+        logp, logdet = self._terms(x, labels)
+        own = torch.stack([logp.sum(), logdet.sum()]) / size
+        terms = own.detach().clone()
+        self.processes.sum_(terms)
+        return -own.sum(), terms
+
+    def _terms(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """LogP of frames x (n, D) under each one's own class (n,), and LogDet: (n,) and (n,)."""
+        logp, logdet = self.flow.log_terms(x)
+        return logp.gather(1, labels.unsqueeze(1)).squeeze(1), logdet
+
+    def _snapshot(self) -> dict[str, Any]:
+        return copy.deepcopy({"flow": self.flow.state_dict(), "optimizer": self.optimizer.state_dict()})
+
+    def _recover(self, run: "_Epoch", step: int, bad: Step, lost: int = 0) -> None:
+        """Go back to the last good state, with half the learning rate."""
+        run.candidate, run.recoveries, run.in_a_row = None, run.recoveries + 1, run.in_a_row + 1
+        reason, where = self.watch.trouble(bad), f"epoch {run.number}, step {step} of {self.steps_per_epoch}"
+        if run.in_a_row > _MAX_RECOVERIES:
+            raise ValueError(
+                f"training diverged at {where}: {reason}, and going back does not help; lower "
+                "training.learning_rate or set training.clip_norm and model.scale_bound"
+            )
+        state = copy.deepcopy(run.good)
+        self.flow.load_state_dict(state["flow"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rate_scale *= 0.5
+        log.warning(
+            "%s: %s; went back to the last good state, learning rate now x %g of its plan%s",
+            where,
+            reason,
+            self.rate_scale,
+            f"; {lost} steps after it were not taken" if lost else "",
+        )
+
+    def _learning_rate(self) -> float:
+        """Linear warm-up, then a half cosine to zero over all steps (or constant), times the recoveries' halvings."""
+        config, total = self.config, self.config.epochs * self.steps_per_epoch
+        warmup = min(config.warmup_steps, total // 2)
+        if self.step < warmup:
+            factor = (self.step + 1) / (warmup + 1)
+        elif config.decay == "cosine":
+            factor = 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / (total - warmup)))
+        else:
+            factor = 1.0
+        return config.learning_rate * factor * self.rate_scale
+
+    def _evaluate_dev(self) -> tuple[float | None, float | None]:
+        if self.dev is None:
+            return None, None
+        frames, labels = self.dev
+        scores = score_together(self.flow, frames, self.processes)
+        own = labels.numpy()
+        decides = scores.logp.shape[1] > 1
+        return mean_terms(scores, own)["loglik"], frame_accuracy(scores, own) if decides else None
+
+    def _select(self, record: dict[str, Any]) -> None:
+        if self.config.select == "last":
+            return
+        value = record[self.config.select]
+        if value is None:
+            raise ValueError(f"training.select: {self.config.select}: the development set has no frame of a class")
+        if self.best is None or value > self.best["value"]:
+            state = copy.deepcopy(self.flow.state_dict())
+            self.best = {"epoch": record["epoch"], "value": value, "state": state}
+
+    def _batches(self, epoch: int, whole: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Frames of each batch, and of this process's share (or all of it) spliced frames (n, D) and classes (n,)."""
+        share = (0, 1) if whole else (self.processes.rank, self.processes.world_size)
+        return ((size, x, self.labels[utts]) for size, x, utts in self.shuffled.epoch(epoch, share))
+
+
+def fingerprint(frames: FrameSet) -> str:
+    """What the training frames are, in a line: their number and a checksum of features, selection and languages."""
+    digest = hashlib.sha256(" ".join([*frames.utts, *frames.languages, frames.digest]).encode())
+    return f"{len(frames)} frames of {len(frames.utts)} utterances, sha256 {digest.hexdigest()[:16]}"

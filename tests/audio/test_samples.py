@@ -1,0 +1,197 @@
+"""Reading utterances: what is read is what stands in the file, and each kind of bad file is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import Recording
+from tools import SPEECH, write_wav
+
+from flowlid.audio.headers import riff_bytes_missing
+from flowlid.audio.samples import read_audio
+
+NAME = "data/x/wav.scp: utterance u1"
+
+
+@pytest.fixture
+def samples() -> np.ndarray:
+    return soundfile.read(SPEECH / "en.wav", dtype="float32")[0]
+
+
+def read(path: object, **options: object) -> np.ndarray:
+    return read_audio(str(path), NAME, 8000, **options)[0]
+
+
+def refused(path: object, **options: object) -> str:
+    """The error, which must name the utterance and the file."""
+    with pytest.raises(ValueError) as error:
+        read(path, **options)
+    assert str(error.value).startswith(NAME) and str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_reads_the_samples(samples: np.ndarray) -> None:
+    read_samples = read(SPEECH / "en.wav")
+    assert read_samples.dtype == np.float32 and read_samples.shape == samples.shape
+    assert (read_samples == samples).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"),
+    [("FLAC", "PCM_16"), ("WAVEX", "PCM_16"), ("AIFF", "PCM_16"), ("WAV", "PCM_24"), ("W64", "FLOAT")],
+)
+def test_reads_other_headers_and_forms(tmp_path: Path, samples: np.ndarray, form: str, subtype: str) -> None:
+    soundfile.write(tmp_path / f"a.{form.lower()}", samples, 8000, format=form, subtype=subtype)
+    assert (read(tmp_path / f"a.{form.lower()}") == samples).all()
+
+
+def test_reads_telephone_codecs(tmp_path: Path, samples: np.ndarray) -> None:
+    for codec in ("ULAW", "ALAW"):
+        soundfile.write(tmp_path / "a.wav", samples, 8000, subtype=codec)
+        assert np.corrcoef(read(tmp_path / "a.wav"), samples)[0, 1] > 0.99
+
+
+def test_gsm_in_wav_must_be_converted(tmp_path: Path, samples: np.ndarray) -> None:
+    """lhotse cannot read a codec without random access."""
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="GSM610")
+    assert "non-seekable files); convert" in refused(tmp_path / "a.wav")
+
+
+def test_chunks_after_the_samples_are_no_samples(tmp_path: Path, samples: np.ndarray) -> None:
+    with soundfile.SoundFile(tmp_path / "a.wav", "w", 8000, 1, "PCM_16") as file:
+        file.title = "a prompt"
+        file.write(samples)
+    assert riff_bytes_missing(tmp_path / "a.wav") == 0
+    assert (read(tmp_path / "a.wav") == samples).all()
+
+
+def test_segments(samples: np.ndarray) -> None:
+    path, whole = SPEECH / "en.wav", len(samples) / 8000
+    assert (read(path, start=0.25, end=0.75) == samples[2000:6000]).all()
+    assert (read(path, start=0.1, end=whole) == samples[800:]).all()
+    assert (read(path, start=1.0) == samples[8000:]).all()
+    parts = [read(path, start=first / 8000, end=(first + 1999) / 8000) for first in range(0, 11994, 1999)]
+    assert (np.concatenate(parts) == samples[:11994]).all()  # ends and starts that are no short decimal numbers
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"), [("WAV", "PCM_16"), ("WAV", "ULAW"), ("FLAC", "PCM_16"), ("WAV", "FLOAT")]
+)
+def test_samples_are_those_of_lhotse(tmp_path: Path, samples: np.ndarray, form: str, subtype: str) -> None:
+    path = tmp_path / f"a.{form.lower()}"
+    soundfile.write(path, samples, 8000, format=form, subtype=subtype)
+    recording = Recording.from_file(path)
+    for start, end in [(0.0, None), (0.2, None), (0.1, 0.3), (1 / 3, 2 / 3), (0.12345, 1.23456), (0.50006, 0.50019)]:
+        expected = recording.load_audio(offset=start, duration=None if end is None else end - start)[0]
+        found = read(path, start=start, end=end)
+        assert found.dtype == np.float32 and np.array_equal(found, expected)
+
+
+def test_segment_past_the_end(samples: np.ndarray) -> None:
+    path, whole = SPEECH / "en.wav", len(samples) / 8000
+    message = refused(path, start=0.0, end=whole + 0.51)
+    assert f"segment is 0.0 to {whole + 0.51} s" in message and "mend segments" in message
+    assert "mend segments" in refused(path, start=whole, end=whole + 0.3)
+    # up to half a second too much is cut off, as Kaldi's extract-segments does
+    assert (read(path, start=0.0, end=whole + 0.49) == samples).all()
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "no audio file" in refused(tmp_path / "none.wav")
+    assert "no audio file" in refused(tmp_path)  # a directory
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.touch()
+    assert "not one byte; leave it out" in refused(path)
+
+
+def test_header_without_samples(tmp_path: Path) -> None:
+    assert "empty, not one sample; leave it out" in refused(write_wav(tmp_path / "a.wav", np.zeros(0)))
+
+
+@pytest.mark.parametrize("kept", [30, 44, 45, 1000, 26400])
+def test_cut_wav(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.wav"
+    whole = (SPEECH / "en.wav").read_bytes()
+    path.write_bytes(whole[:kept])
+    message = refused(path)
+    if kept >= 44:
+        assert f"cut off, {len(whole) - kept} bytes are missing; fetch the file again" in message
+
+
+def test_cut_flac(tmp_path: Path, samples: np.ndarray) -> None:
+    soundfile.write(tmp_path / "whole.flac", samples, 8000)
+    path = tmp_path / "a.flac"
+    path.write_bytes((tmp_path / "whole.flac").read_bytes()[:5000])
+    assert "not readable as audio" in refused(path)
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000])
+def test_wav_of_unknown_length(tmp_path: Path, samples: np.ndarray, length: int) -> None:
+    """A program that writes into a pipe cannot know the length: ffmpeg and sox write these."""
+    whole = bytearray((SPEECH / "en.wav").read_bytes())
+    at = whole.index(b"data")
+    whole[at + 4 : at + 8] = whole[4:8] = length.to_bytes(4, "little")
+    path = tmp_path / "a.wav"
+    path.write_bytes(whole)
+    assert riff_bytes_missing(path) == 0
+    assert (read(path) == samples).all()
+    assert (read(f"cat {path} |", allow_pipes=True) == samples).all()
+
+
+def test_garbage(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+    assert "not readable as audio (Error opening" in refused(path)
+    path.write_text("<html>404 Not Found</html>\n")
+    assert "not readable as audio" in refused(path)
+
+
+def test_a_file_without_a_header(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(5000))
+    assert "not readable as audio" in refused(tmp_path / "a.raw")
+
+
+def test_resampling(tmp_path: Path, samples: np.ndarray) -> None:
+    path = write_wav(tmp_path / "a.wav", samples, 16000)
+    halved, rate = read_audio(str(path), NAME, 8000, downsample=True)
+    assert rate == 16000 and len(halved) == -(-len(samples) // 2)
+    assert np.array_equal(halved, Recording.from_file(path).resample(8000).load_audio()[0])
+    with pytest.raises(ValueError, match="sampled at 16000 Hz"):
+        read_audio(str(path), NAME, 8000, upsample=True)
+
+
+def test_other_sampling_rate(tmp_path: Path, samples: np.ndarray) -> None:
+    message = refused(write_wav(tmp_path / "a.wav", samples, 16000))
+    assert "sampled at 16000 Hz, but conf/fbank.conf says 8000; resample" in message
+
+
+def test_two_channels(tmp_path: Path, samples: np.ndarray) -> None:
+    message = refused(write_wav(tmp_path / "a.wav", np.column_stack([samples, samples])))
+    assert "2 channels; write the wanted channel" in message
+
+
+def test_pipes(tmp_path: Path, samples: np.ndarray) -> None:
+    command = f"cat {SPEECH / 'en.wav'} |"
+    assert "commands are not run; give --allow-pipes true" in refused(command)
+    assert (read(command, allow_pipes=True) == samples).all()
+    assert (read(command, start=0.25, end=0.75, allow_pipes=True) == samples[2000:6000]).all()
+
+
+def test_refused_pipe_is_not_run(tmp_path: Path) -> None:
+    refused(f"touch {tmp_path / 'ran'} |")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pipe_that_fails(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"utterance u1: command 'exit 7' ended with 7; run it by itself"):
+        read("exit 7 |", allow_pipes=True)
+
+
+@pytest.mark.parametrize("command", ["true |", "echo no audio |"])
+def test_pipe_without_audio(command: str) -> None:
+    assert "not readable as audio" in refused(command, allow_pipes=True)

@@ -1,0 +1,333 @@
+"""The report: results.json's schema, what is null, the tables by hand, and an HTML file that stands alone."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flowlid.files import write_json
+from flowlid.plots.latents import tsne
+from flowlid.report.html import report_html
+from flowlid.report.markdown import results_markdown, results_table_text
+from flowlid.report.results import collect
+
+COMMAND = "./run.sh --stage 6"
+PROVENANCE = {"command": "train.py conf/<b>.yaml", "versions": "python 3", "commit": "abc", "machine": "x86_64"}
+
+
+def train_json(name: str, **changes: object) -> dict[str, Any]:
+    return {
+        "experiment": name, "model": "dnf", "classes": ["en", "zh"], "dim": 120, "class_dim": 100, "frames": 4560000,
+        "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691, "logp_train": -170.2,
+        "logdet_train": 212.0691, "loglik_eval": 41.8684, "logp_eval": -170.2061,
+        "logdet_eval": 212.0745, "parameters": 1234567, "cmvn": "speaker", "normalization": "actnorm",
+        "precision": "float32", "device": "cuda", "seconds": 321.4, "provenance": PROVENANCE, **changes,
+    }  # fmt: skip
+
+
+def duration(seconds: float | None, share: float | None, **changes: object) -> dict[str, Any]:
+    known = share is not None
+    return {
+        "seconds": seconds, "frames": None if seconds is None else round(100 * seconds),
+        "windows": 4321 if known else 0, "utterances": 60 if known else 0, "remainders": 55, "frames_left_out": 2750,
+        "share": share, "low": share - 0.05 if known else None, "high": share + 0.01 if known else None,
+        "unit": "speakers" if known else None, "units": 12 if known else None, **changes,
+    }  # fmt: skip
+
+
+DURATIONS = [
+    duration(1.0, 0.91236), duration(10.0, None, remainders=60),
+    duration(None, 0.98, windows=60, low=None, high=None, unit="utterances", units=1, remainders=0, frames_left_out=0),
+]  # fmt: skip
+MARGINS = [
+    {"nats": 0.01, "utterances": 0, "share": 0.0, "accuracy": None},
+    {"nats": 0.5, "utterances": 30, "share": 0.025, "accuracy": 0.75},
+]
+JUDGED = {"accuracy": 0.95, "balanced_accuracy": 0.93, "low": 0.9, "high": 0.96, "unit": "speakers", "units": 12}
+WARNING = "Warning: on test_z <the> non-speech frames alone tell the classes apart."
+
+
+def control_json(**changes: object) -> dict[str, Any]:
+    return {
+        "set": "test_z", "classes": ["en", "zh"], "utterances": 1190, "left_out": 10, "frames": 40000, "hours": 0.11,
+        "chance": 0.5, "flow": {**JUDGED, "balanced_accuracy": 0.61}, "linear": JUDGED, "warning": WARNING,
+        "reason": None, **changes,
+    }  # fmt: skip
+
+
+def result_json(name: str, **changes: object) -> dict[str, Any]:
+    return {
+        "set": name, "classes": ["en", "zh"], "languages": ["en", "zh"], "unseen": [], "utterances": 1200,
+        "frames": 460000, "hours": 1.2778, "precision": "float32", "loglik": 40.5, "logp": -171.25, "logdet": 211.75,
+        "frame_accuracy": 0.91994, "utt_accuracy": 0.99691,
+        "frame_confusion": {"en": {"en": 0.9, "zh": 0.1}, "zh": {"en": 0.0601, "zh": 0.9399}},
+        "utt_confusion": {"en": {"en": 0.9969, "zh": 0.0031}, "zh": {"en": 0.0, "zh": 1.0}},
+        "eer": 0.0123, "min_dcf": 0.0101, "cavg": 0.0155,
+        "utt_accuracy_interval": {"low": 0.99, "high": 1.0, "unit": "speakers", "units": 12},
+        "durations": DURATIONS, "margins": MARGINS, **changes,
+    }  # fmt: skip
+
+
+NOTHING = dict.fromkeys((
+    "frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg",
+    "utt_accuracy_interval", "durations", "margins",
+))  # fmt: skip
+UNSEEN = {
+    "languages": ["ja"], "unseen": ["ja"], "frame_accuracy": None, "utt_accuracy": None, "hours": 0.05,
+    "frame_confusion": {"ja": {"en": 0.4068, "zh": 0.5932}}, "utt_confusion": {"ja": {"en": 0.2979, "zh": 0.7021}},
+    "eer": None, "min_dcf": None, "cavg": None, "utt_accuracy_interval": None,
+    "durations": [duration(1.0, None), duration(None, None)],
+}  # fmt: skip
+MOMENTS = {
+    "en": {"skew": -0.00001, "kurt": -1.1429}, "zh": None, "pooled": {"skew": 0.0031, "kurt": -0.5},
+    "residual": {"skew": 0.0086, "kurt": 0.7271},
+}  # fmt: skip
+
+
+@pytest.fixture
+def exp(tmp_path: Path) -> Path:
+    """A discriminative and a normal flow as training, scoring and analysis leave them."""
+    dnf, nf = tmp_path / "dnf_120", tmp_path / "nf_wsj"
+    write_json(dnf / "train.json", train_json("dnf_120"))
+    (dnf / "config.yaml").write_text("# a < b\ndata:\n  train: train_wsj_ce\n  tests: [test_z, test_ja, test_a]\n")
+    write_json(dnf / "score_test_z" / "result.json", result_json("test_z"))
+    write_json(dnf / "score_test_ja" / "result.json", result_json("test_ja", **UNSEEN))
+    write_json(dnf / "score_a_dev" / "result.json", result_json("a_dev"))
+    write_json(dnf / "latent_test_z" / "moments.json", {"frames": 99, "moments": MOMENTS})
+    write_json(nf / "train.json", train_json("nf_wsj", model="nf", classes=["en"], class_dim=None))
+    write_json(nf / "score_test_z" / "result.json", result_json("test_z", classes=["en"], **NOTHING))
+    moments = {"en": MOMENTS["en"], "pooled": MOMENTS["en"], "residual": None}
+    write_json(nf / "latent_train" / "moments.json", {"frames": 99, "moments": moments})
+    (tmp_path / "log").mkdir()
+    return tmp_path
+
+
+def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
+    dnf, nf = collect(exp)
+    assert list(dnf) == [
+        "experiment", "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision",
+        "device", "train", "sets", "command", "versions", "commit", "machine",
+    ]  # fmt: skip
+    assert dnf["train"] == {
+        "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691,
+        "logp_train": -170.2, "logdet_train": 212.0691, "loglik_eval": 41.8684, "logp_eval": -170.2061,
+        "logdet_eval": 212.0745, "seconds": 321.4,
+    }  # fmt: skip
+    assert set(dnf["sets"]["test_z"]) == {
+        "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
+        "frame_confusion", "utt_confusion", "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
+        "utt_accuracy_interval", "durations", "margins", "nonspeech", "proficiency",
+    }  # fmt: skip
+    expected = {key: value for key, value in result_json("").items() if key not in ("set", "classes")}
+    assert dnf["sets"]["test_z"] == {**expected, "moments": MOMENTS, "nonspeech": None, "proficiency": None}
+    assert dnf["sets"]["test_ja"]["moments"] is None
+    assert {key: nf["sets"]["test_z"][key] for key in NOTHING} == NOTHING
+    assert nf["class_dim"] is None and nf["train"]["set"] is None  # no config.yaml
+    assert json.loads(json.dumps([dnf, nf], allow_nan=False)) == [dnf, nf]
+
+
+def test_order_is_the_configuration_s_and_sets_not_scored_are_left_out(exp: Path) -> None:
+    dnf, nf = collect(exp)
+    assert list(dnf["sets"]) == ["test_z", "test_ja", "a_dev"]  # test_a was neither scored nor analysed
+    assert list(nf["sets"]) == ["test_z", "train"]
+    assert nf["sets"]["train"]["utterances"] is None  # analysed only
+    assert [result["experiment"] for result in collect(exp, ["nf_wsj", "dnf_120"])] == ["nf_wsj", "dnf_120"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda exp: (exp / "dnf_120/score_a_dev/result.json").write_text("{"), "score_a_dev/result.json: not a JSON"),
+        (lambda exp: (exp / "dnf_120/train.json").write_text("[]"), "dnf_120/train.json: not a JSON object"),
+        (lambda exp: (exp / "dnf_120/latent_test_z/moments.json").write_text("{}"), "moments.json: no entry moments"),
+        (lambda exp: (exp / "dnf_120/config.yaml").write_text("a: ["), "config.yaml: not a YAML"),
+        (lambda exp: (exp / "dnf_120/train.json").write_bytes(b"\xff"), "dnf_120/train.json"),
+    ],
+)
+def test_a_corrupt_file_is_named(exp: Path, spoil: Callable[[Path], object], match: str) -> None:
+    spoil(exp)
+    with pytest.raises(ValueError, match=match):
+        collect(exp)
+
+
+def test_an_experiment_that_is_not_there_is_named(exp: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"dnf_440/train\.json: no such file"):
+        collect(exp, ["dnf_440"])
+    with pytest.raises(ValueError, match="no experiment"):
+        collect(tmp_path / "log")
+
+
+def test_markdown_tables_by_hand(exp: Path) -> None:
+    text = results_markdown(collect(exp), COMMAND)
+    assert f"Made by `{COMMAND}`." in text and "-LogLL" in text
+    first, second, notes = text.split("\n## ")[1:]
+    assert first.startswith("dnf_120\n") and second.startswith("nf_wsj\n") and notes.startswith("How to read")
+    assert text.index("| experiment | set |") < text.index("## dnf_120")  # the overview comes first
+    for line in (
+        "DNF on train_wsj_ce; classes en, zh; D = 120; class_dim 100; cmvn speaker; normalization actnorm; 100 epochs "
+        "(epoch 95 kept); 4,560,000 frames; 1,234,567 parameters; 321 s on cuda, matrix products in float32.",
+        "Trained by `train.py conf/<b>.yaml`, commit abc; python 3.",
+        "| 4,560,000 | 41.869 | 41.868 | -0.001 | -170.206 | 212.075 |",
+        "| test_z | - | 1,200 | 460,000 | 1.28 | 40.500 | -171.250 | 211.750 | 0.9199 | 0.9969 | 0.0123 | 0.0101 "
+        "| 0.0155 |",
+        "| test_ja (unseen: ja) | ja: zh 0.7021, en 0.2979 | 1,200 | 460,000 | 0.050 | 40.500 | -171.250 | 211.750 "
+        "| - | - | - | - | - |",
+        "| test_z | zh | 0.0000 | 1.0000 | 0.0601 | 0.9399 |",
+        "| test_ja | ja (unseen) | 0.2979 | 0.7021 | 0.4068 | 0.5932 |",
+        "| test_z | c, en | 0.0000 | -1.1429 |",
+        "| test_z | c, zh | - | - |",
+        "| test_z | r, pooled | 0.0086 | 0.7271 |",
+    ):
+        assert f"\n{line}\n" in first, line
+    assert "NF on an unnamed set; D = 120; cmvn speaker" in second
+    assert "recognised as" not in second and "unseen" not in second
+    assert "| train | z, pooled | 0.0000 | -1.1429 |" in second and "r, pooled" not in second
+
+
+def test_everymarkdown_table_has_as_many_cells_as_its_head(exp: Path) -> None:
+    text = results_markdown(collect(exp), COMMAND)
+    blocks = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
+    assert len(blocks) == 1 + 6 + 3
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_terminal_table(exp: Path) -> None:
+    assert results_table_text(collect(exp)) == (
+        "experiment  set                   utterances  frame acc  utt acc     EER   LogLL\n"
+        "----------  --------------------  ----------  ---------  -------  ------  ------\n"
+        "dnf_120     test_z                     1,200     0.9199   0.9969  0.0123  40.500\n"
+        "dnf_120     test_ja (unseen: ja)       1,200          -        -       -  40.500\n"
+        "dnf_120     a_dev                      1,200     0.9199   0.9969  0.0123  40.500\n"
+        "nf_wsj      test_z                     1,200          -        -       -  40.500\n"
+    )
+
+
+def test_durations_and_margins_by_hand(exp: Path) -> None:
+    text = results_markdown(collect(exp), COMMAND)
+    first, second, _ = text.split("\n## ")[1:]
+    assert (
+        "\n\nAccuracy against duration (seconds of selected speech):\n\n"
+        "| set |  | 1 s | 10 s | whole |\n"
+        "| --- | --- | ---: | ---: | ---: |\n"
+        "| test_z | accuracy [95%, speakers] | 0.9124 [0.86, 0.92] | - | 0.9800 |\n"
+        "| test_z | windows of utterances; left out | 4,321 of 60; 28 s | 0 of 0; 28 s | 60 of 60 |\n"
+        "| a_dev | accuracy ["
+    ) in first  # no row of test_ja, of which no language was seen
+    assert "| set | utterances | below 0.01 | acc of these | below 0.5 | acc of these |\n" in first
+    assert "| test_ja (unseen: ja) | 1,200 | 0.0000 | - | 0.0250 | 0.7500 |\n" in first
+    assert "duration (" not in second and "margins" not in second and "Control: decided" not in text
+
+
+def test_the_control_stands_beside_the_accuracy_with_its_warning(exp: Path) -> None:
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json())
+    lone = {**JUDGED, **dict.fromkeys(("balanced_accuracy", "low", "high", "unit", "units"))}
+    write_json(
+        exp / "dnf_120/nonspeech_a_dev/result.json",
+        control_json(linear=None, flow=lone, chance=None, warning=None, reason="too few"),
+    )
+    write_json(exp / "dnf_120/nonspeech_test_ja/result.json", control_json(flow=lone, linear=lone, warning=None))
+    nothing = dict.fromkeys(("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning"))
+    write_json(exp / "nf_wsj/nonspeech_test_z/result.json", control_json(**nothing, reason="a normal flow"))
+    results = collect(exp)
+    expected = {key: value for key, value in control_json().items() if key not in ("set", "classes")}
+    assert results[0]["sets"]["test_z"]["nonspeech"] == expected
+    text = results_markdown(results, COMMAND)
+    first, second, _ = text.split("\n## ")[1:]
+    assert f"\n\n> **{WARNING}**\n\n" in first and "Warning" not in second
+    for line in (
+        # balanced accuracy on speech: (0.9969 + 1.0) / 2
+        "| test_z | the flow | 1,190 | 10 | 40,000 | 0.9500 | 0.6100 | 0.9000 to 0.9600 | 12 speakers | 0.5000 "
+        "| 0.9985 |",
+        "| test_z | linear classifier | 1,190 | 10 | 40,000 | 0.9500 | 0.9300 | 0.9000 to 0.9600 | 12 speakers "
+        "| 0.5000 | 0.9985 |",
+        "| a_dev | the flow | 1,190 | 10 | 40,000 | 0.9500 | - | - | - | - | 0.9985 |",
+        "| a_dev | linear classifier: too few | - | - | - | - | - | - | - | - | - |",
+    ):
+        assert f"\n{line}\n" in first, line
+    assert "test_ja (unseen: ja) | the flow" not in first and "Control: decided" not in second
+    terminal = results_table_text(results)
+    assert "frame acc  utt acc  non-speech     EER" in terminal
+    assert "0.9969  0.9300 (!)  0.0123" in terminal and f"\ndnf_120: {WARNING}\n" in terminal
+
+
+def test_a_control_that_was_not_possible_says_why(exp: Path) -> None:
+    nothing = dict.fromkeys(("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning"))
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json(**nothing, reason="no vad.scp"))
+    results = collect(exp)
+    text = results_markdown(results, COMMAND)
+    assert "\n| test_z | nobody: no vad.scp | - | - | - | - | - | - | - | - | - |\n" in text
+    assert "non-speech" not in results_table_text(results)
+
+
+def test_the_warning_is_a_box_in_html(exp: Path) -> None:
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json())
+    page = Page(report_html(collect(exp), exp, COMMAND))
+    assert WARNING in page.text and "0.9300 (!)" in page.text
+    assert [value for tag, key, value in page.attributes if (tag, key) == ("p", "class")].count("warning") == 1
+
+
+def test_results_of_an_earlier_version_are_named(exp: Path) -> None:
+    old = {key: value for key, value in result_json("test_z").items() if key != "durations"}
+    write_json(exp / "dnf_120/score_test_z/result.json", old)
+    with pytest.raises(ValueError, match=r"score_test_z/result.json: no entry durations; .*run its stage again"):
+        collect(exp)
+
+
+class Page(HTMLParser):
+    """What a page holds; unbalanced tags fail."""
+
+    void = frozenset({"meta", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_stands_alone_and_escapes_everything(exp: Path) -> None:
+    tsne(np.eye(2), ["en", "zh"], set(), exp / "dnf_120/plots/test_z_tsne", "t")
+    (exp / "nf_wsj").rename(exp / "nf<i>&")
+    text = report_html(collect(exp), exp, "./run.sh --x '<script>'")
+    page = Page(text)
+    assert not {"script", "link", "iframe", "i", "b"} & set(page.tags)
+    assert "://" not in text and "@import" not in text and "url(" not in text
+    sources = [value for _, key, value in page.attributes if key == "src"]
+    assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,iVBORw0KGgo")
+    targets = {value for tag, key, value in page.attributes if (tag, key) == ("section", "id")}
+    assert {value for _, key, value in page.attributes if key == "href"} == {f"#{target}" for target in targets}
+    assert len(targets) == 2
+    for shown in ("--x '<script>'", "nf<i>&", "# a < b", "train.py conf/<b>.yaml", "ja: zh 0.7021, en 0.2979"):
+        assert shown in page.text
+    assert "test_z_tsne: t-SNE of the class part" in page.text
+    assert page.tags.count("table") == 1 + 6 + 3
+
+
+def test_report_is_the_same_each_time(exp: Path) -> None:
+    made = [
+        (results_markdown(results, COMMAND), report_html(results, exp, COMMAND))
+        for results in (collect(exp), collect(exp))
+    ]
+    assert made[0] == made[1]
