@@ -69,6 +69,17 @@ def log_as(rank: int) -> None:
             handler.setFormatter(logging.Formatter(_FORMAT.replace("%(message)s", f"rank {rank}: %(message)s")))
 
 
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """A parser whose --help shows the description as it is written, and each option's default if it has one."""
+    return argparse.ArgumentParser(description=description, formatter_class=_Help)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        shown = action.help and action.option_strings and action.default not in (None, "", [], argparse.SUPPRESS)
+        return f"{action.help} (default: %(default)s)" if shown and action.default is not False else action.help
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """Give a program `--device`."""
     parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N")

@@ -13,7 +13,6 @@ Of each first language, and of the US voices, half of the speakers are for train
 and for development; the sexes are spread (see `split`). Voices of other regions are for tests.
 """
 
-import argparse
 import logging
 import re
 from collections import Counter
@@ -22,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, order, walk, wrong_root
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -244,7 +243,7 @@ def split(speakers: Mapping[str, tuple[str, str]]) -> dict[str, str]:
 
 def main() -> None:
     """Parse the command line and prepare one corpus or both."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--arctic", metavar="DIR", type=Path, help="CMU ARCTIC, unpacked")
     parser.add_argument("--l2arctic", metavar="DIR", type=Path, help="L2-ARCTIC, unpacked")
     parser.add_argument("--check-counts", choices=("true", "false"), default="false", help="insist on all 24 speakers")

@@ -12,7 +12,6 @@ data/ are the test. `test_1s` and `test_3s` are the test's recordings in windows
 ones only.
 """
 
-import argparse
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from pathlib import Path
 from lhotse import CutSet, MonoCut
 
 from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, split_speakers, take_hours, walk, wrong_root
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -283,7 +282,7 @@ def read_windows(text: str) -> list[float]:
 
 def main() -> None:
     """Parse the command line and prepare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--cnceleb1", metavar="DIR", type=Path, help="root of CN-Celeb1")
     parser.add_argument("--cnceleb2", metavar="DIR", type=Path, help="root of CN-Celeb2")
     parser.add_argument(

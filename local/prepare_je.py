@@ -15,7 +15,6 @@ category has a field of its own too, such as score_sentence_segmental. Speakers 
 for themselves, into 0.5 train, 0.1 dev and 0.4 test.
 """
 
-import argparse
 import logging
 import re
 from collections import Counter
@@ -26,7 +25,7 @@ from statistics import fmean
 
 from flowlid.corpora.corpus import Corpus, Utterance, check_root, split_speakers, walk, wrong_root
 from flowlid.kaldi.tables import listed
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -319,7 +318,7 @@ def prepare(roots: Sequence[Path], out_dir: Path, words: bool = False, strict: b
 
 def main() -> None:
     """Parse the command line and prepare the corpus."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     flags = {"choices": ("true", "false"), "default": "false"}
     parser.add_argument("--check-counts", **flags, help="a rated recording that is not there is an error")
     parser.add_argument("--words", **flags, help="keep the recordings of single words (W*) too")

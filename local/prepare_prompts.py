@@ -12,7 +12,6 @@ A prompt (such as `vm-goodbye`) is one utterance. Its part (train, dev or test) 
 that a prompt and its translations stand on the same side in every language and voice.
 """
 
-import argparse
 import gzip
 import hashlib
 import io
@@ -34,7 +33,7 @@ from lhotse import AudioSource, Recording, SupervisionSegment
 from flowlid.audio.headers import riff_bytes_missing
 from flowlid.corpora.duplicates import Sound, same_recording
 from flowlid.files import atomic_write
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 logger = logging.getLogger("prepare_prompts")
 
@@ -366,7 +365,7 @@ def fetch(cache: Path, names: list[str]) -> Path:
 
 def main() -> None:
     """Parse the command line and prepare the corpus."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go: data/manifests")
     parser.add_argument("--corpus", metavar="DIR", type=Path, help="packages unpacked or installed; nothing is fetched")
     cache = os.environ.get("FLOWLID_CACHE") or "~/.cache/flowlid"

@@ -12,7 +12,6 @@ score_accuracy, score_fluency, score_prosodic and score_completeness stand besid
 The part is that of the list, but a tenth of the training speakers becomes dev.
 """
 
-import argparse
 import json
 import logging
 import re
@@ -22,7 +21,7 @@ from statistics import fmean
 
 from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, split_speakers, walk, wrong_root
 from flowlid.kaldi.tables import listed
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -213,7 +212,7 @@ def prepare(root: Path, out_dir: Path, strict: bool = False, jobs: int = 4) -> N
 
 def main() -> None:
     """Parse the command line and prepare the corpus."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     flags = {"choices": ("true", "false"), "default": "false"}
     parser.add_argument("--check-counts", **flags, help="counts other than published are an error")
     parser.add_argument("--nj", type=int, default=4, help="files opened at a time (%(default)s)")

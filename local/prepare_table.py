@@ -41,7 +41,7 @@ from flowlid.corpora.speech_table_audio import Found, check_sound, open_files, r
 from flowlid.features.fbank import FbankOptions
 from flowlid.files import atomic_write
 from flowlid.kaldi.options import read_options
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -289,7 +289,7 @@ def write(args: argparse.Namespace, rows: Sequence[Row], utterances: Sequence[Ut
 
 def main() -> None:
     """Parse the command line and prepare the corpus."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--name", default="table", help="of the corpus, in front of all ids (%(default)s)")
     parser.add_argument("--root", metavar="DIR", type=Path, help="where relative paths count from (the table's folder)")
     parser.add_argument(

@@ -11,7 +11,6 @@ Parts: train, dev (50 speakers of TEST), test (the 24 of the core test) and test
 sentences that everybody reads (SA1, SA2) are left out unless --sa true. Custom field: dialect, dr1 to dr8.
 """
 
-import argparse
 import logging
 import os
 import re
@@ -19,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, walk, wrong_root
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -164,7 +163,7 @@ def check_counts(corpus: Corpus, with_sa: bool, strict: bool) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--sa", choices=("true", "false"), default="false", help="keep the sentences SA1 and SA2")
     parser.add_argument(
         "--check-counts", choices=("true", "false"), default="false", help="stop if a part is not whole"

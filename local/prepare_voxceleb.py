@@ -12,7 +12,6 @@ Part is `test` for the official test speakers: those below a directory `test` (o
 the table is test. Of the other speakers a fixed few, with 5% of the files, are `dev` and the rest `train`.
 """
 
-import argparse
 import csv
 import logging
 import os
@@ -23,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, split_speakers, take_hours, walk, wrong_root
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -295,7 +294,7 @@ def _some(names: Sequence[str]) -> str:
 
 def main() -> None:
     """Parse the command line and prepare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--voxceleb1", metavar="DIR", type=Path, help="root of VoxCeleb1")
     parser.add_argument("--voxceleb2", metavar="DIR", type=Path, help="root of VoxCeleb2")
     parser.add_argument(

@@ -12,7 +12,6 @@ Parts: train and test share --hours of the training speech (si284, or si84 witho
 (dev93), eval92 and eval93 are other speakers. Custom field: set (si_tr_s, dev93, eval92, ...).
 """
 
-import argparse
 import logging
 import math
 import re
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance, check_root, split_speakers, take_hours, walk, wrong_root
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -292,7 +291,7 @@ def select_hours(corpus: Corpus, hours: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--hours", type=float, default=50, help="of training speech for train and test; 0: all")
     parser.add_argument("--check-counts", choices=("true", "false"), default="false", help="stop if a set is not whole")
     parser.add_argument("--nj", type=int, default=4, help="recordings opened at a time")

@@ -6,7 +6,6 @@ Writes EXP/latent_<set>/sample.npz (z, language: as many frames of each language
 and excess kurtosis, averaged over the dims of c and of r).
 """
 
-import argparse
 import logging
 
 import numpy as np
@@ -23,7 +22,7 @@ log = logging.getLogger("flowlid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     program.add_scoring_arguments(parser)
     parser.add_argument("--max-frames", type=int, default=50000, help="random frames that moments are computed from")
     parser.add_argument("--sample", type=int, default=600, help="frames of each language in the sample")

@@ -6,7 +6,6 @@ Writes OUT/feats.{ark,scp}, OUT/vad.{ark,scp} and OUT/utt2num_frames. An utteran
 named in the log and left out; steps/make_fbank.sh counts them.
 """
 
-import argparse
 import logging
 from collections import Counter
 from pathlib import Path
@@ -26,7 +25,7 @@ log = logging.getLogger("flowlid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     program.add_pipes_option(parser)
     parser.add_argument("fbank_config", help="options of compute-fbank-feats")
     parser.add_argument("vad_config", help="options of compute-vad")

@@ -6,7 +6,6 @@ Writes feats.scp, vad.scp, utt2num_frames and cmvn.{ark,scp} into each directory
 features in the pool are taken out of the directory, by name; more than 5% of them is an error.
 """
 
-import argparse
 import logging
 import subprocess
 import sys
@@ -24,7 +23,7 @@ log = logging.getLogger("flowlid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("pool", help="data directory with features")
     parser.add_argument("data", nargs="+", help="data directories that want them")
     args = parser.parse_args()

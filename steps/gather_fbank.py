@@ -4,7 +4,6 @@
 Example: steps/gather_fbank.py data/train 4
 """
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -16,7 +15,7 @@ log = logging.getLogger("flowlid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("data", type=Path, help="data directory")
     parser.add_argument("jobs", type=int, help="number of jobs")
     args = parser.parse_args()

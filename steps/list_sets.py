@@ -6,7 +6,6 @@ Patterns such as test_* stand for the sets that are there.
 Example: steps/list_sets.py --data data --role "dev tests" conf/dnf_120.yaml
 """
 
-import argparse
 from pathlib import Path
 
 from flowlid import program
@@ -16,7 +15,7 @@ ROLES = ("train", "dev", "tests", "plots")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="where the data directories are")
     parser.add_argument("--role", default="train dev tests", help=f"which sets: some of {' '.join(ROLES)}")
     parser.add_argument("--if-made", nargs="+", default=[], help="experiments of which only sets that are there count")

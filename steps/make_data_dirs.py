@@ -19,17 +19,16 @@ Fields are language, speaker, gender, recording_id, and whatever the supervision
 holds then, stands in DATA_DIR/sets.tsv; sets of an earlier run that are not made any more are removed.
 """
 
-import argparse
 from pathlib import Path
 
 from flowlid.corpora.data_dirs import count, logger, make_tables, need_segments, read_manifests, write_dirs
 from flowlid.corpora.sets import read_sets, select
-from flowlid.program import log_provenance, run
+from flowlid.program import argument_parser, log_provenance, run
 
 
 def main() -> None:
     """Parse the command line and make the directories."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--sets", metavar="FILE", type=Path, required=True, help="YAML file: which sets to make")
     parser.add_argument("manifest_dir", metavar="MANIFEST_DIR", type=Path, help="lhotse manifests")
     parser.add_argument("data_dir", metavar="DATA_DIR", type=Path, help="where the data directories go")

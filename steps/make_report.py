@@ -5,7 +5,6 @@ Example: steps/make_report.py --command "./run.sh" --reference reference.yaml ex
 Prints a short table.
 """
 
-import argparse
 from pathlib import Path
 
 from flowlid import program
@@ -17,7 +16,7 @@ from flowlid.report.results import collect
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("--command", default="./run.sh", help="the command that made the results, for the report")
     parser.add_argument(
         "--reference", metavar="FILE", type=Path, help="YAML file: figures of others, to print beside ours"

@@ -30,7 +30,7 @@ log = logging.getLogger("flowlid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of t-SNE")
     parser.add_argument("--tsne-frames", type=int, default=1000, help="most frames embedded by t-SNE")
     parser.add_argument("--each", default="", help="test sets whose latents are drawn each by itself")

@@ -7,7 +7,6 @@ foremost classes' log-likelihood ratio per frame), trials and scores (utterance,
 ratio of the whole utterance, not calibrated), and result.json.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -27,7 +26,7 @@ log = logging.getLogger("flowlid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     program.add_scoring_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=8192, help="frames scored at once")
     parser.add_argument("--frame-shift", type=float, default=10.0, help="of the features in ms, for all durations")

@@ -7,7 +7,6 @@ linear classifier that was trained on the non-speech frames of the training set;
 chance. Where there is no such control (a normal flow, no VAD) the values are null, with the reason.
 """
 
-import argparse
 import logging
 from typing import Any
 
@@ -21,7 +20,7 @@ log = logging.getLogger("flowlid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     program.add_scoring_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=8192, help="frames scored at once")
     parser.add_argument("--frame-shift", type=float, default=10.0, help="of the features in ms, for hours")

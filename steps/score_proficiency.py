@@ -7,7 +7,6 @@ regression on mean latents, each by Pearson's and Spearman's correlation with 95
 passed over; where it was expected to have them, the file says that there are none, and so does the report.
 """
 
-import argparse
 import fnmatch
 import logging
 import shutil
@@ -24,7 +23,7 @@ log = logging.getLogger("flowlid")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     program.add_scoring_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=8192, help="frames at once")
     parser.add_argument("--seed", type=int, default=1, help="of the bootstrap")

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     program.add_device_option(parser)
     program.add_pipes_option(parser)
     parser.add_argument(

@@ -7,7 +7,6 @@ are missing, from utt2dur. The same line may be in several sources; a key with t
 Example: utils/combine_data.py data/wsj+ce data/wsj data/ce
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid.kaldi.datadir import DataDir, disagreements
 from flowlid.kaldi.tables import invert, listed, table_names, write_directory
-from flowlid.program import run
+from flowlid.program import argument_parser, run
 
 _Tables = dict[str, dict[str, str]]
 
@@ -49,7 +48,7 @@ def merge(name: str, sources: dict[Path, _Tables]) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("dest", type=Path, metavar="DEST", help="data directory to make")
     parser.add_argument("sources", type=Path, nargs="+", metavar="SRC", help="data directories to merge")
     parser.add_argument("--skip-files", default="", help='files that are not merged, such as "feats.scp cmvn.scp"')

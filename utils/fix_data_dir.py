@@ -8,7 +8,6 @@ nothing left: exits 1, and changes nothing.
 Example: utils/fix_data_dir.py data/train
 """
 
-import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid.kaldi.datadir import disagreements
 from flowlid.kaldi.tables import key_kind, listed, parse_segment, scan_table, select, table_names, write_directory
-from flowlid.program import run
+from flowlid.program import argument_parser, run
 
 _Tables = dict[str, dict[str, str]]
 
@@ -49,7 +48,7 @@ def complete_utterances(tables: _Tables) -> set[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("dir", type=Path, help="data directory, changed in place")
     path = parser.parse_args().dir
     if not path.is_dir():

@@ -8,7 +8,6 @@ sets; those between "<!-- results -->" and "<!-- /results -->" become the whole 
 picture linked as .../results/<experiment>/<plot>.png is copied from <experiment>/plots. Uses flowlid.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ from flowlid.report.tables import markdown_table, overview
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("exp", type=Path, help="experiments of the run, with results.json and RESULTS.md")
     parser.add_argument("readme", type=Path, nargs="+", help="files to update")
     args = parser.parse_args()

@@ -7,7 +7,6 @@ speakers may be cut, and the parts are DIR/splitNutt/1 to N. A split that is new
 Example: utils/split_data.py data/train 8
 """
 
-import argparse
 import bisect
 import itertools
 import sys
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from flowlid.files import atomic_directory
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import select, table_names, write_directory
-from flowlid.program import run
+from flowlid.program import argument_parser, run
 
 
 def cut(groups: Sequence[Sequence[str]], parts: int) -> list[list[str]]:
@@ -48,7 +47,7 @@ def is_current(source: Path, split: Path, parts: int) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--per-utt", action="store_true", help="split by utterance, not by speaker")
     parser.add_argument("dir", type=Path, help="data directory")
     parser.add_argument("parts", type=int, metavar="N", help="number of parts")

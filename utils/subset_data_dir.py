@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import select, write_directory
-from flowlid.program import run
+from flowlid.program import argument_parser, run
 
 
 def spaced(utts: Sequence[str], number: int) -> list[str]:
@@ -84,7 +84,7 @@ def chosen(args: argparse.Namespace, directory: DataDir) -> list[str]:
 
 def parse() -> argparse.Namespace:
     """The command line; N is there exactly where no list chooses."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--first", action="store_true", help="the first N utterances")
     which.add_argument("--last", action="store_true", help="the last N utterances")

@@ -7,20 +7,19 @@ checked where it is present, and is never required. Exits 1 and lists the proble
 Example: utils/validate_data_dir.py --no-feats data/train
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid.kaldi.datadir import DataDir
-from flowlid.program import run
+from flowlid.program import argument_parser, run
 
 _OPTIONS = {"wav": "wav.scp", "feats": "feats.scp", "lang": "utt2lang"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     for option, name in _OPTIONS.items():
         parser.add_argument(f"--no-{option}", action="store_true", help=f"{name} may be missing")
     parser.add_argument("--no-text", action="store_true", help="changes nothing: for scripts written for Kaldi")

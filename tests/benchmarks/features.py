@@ -69,7 +69,7 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("--hours", type=float, default=8.0, help="of audio for the stage")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts")
     parser.add_argument("--audio", type=Path, help="use the WAV files below this directory, all of one rate")

@@ -202,7 +202,7 @@ def _at_least(least: float, kind: type) -> Callable[[str], float]:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     program.add_device_option(parser)
     parser.add_argument("--sizes", type=_size, nargs="+", default=_SIZES, metavar="DxH", help=f"({' '.join(_SIZES)})")
     parser.add_argument("--batch", type=_at_least(2, int), default=10000, help="frames (10000)")

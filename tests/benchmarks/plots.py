@@ -8,7 +8,6 @@ the bootstrap draws, of a share's interval (flowlid/intervals.py) and of two cor
 figure is the median over rounds, each of which goes through all sizes.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -30,7 +29,7 @@ Jobs = Mapping[str, Callable[[], object]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("--frames", default="1000 2000 5000 10000 20000", help="sizes of samples (%(default)s)")
     parser.add_argument("--units", default="1000 10000 100000", help="numbers of units of a bootstrap (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (%(default)s)")

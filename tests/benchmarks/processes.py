@@ -21,6 +21,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from tools import feature_dir  # noqa: E402  (beside the tests, not a package)
 
+from flowlid import program  # noqa: E402
+
 LENGTH = 1000  # frames of an utterance; 4 of 5 are voiced
 
 
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("--num-procs", type=int, default=2, help="processes to compare with one")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of a turn; the first one warms up")

@@ -235,7 +235,7 @@ def scoring_table(data: DataDir, place: Path, args: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.argument_parser(__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[1_000_000, 4_000_000, 20_000_000], metavar="N")
     parser.add_argument("--rate-frames", type=int, default=1_000_000, help="of the set for the other two tables")
     parser.add_argument("--tables", default="sizes loading scoring", help="which ones to make")
