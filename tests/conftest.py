@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 # the same examples for everyone, and no stopwatch: the machine may be busy with other jobs
 settings.register_profile("flowlid", deadline=None, derandomize=True)
 settings.load_profile("flowlid")
+# Files of long tests, started first, so that no process is left with one of them at the end.
+LONG = ("recipes/", "training/", "programs/")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes share the tests by file: what the tests of a file share is made once."""
+    places = {item: item.nodeid.removeprefix("tests/") for item in items}
+    items.sort(key=lambda item: next((n for n, start in enumerate(LONG) if places[item].startswith(start)), len(LONG)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
