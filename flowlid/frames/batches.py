@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowlid.frames.frameset import Block, FrameSet, ahead, ranges
+from flowlid.frames.frameset import Block, FrameSet, prefetch
+from flowlid.frames.selection import ranges
 
 _PIECE = 512  # frames that are read as one where a set has several blocks
 _PIECES = 64  # pieces of a block, at the least
@@ -63,7 +64,7 @@ class ShuffledBatches:
 
     def _drawn(self, generator: torch.Generator) -> Iterator[tuple[Block, Tensor]]:
         """The blocks of an epoch, with a random order of the frames of each."""
-        for block in [self._all()] if self.blocks == 1 else ahead(self._loads(generator)):
+        for block in [self._all()] if self.blocks == 1 else prefetch(self._loads(generator)):
             order = torch.randperm(len(block), generator=generator)
             yield block, order.to(self._device)
 
