@@ -15,29 +15,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from splicing import UTTS, every
 from tools import ROOT, contents, feature_dir
 
 from flowlid.config import FramesConfig
 from flowlid.files import read_json
 from flowlid.frames import pack as module
-from flowlid.frames.frameset import FrameSet, load_frames
+from flowlid.frames.frameset import load_frames
 from flowlid.frames.pack import global_cmvn, mapped, open_or_build
 from flowlid.kaldi.arks import ArkWriter, ark_path
 from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir, read_table
 from flowlid.kaldi.tables import write_table
 
-UTTS = {"a-1": "en", "a-2": "en", "b-1": "es", "c-1": "es"}
 Logged = pytest.LogCaptureFixture
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return feature_dir(tmp_path / "data", UTTS)
-
-
-def every(frames: FrameSet) -> np.ndarray:
-    return frames.batch(torch.arange(len(frames))).numpy()
 
 
 def packs(data: Path) -> list[str]:
