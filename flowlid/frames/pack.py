@@ -31,7 +31,7 @@ from flowlid.kaldi.cmvn import check_dim, cmvn_stats
 from flowlid.kaldi.datadir import DataDir
 
 _FORMAT = 2  # of the files: those of another format are made again
-_ARRAYS = ("feats", "ends", "stats", "voiced", "utt_of")
+_ARRAYS = ("feats.npy", "ends.npy", "stats.npy", "voiced.npy", "utt_of.npy")
 _HEADER = 128  # bytes before the data of our .npy files
 _CHUNK = 2**20  # bytes that are read at once to be checked
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -68,7 +68,7 @@ def open_or_build(data: DataDir, allow_pipes: bool = False) -> Pack:
     as it is mapped. Each file is checked against its checksum when it is opened.
 
     Args:
-        data: directory with feats.scp, and vad.scp if frames have voicing decisions.
+        data: directory with feats.scp and, if there are voicing decisions, vad.scp.
         allow_pipes: whether an scp entry may be a shell command.
 
     Raises:
@@ -99,6 +99,7 @@ def open_or_build(data: DataDir, allow_pipes: bool = False) -> Pack:
             _remove_others(place)
             with atomic_directory(path) as new, full_disk_named(new):
                 write(new)
+            return _open(path, signature, check=False)  # it was just written
         return _open(path, signature)
 
 
@@ -192,21 +193,20 @@ class _Writer:
 
 def _write(data: DataDir, allow_pipes: bool, signature: str | None, place: Path) -> None:
     """Fill an empty directory with a pack."""
-    began, end, number = time.monotonic(), 0, -1
-    log.info("%s: packing %d utterances", data.path, len(data.table("feats.scp")))
+    began, end, utterances = time.monotonic(), 0, len(data.table("feats.scp"))
+    log.info("%s: packing %d utterances", data.path, utterances)
     with contextlib.ExitStack() as stack:
-        writers = {name: stack.enter_context(contextlib.closing(_Writer(_file(place, name)))) for name in _ARRAYS}
+        writers = {name: stack.enter_context(contextlib.closing(_Writer(place / name))) for name in _ARRAYS}
         for number, (x, voiced) in enumerate(_utterances(data, allow_pipes)):
-            writers["feats"].add(x)
-            writers["stats"].add(cmvn_stats(x)[np.newaxis])
-            writers["voiced"].add(voiced + end)
-            writers["utt_of"].add(np.full(len(voiced), number))
+            writers["feats.npy"].add(x)
+            writers["stats.npy"].add(cmvn_stats(x)[np.newaxis])
+            writers["voiced.npy"].add(voiced + end)
+            writers["utt_of.npy"].add(np.full(len(voiced), number))
             end += len(x)
-            writers["ends"].add(np.array([end]))
+            writers["ends.npy"].add(np.array([end]))
         checksums = {name: writer.finish() for name, writer in writers.items()}
     write_json(place / "meta.json", _describe(signature, checksums))
-    seconds = time.monotonic() - began
-    log.info("%s: packed %d frames of %d utterances in %.1f s", data.path, end, number + 1, seconds)
+    log.info("%s: packed %d frames of %d utterances in %.1f s", data.path, end, utterances, time.monotonic() - began)
 
 
 def _utterances(data: DataDir, allow_pipes: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -234,7 +234,7 @@ def _build_for_once(write: Callable[[Path], None], signature: str | None) -> Pac
         place = Path(scratch)
         with full_disk_named(place):
             write(place)
-        return _open(place, signature)
+        return _open(place, signature, check=False)
 
 
 def _wait_for(lock: IO[bytes], place: Path) -> None:
@@ -258,10 +258,6 @@ def _remove_others(place: Path) -> None:
 # Opening
 
 
-def _file(path: Path, name: str) -> Path:
-    return path / f"{name}.npy"
-
-
 def _describe(signature: str | None, checksums: dict[str, str]) -> dict[str, Any]:
     """What meta.json says; its digest is of the content alone, the same wherever the features lie."""
     content = json.dumps([_FORMAT, sorted(checksums.items())])
@@ -269,15 +265,15 @@ def _describe(signature: str | None, checksums: dict[str, str]) -> dict[str, Any
     return {"format": _FORMAT, "signature": signature, "crc32": checksums, "digest": digest}
 
 
-def _open(path: Path, signature: str | None) -> Pack:
-    """Map a pack whose files are all as they were written; FileNotFoundError: there is none at `path`."""
+def _open(path: Path, signature: str | None, check: bool = True) -> Pack:
+    """Map a pack, its files checked against their checksums; FileNotFoundError: there is none at `path`."""
     again = f"remove {path}, and it is made again"
     try:
         meta = _meta(path, signature, again)
         for name in _ARRAYS:
-            if _checksum(_file(path, name)) != meta["crc32"][name]:
-                raise ValueError(f"{_file(path, name)}: damaged, its content is not what was written; {again}")
-        return Pack(*(np.asarray(np.load(_file(path, name), mmap_mode="r")) for name in _ARRAYS), meta["digest"])
+            if check and _checksum(path / name) != meta["crc32"][name]:
+                raise ValueError(f"{path / name}: damaged, its content is not what was written; {again}")
+        return Pack(*(np.asarray(np.load(path / name, mmap_mode="r")) for name in _ARRAYS), meta["digest"])
     except FileNotFoundError as error:
         if not path.is_dir():
             raise

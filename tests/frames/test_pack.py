@@ -384,6 +384,6 @@ def test_features_may_be_larger_than_the_memory(data: Path, monkeypatch: pytest.
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, 256)})
         file.truncate(128 + rows * 1024)
     written = read_json(path / "meta.json")["crc32"]
-    monkeypatch.setattr(module, "_checksum", lambda file: written[file.stem])  # it would read all
+    monkeypatch.setattr(module, "_checksum", lambda file: written[file.name])  # it would read all
     feats = open_or_build(DataDir(data)).feats
     assert feats.shape == (rows, 256) and feats[-1].tolist() == [0.0] * 256

@@ -54,6 +54,8 @@ def test_an_utterance_without_speech_is_non_speech_as_a_whole(data: Path, at_onc
     frames = load_frames(DataDir(data), FramesConfig(context=2), select="nonspeech")
     assert frames.utts == ["a-2", "b-1"] and frames.index.tolist() == list(range(30, 90))
     assert frames.first.tolist() == [30, 60] and frames.last.tolist() == [59, 89]
+    write_vad(data, {utt: [0] * 30 for utt in UTTS})
+    assert load_frames(DataDir(data), FramesConfig(), select="nonspeech").index.tolist() == list(range(120))
 
 
 def test_all_frames_beside_a_vad(data: Path, at_once: None) -> None:
