@@ -1,4 +1,4 @@
-"""The flow's input frames: those of a set stay on the disk, mapped; blocks of them are spliced where they are used."""
+"""The flow's input frames: features stay on disk, mapped; blocks of them are normalized and spliced where used."""
 
 import functools
 import hashlib
@@ -35,10 +35,10 @@ class Block:
     """Some frames of a set in memory, on the device where they are used.
 
     Attributes:
-        feats: (R, F) stretches of rows, with their context on both sides: before the first row of an utterance, and
-            after its last one, that row is repeated, as Kaldi's `splice-feats` does.
+        feats: (R, F) stretches of rows with their context on both sides; the first and last rows of an utterance
+            are repeated beyond its ends, as Kaldi's `splice-feats` does.
         start: (n,) the row of `feats` where each frame's window of 2c + 1 rows starts.
-        utt_of: (n,) number, in the set, of the utterance that each frame belongs to.
+        utt_of: (n,) index in the set of the utterance that each frame belongs to.
         context: c, frames spliced on each side.
     """
 
@@ -120,14 +120,14 @@ class FrameSet:
                 yield block.batch(chosen), block.utt_of[chosen]
 
     def block(self, positions: Tensor, device: torch.device = CPU) -> Block:
-        """The frames of these positions in 0..N-1, (n,), in their order; quick where they follow one another.
+        """The frames of these positions in 0..N-1, (n,), in their order; fast where they are consecutive.
 
-        Runs on one thread, so that it can work beside training.
+        Uses one thread, so that it can run beside training.
         """
         chosen, context = positions.numpy(), self.context
         rows, utt = self.index.numpy()[chosen], self.utt_of.numpy()[chosen]
         gap = np.diff(rows)
-        # a stretch goes on as long as windows overlap or touch
+        # a stretch continues as long as windows overlap or touch
         starts = np.flatnonzero((np.diff(utt) != 0) | (gap < 0) | (gap > 2 * context + 1)) + 1
         begin, end = np.concatenate([[0], starts]), np.concatenate([starts, [len(rows)]])
         first = rows[begin] - context
@@ -186,8 +186,9 @@ def load_frames(
         raise NoFrames(f"{data.path}: no utterance has {select} frames")
     chosen = [names[number] for number in kept.tolist()]
     norm = normalization(data, config, pack, chosen, kept, global_stats, allow_pipes)
-    selection = f"{pack.digest} {kind} {config.context if kind == 'nonspeech' else ''} {step} {kept.tolist()}"
-    digest = hashlib.sha256(selection.encode() + (b"" if norm is None else norm.tobytes()))
+    digest = hashlib.sha256(f"{pack.digest} {kind} {config.context * (kind == 'nonspeech')} {step}".encode())
+    digest.update(kept.data)
+    digest.update(b"" if norm is None else norm.data)
     return FrameSet(
         utts=chosen,
         languages=[data.table("utt2lang")[utt] for utt in chosen],
@@ -210,7 +211,7 @@ def load_model_frames(
     select: str = "speech",
     utts: Collection[str] | None = None,
 ) -> FrameSet:
-    """The frames of a data directory, made as those that a model was trained on.
+    """The frames of a data directory, prepared like those that a model was trained on.
 
     Args:
         model: whose configuration and statistics are used.
@@ -280,9 +281,9 @@ def moments_of(frames: FrameSet, batch_size: int = 65536, device: torch.device =
 
 
 def prefetch(jobs: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
-    """Results of the jobs in their order; while one is used, a thread works on the next.
+    """Results of the jobs in their order; a thread works on the next while one is used.
 
-    An error in a job is raised where its result was wanted. The thread ends with the iteration.
+    An error in a job is raised where its result is taken. The thread ends with the iteration.
     """
     with ThreadPoolExecutor(1) as thread:
         current: Future[_Result] | None = None

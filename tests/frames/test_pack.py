@@ -131,7 +131,7 @@ def test_a_table_that_changes_is_seen(data: Path) -> None:
 
 
 def test_a_speaker_who_changes_is_seen(data: Path) -> None:
-    """The statistics that an utterance is normalized with hang on utt2spk too."""
+    """The statistics that an utterance is normalized with depend on utt2spk too."""
     config = FramesConfig(context=0, cmvn="speaker")
     with ArkWriter(data / "cmvn.ark", data / "cmvn.scp") as write:
         for number, speaker in enumerate("abc"):
