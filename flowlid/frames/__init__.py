@@ -1,6 +1,8 @@
 """Features on their way into the flow.
 
-- `pack`, `mapped`: the features of a data directory, packed once into files that are mapped into memory.
-- `frameset`: a set's frames, selected, normalized and spliced (`load_frames`, `FrameSet`).
+- `pack`: the features of a data directory, written once into files that are mapped into memory (`open_or_build`).
+- `selection`: which of their frames are a set's: voiced, non-speech, every n-th.
+- `normalization`: the shift and scale of each utterance.
+- `frameset`: a set's frames, normalized and spliced where they are used (`load_frames`, `FrameSet`).
 - `batches`: random batches for training, from sets that may be larger than memory.
 """

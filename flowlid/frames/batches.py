@@ -1,4 +1,4 @@
-"""Random batches for training, from a set that may be larger than the memory."""
+"""Random batches for training, from a set that may be larger than memory."""
 
 import functools
 import hashlib
@@ -10,24 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowlid.frames.frameset import Block, FrameSet, ahead, ranges
+from flowlid.frames.frameset import Block, FrameSet, prefetch
+from flowlid.frames.selection import ranges
 
-_PIECE = 512  # frames that are read as one where a set has several blocks
-_PIECES = 64  # pieces of a block, at the least
+_PIECE = 512  # consecutive frames that are read together where a set has several blocks
+_PIECES = 64  # fewest pieces per block
 
 
 class ShuffledBatches:
-    """Every frame of a set once an epoch, in batches of nearly equal size, in an order of the seed and the epoch alone.
+    """Every frame of a set once per epoch, in batches of nearly equal size; seed and epoch alone determine the order.
 
-    A set of up to `block_frames` frames is one block: it is loaded once, stays on the device, and is drawn from in a
-    random order of all its frames. A larger one is cut into short pieces of frames that follow one another; in each
-    epoch its pieces, in random order, make blocks of equal size, and the frames of a block are drawn in random order,
-    while a thread loads the next block. Of the set there are two blocks in memory, and an order of its pieces.
+    A set of up to `block_frames` frames is one block: it is loaded once, stays on the device, and all its frames are
+    drawn in random order. A larger one is cut into short pieces of consecutive frames; in each epoch its pieces, in
+    random order, make blocks of equal size, and the frames of a block are drawn in random order while a thread loads
+    the next block. Two blocks are in memory at a time, and the order of the pieces.
 
     Args:
         frames: the set.
-        batch_size: most frames of a batch.
-        block_frames: most frames of a block; at least a batch.
+        batch_size: most frames per batch.
+        block_frames: most frames per block; at least a batch.
         seed: of the order.
         device: where batches are made.
     """
@@ -40,13 +41,13 @@ class ShuffledBatches:
         self._bounds = [block * len(frames) // self.blocks for block in range(self.blocks + 1)]
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """Batches per epoch."""
         return sum(self._steps(high - low) for low, high in itertools.pairwise(self._bounds))
 
     def epoch(self, epoch: int, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[int, Tensor, Tensor]]:
         """The batches of an epoch: their size, spliced frames (n, D), and numbers of their utterances in the set (n,).
 
-        Of several processes each draws the same batches, and with `share` (rank, processes) gets its part of each.
+        With several processes each draws the same batches and, by `share` (rank, processes), gets its part of each.
         """
         rank, processes = share
         for block, order in self._drawn(self._generator(epoch)):
@@ -63,7 +64,7 @@ class ShuffledBatches:
 
     def _drawn(self, generator: torch.Generator) -> Iterator[tuple[Block, Tensor]]:
         """The blocks of an epoch, with a random order of the frames of each."""
-        for block in [self._all()] if self.blocks == 1 else ahead(self._loads(generator)):
+        for block in [self._all()] if self.blocks == 1 else prefetch(self._loads(generator)):
             order = torch.randperm(len(block), generator=generator)
             yield block, order.to(self._device)
 
@@ -76,13 +77,13 @@ class ShuffledBatches:
         frames = len(self._frames)
         size = min(_PIECE, max(1, frames // self.blocks // _PIECES))
         first = torch.randperm(math.ceil(frames / size), generator=generator).numpy() * size
-        # where each piece would end and start if they were put one behind the other in this order
+        # where each piece would end and start if all were concatenated in this order
         end = np.minimum(size, frames - first).cumsum()
         start = np.concatenate([[0], end[:-1]])
         for low, high in itertools.pairwise(self._bounds):
             own = slice(np.searchsorted(end, low, side="right"), np.searchsorted(end, high) + 1)
             cut = np.maximum(low - start[own], 0)  # a piece at the edge is shared with the block before
             begin, count = first[own] + cut, np.minimum(end[own], high) - start[own] - cut
-            order = begin.argsort()  # so that the disk is read forwards
+            order = begin.argsort()  # so that the disk is read in order
             positions = torch.from_numpy(ranges(begin[order], count[order]))
             yield functools.partial(self._frames.block, positions, self._device)

@@ -1,6 +1,8 @@
-"""The flow's input frames: those of a set stay on the disk, mapped; blocks of them are spliced where they are used."""
+"""The flow's input frames: features stay on disk, mapped; blocks of them are normalized and spliced where used."""
 
 import functools
+import hashlib
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,11 +14,15 @@ from torch import Tensor
 
 from flowlid.config import FramesConfig
 from flowlid.flow.checkpoint import Model
-from flowlid.frames.pack import Packed, pack
+from flowlid.frames.normalization import normalization
+from flowlid.frames.pack import open_or_build
+from flowlid.frames.selection import ranges, select_frames, voiced_counts
+from flowlid.kaldi.cmvn import apply_cmvn
 from flowlid.kaldi.datadir import DataDir
 
 CPU = torch.device("cpu")
 _BLOCK = 131072  # frames that a pass over a set loads at once
+_ROWS = 4096  # normalized at once, so that their float64 copy stays in the processor's cache
 _Result = TypeVar("_Result")
 
 
@@ -29,10 +35,10 @@ class Block:
     """Some frames of a set in memory, on the device where they are used.
 
     Attributes:
-        feats: (R, F) stretches of rows, with their context on both sides: before the first row of an utterance, and
-            after its last one, that row is repeated, as Kaldi's `splice-feats` does.
+        feats: (R, F) stretches of rows with their context on both sides; the first and last rows of an utterance
+            are repeated beyond its ends, as Kaldi's `splice-feats` does.
         start: (n,) the row of `feats` where each frame's window of 2c + 1 rows starts.
-        utt_of: (n,) number, in the set, of the utterance that each frame belongs to.
+        utt_of: (n,) index in the set of the utterance that each frame belongs to.
         context: c, frames spliced on each side.
     """
 
@@ -60,12 +66,14 @@ class FrameSet:
         utts: U utterance ids.
         languages: U languages, as in utt2lang.
         speakers: U speakers, as in utt2spk.
-        feats: (sum of T, F) normalized features of all frames, voiced or not.
+        feats: (sum of T, F) features of all frames, voiced or not, not yet normalized.
         first, last: (U,) rows of `feats` where each utterance starts and ends (inclusive).
         index: (N,) rows of `feats` that were selected.
         utt_of: (N,) number of the utterance that each selected frame belongs to, ascending.
         context: c, frames spliced on each side.
-        digest: checksum of features and selection.
+        digest: checksum of features, normalization and selection.
+        norm: (U, 1 or 2, F) float64, what is subtracted from the features of each utterance and, if there are two,
+            what they are then multiplied by; None where features are used as they are.
     """
 
     utts: list[str]
@@ -78,6 +86,7 @@ class FrameSet:
     utt_of: Tensor
     context: int
     digest: str
+    norm: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -105,20 +114,20 @@ class FrameSet:
         """All frames in their order, `size` at a time: spliced (n, D), and the numbers of their utterances (n,)."""
         step = max(1, _BLOCK // size) * size
         parts = (torch.arange(start, min(start + step, len(self))) for start in range(0, len(self), step))
-        for block in ahead(functools.partial(self.block, part, device) for part in parts):
+        for block in prefetch(functools.partial(self.block, part, device) for part in parts):
             for start in range(0, len(block), size):
                 chosen = slice(start, start + size)
                 yield block.batch(chosen), block.utt_of[chosen]
 
     def block(self, positions: Tensor, device: torch.device = CPU) -> Block:
-        """The frames of these positions in 0..N-1, (n,), in their order; quick where they follow one another.
+        """The frames of these positions in 0..N-1, (n,), in their order; fast where they are consecutive.
 
-        Runs on one thread, so that it can work beside training.
+        Uses one thread, so that it can run beside training.
         """
         chosen, context = positions.numpy(), self.context
         rows, utt = self.index.numpy()[chosen], self.utt_of.numpy()[chosen]
         gap = np.diff(rows)
-        # a stretch goes on as long as windows overlap or touch
+        # a stretch continues as long as windows overlap or touch
         starts = np.flatnonzero((np.diff(utt) != 0) | (gap < 0) | (gap > 2 * context + 1)) + 1
         begin, end = np.concatenate([[0], starts]), np.concatenate([starts, [len(rows)]])
         first = rows[begin] - context
@@ -127,6 +136,8 @@ class FrameSet:
         np.maximum(source, np.repeat(self.first.numpy()[own], length), out=source)
         np.minimum(source, np.repeat(self.last.numpy()[own], length), out=source)
         feats = np.take(self.feats.numpy(), source, axis=0)
+        if self.norm is not None:
+            _normalize(feats, self.norm.numpy(), np.repeat(own, length))
         start = rows - context + np.repeat(length.cumsum() - length - first, end - begin)
         return Block(*(torch.from_numpy(array).to(device) for array in (feats, start, utt)), context)
 
@@ -140,20 +151,21 @@ def load_frames(
     select: str = "speech",
     utts: Collection[str] | None = None,
 ) -> FrameSet:
-    """Map a data directory's features, packed first where they are not yet, and select its frames.
+    """Map a data directory's features, packed first if they are not yet, and select its frames.
 
-    The order is: normalization over all frames, splicing, then the voiced frames, so that the
-    context of a voiced frame is what really stood beside it.
+    The order is: normalization over all frames, splicing, then the voiced frames, so that the context of a voiced
+    frame is what was beside it in the recording.
 
-    `select` "nonspeech" takes those frames instead whose context holds no voiced frame, so that no speech
-    gets in by splicing; an utterance without such a frame is left out. The normalization stays that over all
-    frames, as the model knows it.
+    `select` "nonspeech" takes those frames instead whose context holds no voiced frame, so that no speech gets in by
+    splicing; an utterance without such a frame is left out. The normalization is still that over all frames, as the
+    model knows it.
 
     Args:
-        data: directory with feats.scp and utt2lang, vad.scp if `config.vad`, cmvn.scp if
+        data: directory with feats.scp and utt2lang, vad.scp if `config.vad` or `select` is "nonspeech", cmvn.scp if
             `config.cmvn` is "speaker".
+        config: context, subsampling, normalization, and whether only voiced frames are taken.
         global_stats: (2, F + 1) statistics of the training set if `config.cmvn` is "global".
-        subsample: whether to keep only every `config.subsampling`-th selected frame.
+        subsample: whether to keep only every `config.subsampling`-th selected frame of an utterance.
         allow_pipes: whether an scp entry may be a shell command.
         select: which frames: "speech" or "nonspeech".
         utts: only these utterances; by default all.
@@ -161,35 +173,34 @@ def load_frames(
     Raises:
         NoFrames: there is no utterance with non-speech frames.
         ValueError: a missing file, an utterance without language, of another dimension, without
-            voiced frame, or whose VAD has another length; features with NaN or Inf.
+            voiced frame, or whose VAD has another length; features with NaN or Inf; a damaged pack.
     """
-    data.validate(require=_required(config))
-    step = config.subsampling if subsample else 1
-    packed = pack(data, config, global_stats, allow_pipes, select, step)
-    names = sorted(data.table("feats.scp"))
-    if select == "speech" and packed.silent is not None:
-        raise ValueError(
-            f"{data.path}/vad.scp: utterance {names[packed.silent]} has no voiced frame; take it out of the directory "
-            "(utils/fix_data_dir.py drops it once it is out of vad.scp), or set frames.vad: false"
-        )
-    kept, index, utt_of = packed.kept, packed.index, packed.utt_of
-    if utts is not None:
-        kept, index, utt_of = _only(packed, _numbers(data, names, utts))
+    kind = select if select == "nonspeech" else "voiced" if config.vad else "all"
+    data.validate(require=_required(config, kind))
+    pack, names = open_or_build(data, allow_pipes), sorted(data.table("feats.scp"))
+    if kind == "voiced":
+        _check_voiced(data, names, voiced_counts(pack))
+    numbers, step = None if utts is None else _numbers(data, names, utts), config.subsampling if subsample else 1
+    kept, index, utt_of = select_frames(pack, kind, config.context, step, numbers)
     if not len(kept):
         raise NoFrames(f"{data.path}: no utterance has {select} frames")
     chosen = [names[number] for number in kept.tolist()]
-    starts = torch.cat([torch.zeros(1, dtype=torch.int64), packed.ends[:-1]])
+    norm = normalization(data, config, pack, chosen, kept, global_stats, allow_pipes)
+    digest = hashlib.sha256(f"{pack.digest} {kind} {config.context * (kind == 'nonspeech')} {step}".encode())
+    digest.update(kept.data)
+    digest.update(b"" if norm is None else norm.data)
     return FrameSet(
         utts=chosen,
         languages=[data.table("utt2lang")[utt] for utt in chosen],
         speakers=[data.table("utt2spk")[utt] for utt in chosen],
-        feats=packed.feats,
-        first=starts[kept],
-        last=packed.ends[kept] - 1,
-        index=index,
-        utt_of=utt_of,
+        feats=_tensor(pack.feats),
+        first=torch.from_numpy(np.where(kept, pack.ends[kept - 1], 0)),
+        last=torch.from_numpy(pack.ends[kept] - 1),
+        index=_tensor(index),
+        utt_of=_tensor(utt_of),
         context=config.context,
-        digest=packed.digest,
+        digest=digest.hexdigest()[:32],
+        norm=None if norm is None else _tensor(norm),
     )
 
 
@@ -200,7 +211,7 @@ def load_model_frames(
     select: str = "speech",
     utts: Collection[str] | None = None,
 ) -> FrameSet:
-    """The frames of a data directory, made as those that a model was trained on.
+    """The frames of a data directory, prepared like those that a model was trained on.
 
     Args:
         model: whose configuration and statistics are used.
@@ -220,27 +231,41 @@ def load_model_frames(
     return frames
 
 
-def _required(config: FramesConfig) -> list[str]:
-    files = ["utt2spk", "spk2utt", "utt2lang", "feats.scp"]
-    files += ["vad.scp"] if config.vad else []
-    return files + (["cmvn.scp"] if config.cmvn == "speaker" else [])
+def _normalize(feats: np.ndarray, norm: np.ndarray, utt_of: np.ndarray) -> None:
+    """Normalize rows (R, F) in place; `utt_of` (R,) tells each one's utterance."""
+    shift, scale = norm[:, 0], norm[:, 1] if norm.shape[1] > 1 else None
+    for start in range(0, len(feats), _ROWS):
+        own = slice(start, start + _ROWS)
+        utt = utt_of[own]
+        feats[own] = apply_cmvn(feats[own], shift[utt], None if scale is None else scale[utt])
 
 
-def _numbers(data: DataDir, names: Sequence[str], utts: Collection[str]) -> Tensor:
+def _required(config: FramesConfig, kind: str) -> list[str]:
+    files = ["utt2spk", "spk2utt", "utt2lang", "feats.scp"] + ["vad.scp"] * (kind != "all")
+    return files + ["cmvn.scp"] * (config.cmvn == "speaker")
+
+
+def _check_voiced(data: DataDir, names: Sequence[str], counts: np.ndarray) -> None:
+    if not counts.all():
+        raise ValueError(
+            f"{data.path}/vad.scp: utterance {names[counts.argmin()]} has no voiced frame; take it out of the "
+            "directory (utils/fix_data_dir.py drops it once it is out of vad.scp), or set frames.vad: false"
+        )
+
+
+def _numbers(data: DataDir, names: Sequence[str], utts: Collection[str]) -> np.ndarray:
     number_of = {utt: number for number, utt in enumerate(names)}
     unknown = [utt for utt in utts if utt not in number_of]
     if unknown:
         raise ValueError(f"{data.path}/feats.scp: no utterance {unknown[0]!r}; run stage 2 again for {data.path}")
-    return torch.tensor(sorted(number_of[utt] for utt in utts))
+    return np.array(sorted({number_of[utt] for utt in utts}), np.int64)
 
 
-def _only(packed: Packed, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The utterances with these numbers, their selected rows, and the place of each row's among them."""
-    kept = torch.nonzero(torch.isin(packed.kept, numbers)).flatten()  # as numbered in `utt_of`
-    begin = torch.searchsorted(packed.utt_of, kept)
-    counts = torch.searchsorted(packed.utt_of, kept, right=True) - begin
-    positions = torch.from_numpy(ranges(begin.numpy(), counts.numpy()))
-    return packed.kept[kept], packed.index[positions], torch.repeat_interleave(counts)
+def _tensor(array: np.ndarray) -> Tensor:
+    """The same memory, which is not to be written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
 
 
 def moments_of(frames: FrameSet, batch_size: int = 65536, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
@@ -255,15 +280,10 @@ def moments_of(frames: FrameSet, batch_size: int = 65536, device: torch.device =
     return mean.float(), (square / len(frames) - mean**2).clamp_min(0).sqrt().float()
 
 
-def ranges(begin: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """begin[0], begin[0] + 1, ... (count[0] numbers), begin[1], ...: (n,) and (n,) -> (sum of counts,)."""
-    return np.arange(count.sum()) + np.repeat(begin - count.cumsum() + count, count)
+def prefetch(jobs: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
+    """Results of the jobs in their order; a thread works on the next while one is used.
 
-
-def ahead(jobs: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
-    """Results of the jobs in their order; while one is used, a thread works on the next.
-
-    An error in a job is raised where its result was wanted. The thread ends with the iteration.
+    An error in a job is raised where its result is taken. The thread ends with the iteration.
     """
     with ThreadPoolExecutor(1) as thread:
         current: Future[_Result] | None = None

@@ -19,27 +19,24 @@ def cmvn_stats(feats: np.ndarray) -> np.ndarray:
     return stats
 
 
-def apply_cmvn(feats: np.ndarray, stats: np.ndarray, norm_vars: bool) -> np.ndarray:
-    """Subtract the mean, and divide by the standard deviation if `norm_vars`: (T, F) -> (T, F) float32.
+def shift_and_scale(stats: np.ndarray, norm_vars: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Means, and 1 / standard deviations if `norm_vars`: statistics (..., 2, F + 1) -> (..., F) each, float64.
 
     Source: Kaldi's `apply-cmvn` (its floor of 1e-20 on the variance included).
     """
-    mean = stats[0, :-1] / stats[0, -1]
-    scale = 1.0
-    if norm_vars:
-        scale = 1.0 / np.sqrt(np.maximum(stats[1, :-1] / stats[0, -1] - mean**2, 1e-20))
-    return ((feats - mean) * scale).astype(np.float32)
+    count = stats[..., 0, -1:]
+    mean = stats[..., 0, :-1] / count
+    if not norm_vars:
+        return mean, None
+    return mean, 1.0 / np.sqrt(np.maximum(stats[..., 1, :-1] / count - mean**2, 1e-20))
 
 
-def global_cmvn(data: DataDir, allow_pipes: bool = False) -> np.ndarray:
-    """Statistics of all frames of a data directory: (2, F + 1); ValueError: utterances of different dimensions."""
-    total = 0
-    for number, utt in enumerate(sorted(data.table("feats.scp"))):
-        x = data.feats(utt, allow_pipes)
-        if number:
-            check_dim(data, utt, x, total.shape[1] - 1, "where those before it have")
-        total = total + cmvn_stats(x)
-    return total
+def apply_cmvn(feats: np.ndarray, shift: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+    """(feats - shift) * scale: (T, F), with a `shift` and a `scale` of (F,) or, by frame, (T, F) -> (T, F) float32."""
+    normalized = feats - shift
+    if scale is not None:
+        normalized *= scale
+    return normalized.astype(np.float32)
 
 
 def speaker_cmvn(data: DataDir, allow_pipes: bool = False) -> dict[str, np.ndarray]:
@@ -53,10 +50,10 @@ def speaker_cmvn(data: DataDir, allow_pipes: bool = False) -> dict[str, np.ndarr
     return stats
 
 
-def check_dim(data: DataDir, utt: str, x: np.ndarray, wanted: int, whose: str) -> None:
-    """Raise ValueError unless features (T, F) have `wanted` dimensions, as `whose` words say of others."""
-    if x.shape[1] != wanted:
+def check_dim(data: DataDir, utt: str, dim: int, wanted: int, whose: str) -> None:
+    """Raise ValueError unless features have `wanted` dimensions, as `whose` words say of others."""
+    if dim != wanted:
         raise ValueError(
-            f"{data.path}/feats.scp: utterance {utt}: {x.shape[1]} dimensions {whose} {wanted}; "
+            f"{data.path}/feats.scp: utterance {utt}: {dim} dimensions {whose} {wanted}; "
             "extract the features of all directories with one configuration (stage 2)"
         )

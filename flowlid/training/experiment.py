@@ -18,7 +18,7 @@ from flowlid.files import atomic_write, write_json
 from flowlid.flow.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import build_flow
 from flowlid.frames.frameset import FrameSet, load_frames, moments_of
-from flowlid.kaldi.cmvn import global_cmvn
+from flowlid.frames.pack import global_cmvn
 from flowlid.kaldi.datadir import DataDir
 from flowlid.training.processes import Processes, score_together
 from flowlid.training.trainer import Trainer, fingerprint

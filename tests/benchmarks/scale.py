@@ -102,13 +102,13 @@ def peak_memory() -> Iterator[dict[str, int]]:
         thread.join()
 
 
-def one_size(place: Path, frames: int, block_frames: int, batch_size: int, epochs: int) -> dict[str, float]:
+def one_size(place: Path, frames: int, block_frames: int, batch_size: int, epochs: int, cmvn: str) -> dict[str, float]:
     """Pack a set of `frames` and train some epochs of the small flow on it."""
     torch.set_num_threads(1)
     data = make_set(place / "train", frames)
     began = time.monotonic()
     with peak_memory() as packing:
-        found = load_frames(data, FramesConfig())
+        found = load_frames(data, FramesConfig(cmvn=cmvn))
     packed = time.monotonic() - began
     with peak_memory() as training:
         config = TrainingConfig(epochs=epochs, batch_size=batch_size, block_frames=block_frames, warmup_steps=1)
@@ -138,7 +138,7 @@ def sizes_table(args: argparse.Namespace) -> None:
     rows: list[dict[str, float]] = []
     for frames in args.frames:
         options = ["--one", frames, "--block-frames", args.block_frames, "--batch-size", args.batch_size]
-        options += ["--rounds", max(1, min(args.rounds, 2 * min(args.frames) // frames))]
+        options += ["--cmvn", args.cmvn, "--rounds", max(1, min(args.rounds, 2 * min(args.frames) // frames))]
         with tempfile.TemporaryDirectory(dir=args.place) as place:
             command = [sys.executable, __file__, *map(str, options), "--place", place]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -173,9 +173,11 @@ def loading_table(data: DataDir, args: argparse.Namespace) -> None:
     """Batches drawn from blocks, beside training steps."""
     print("| dims | drawn, frames/s | trained, frames/s | ratio |\n| ---: | ---: | ---: | ---: |")
     for context in (1, 5):
-        frames = load_frames(data, FramesConfig(context=context))
+        frames = load_frames(data, FramesConfig(context=context, cmvn=args.cmvn))
         config = TrainingConfig(epochs=10**6, batch_size=args.batch_size, warmup_steps=1)
-        few = load_frames(data, FramesConfig(context=context), utts=frames.utts[: -(-4 * args.batch_size // VOICED)])
+        few = load_frames(
+            data, FramesConfig(context=context, cmvn=args.cmvn), utts=frames.utts[: -(-4 * args.batch_size // VOICED)]
+        )
         trainer = Trainer(make_flow(frames, args.model), few, few.labels(CLASSES), config)
         epochs = trainer.epochs()
         block_frames = min(args.block_frames, len(frames) // 2)  # at least two: none is loaded beforehand
@@ -196,7 +198,7 @@ def loading_table(data: DataDir, args: argparse.Namespace) -> None:
 
 def scoring_table(data: DataDir, place: Path, args: argparse.Namespace) -> None:
     """A whole set scored, by `score_frames` and by steps/score.py, beside ready batches."""
-    frames = load_frames(data, FramesConfig())
+    frames = load_frames(data, FramesConfig(cmvn=args.cmvn))
     flow = make_flow(frames, args.model).eval()
     ready = [x for x, _ in islice(frames.batches(8192), 8)]
     windows = set(window_lengths(0.01).values())
@@ -211,7 +213,7 @@ def scoring_table(data: DataDir, place: Path, args: argparse.Namespace) -> None:
         score_frames(flow, frames, windows=windows)
         return len(frames)
 
-    config = Config(DataConfig(train="set", tests=["set"]), FramesConfig(), args.model, TrainingConfig())
+    config = Config(DataConfig(train="set", tests=["set"]), FramesConfig(cmvn=args.cmvn), args.model, TrainingConfig())
     save_model(place / "exp" / "final.pt", Model(flow, config, CLASSES, DIM))
     command = [sys.executable, ROOT / "steps" / "score.py", "--device", "cpu", place / "exp", data.path.parent, "set"]
 
@@ -239,6 +241,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, nargs="+", default=[1_000_000, 4_000_000, 20_000_000], metavar="N")
     parser.add_argument("--rate-frames", type=int, default=1_000_000, help="of the set for the other two tables")
     parser.add_argument("--tables", default="sizes loading scoring", help="which ones to make")
+    parser.add_argument("--cmvn", default="none", choices=["none", "utterance"], help="normalization of the frames")
     parser.add_argument("--block-frames", type=int, default=TrainingConfig().block_frames)
     parser.add_argument("--batch-size", type=int, default=10000)
     parser.add_argument("--hidden", type=int, default=512, help="of the flow that trains beside loading, and scores")
@@ -253,7 +256,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     if args.one:
-        print(json.dumps(one_size(args.place, args.one, args.block_frames, args.batch_size, args.rounds)))
+        print(json.dumps(one_size(args.place, args.one, args.block_frames, args.batch_size, args.rounds, args.cmvn)))
         return
     logging.getLogger("flowlid").setLevel(logging.WARNING)
     args.model = ModelConfig(type="dnf", blocks=args.blocks, hidden=args.hidden)

@@ -69,7 +69,7 @@ def test_an_epoch_takes_each_frame_once(
 
 
 @pytest.mark.parametrize("block_frames", [1000, 100])
-def test_the_order_hangs_on_seed_and_epoch_alone(block_frames: int) -> None:
+def test_the_order_depends_on_seed_and_epoch_alone(block_frames: int) -> None:
     def order(seed: int, epoch: int, batch_size: int = 30) -> list[int]:
         torch.manual_seed(batch_size)  # of no influence
         return joined(drawn(ShuffledBatches(numbered([100] * 6), batch_size, block_frames, seed, CPU), epoch))

@@ -1,4 +1,4 @@
-"""Splicing, normalization and selection of frames, against loops and numpy; and what load_frames refuses."""
+"""Splicing of frames, in blocks and batches, against loops; and what load_frames refuses."""
 
 from pathlib import Path
 from unittest import mock
@@ -9,48 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tools import contents, feature_dir, write_tables
+from splicing import UTTS, every, features, loops, refused, voiced, write_vad
+from tools import feature_dir, write_tables
 
 from flowlid.config import FramesConfig
 from flowlid.frames import frameset as module
-from flowlid.frames.frameset import FrameSet, NoFrames, load_frames, moments_of, ranges
+from flowlid.frames.frameset import FrameSet, load_frames, moments_of
+from flowlid.frames.pack import global_cmvn
 from flowlid.kaldi.arks import ArkWriter, read_matrix
-from flowlid.kaldi.cmvn import apply_cmvn, cmvn_stats, global_cmvn
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import write_table
 
-UTTS = {"a-1": "en", "a-2": "en", "b-1": "es", "c-1": "es"}
 PLAIN = FramesConfig(context=0, vad=False)
-
-
-def loops(x: np.ndarray, context: int) -> np.ndarray:
-    """Kaldi's splice-feats, word by word."""
-    rows = []
-    for t in range(len(x)):
-        row = []
-        for offset in range(-context, context + 1):
-            neighbour = min(max(t + offset, 0), len(x) - 1)
-            row.extend(x[neighbour].tolist())
-        rows.append(row)
-    return np.array(rows, np.float32)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Four utterances of two languages and three speakers, of 30 frames and 3 dims; every fifth frame is unvoiced."""
-    return feature_dir(tmp_path / "data", UTTS)
-
-
-def features(path: Path) -> dict[str, np.ndarray]:
-    return {utt: np.array(matrix) for utt, matrix in kaldiio.load_scp(str(path / "feats.scp")).items()}
-
-
-def voiced(path: Path) -> dict[str, np.ndarray]:
-    return {utt: np.array(vad) == 1 for utt, vad in kaldiio.load_scp(str(path / "vad.scp")).items()}
-
-
-def every(frames: FrameSet) -> np.ndarray:
-    return frames.batch(torch.arange(len(frames))).numpy()
 
 
 # Splicing
@@ -87,67 +57,6 @@ def test_utterances_languages_and_labels(data: Path) -> None:
     assert frames.utt_of.tolist() == [0] * 24 + [1] * 24 + [2] * 24 + [3] * 24
     assert frames.labels(["en", "es"]).tolist() == [0, 0, 1, 1]
     assert frames.labels(["es", "it"]).tolist() == [-1, -1, 0, 0]
-
-
-@pytest.mark.parametrize("step", [1, 2, 5, 100])
-def test_subsampling_takes_every_nth_voiced_frame_of_an_utterance(data: Path, step: int) -> None:
-    config = FramesConfig(context=1, subsampling=step)
-    feats, vad = features(data), voiced(data)
-    expected = np.concatenate([loops(feats[utt], 1)[vad[utt]][::step] for utt in sorted(UTTS)])
-    assert (every(load_frames(DataDir(data), config, subsample=True)) == expected).all()
-    assert len(load_frames(DataDir(data), config)) == 4 * 24  # only where it is asked for
-
-
-# Non-speech
-
-
-def write_vad(path: Path, decisions: dict[str, list[int]]) -> None:
-    with ArkWriter(path / "vad.ark", path / "vad.scp") as write:
-        for utt in sorted(decisions):
-            write(utt, np.array(decisions[utt], np.float32))
-
-
-@pytest.mark.parametrize("context", [0, 1, 4])
-def test_non_speech_frames_have_no_voiced_frame_in_their_context(data: Path, context: int) -> None:
-    generator = np.random.default_rng(5)
-    vad = {utt: np.repeat(generator.integers(0, 2, 5), 6).tolist() for utt in UTTS}
-    vad["b-1"] = [1] * 30
-    write_vad(data, vad)
-    frames = load_frames(DataDir(data), FramesConfig(context=context), select="nonspeech")
-    feats, expected, owners = features(data), [], []
-    for utt in sorted(UTTS):
-        silent = [not any(vad[utt][max(0, t - context) : t + context + 1]) for t in range(30)]
-        expected.append(loops(feats[utt], context)[silent])
-        owners += [utt] * sum(silent)
-    assert (every(frames) == np.concatenate(expected)).all() and len(frames) > 20
-    assert frames.utts == ["a-1", "a-2", "c-1"]  # all of b-1 is speech
-    assert [frames.utts[n] for n in frames.utt_of] == owners
-    assert frames.languages == ["en", "en", "es"] and frames.speakers == ["a", "a", "c"]
-
-
-def test_speech_and_non_speech_without_context_are_all_frames(data: Path) -> None:
-    config = FramesConfig(context=0)
-    speech, silence = load_frames(DataDir(data), config), load_frames(DataDir(data), config, select="nonspeech")
-    both = np.sort(np.concatenate([speech.index.numpy(), silence.index.numpy()]))
-    assert both.tolist() == list(range(4 * 30))
-
-
-def test_non_speech_is_normalized_as_the_model_knows_it(data: Path) -> None:
-    frames = load_frames(DataDir(data), FramesConfig(context=0, cmvn="utterance"), select="nonspeech")
-    x, vad = features(data)["a-1"].astype(np.float64), voiced(data)["a-1"]
-    assert every(frames)[:6] == pytest.approx((x - x.mean(0))[~vad], abs=1e-5)
-
-
-def test_a_set_without_non_speech_says_so(data: Path) -> None:
-    write_vad(data, {utt: [1] * 30 for utt in UTTS})
-    with pytest.raises(NoFrames, match="data: no utterance has nonspeech frames"):
-        load_frames(DataDir(data), FramesConfig(), select="nonspeech")
-
-
-def test_only_these_utterances(data: Path) -> None:
-    frames = load_frames(DataDir(data), FramesConfig(), utts=["c-1", "a-2"])
-    assert frames.utts == ["a-2", "c-1"]
-    assert (every(frames) == every(load_frames(DataDir(data), FramesConfig()))[[*range(24, 48), *range(72, 96)]]).all()
 
 
 # Blocks
@@ -217,77 +126,6 @@ def test_numbers_of_frames_of_utterances(data: Path) -> None:
     assert load_frames(DataDir(data), FramesConfig()).counts.tolist() == [1, 2, 3, 4]
 
 
-def test_ranges_by_hand() -> None:
-    assert ranges(np.array([5, 0, 9]), np.array([3, 2, 1])).tolist() == [5, 6, 7, 0, 1, 9]
-    assert ranges(np.array([4, 7, 2]), np.array([0, 2, 0])).tolist() == [7, 8]
-
-
-def test_only_some_non_speech_utterances(data: Path) -> None:
-    write_vad(data, {utt: [int(utt == "b-1")] * 15 + [1] * 15 for utt in UTTS})
-    chosen = load_frames(DataDir(data), FramesConfig(), select="nonspeech", utts=["c-1", "b-1", "a-2"])
-    assert chosen.utts == ["a-2", "c-1"] and chosen.languages == ["en", "es"]
-    assert chosen.utt_of.tolist() == [0] * 14 + [1] * 14
-    assert (every(chosen) == np.concatenate([loops(features(data)[utt], 1)[:14] for utt in ("a-2", "c-1")])).all()
-    with pytest.raises(NoFrames, match="no utterance has nonspeech frames"):
-        load_frames(DataDir(data), FramesConfig(), select="nonspeech", utts=["b-1"])
-    refused(data, FramesConfig(), r"feats.scp: no utterance 'x'; run stage 2 again", select="nonspeech", utts=["x"])
-
-
-# Normalization
-
-
-def normalized(x: np.ndarray, over: np.ndarray, norm_vars: bool) -> np.ndarray:
-    return (x - over.mean(0)) / (over.std(0) if norm_vars else 1)
-
-
-@pytest.mark.parametrize("norm_vars", [False, True])
-@pytest.mark.parametrize("cmvn", ["none", "utterance", "speaker", "global"])
-def test_cmvn(data: Path, cmvn: str, norm_vars: bool) -> None:
-    feats = {utt: x.astype(np.float64) for utt, x in features(data).items()}
-    speakers: dict[str, list[np.ndarray]] = {}
-    for utt, x in feats.items():
-        speakers.setdefault(utt[0], []).append(x)
-    with ArkWriter(data / "cmvn.ark", data / "cmvn.scp") as write:
-        for speaker, parts in speakers.items():
-            write(speaker, sum(map(cmvn_stats, parts)))
-    over = {
-        "utterance": lambda utt: feats[utt],
-        "speaker": lambda utt: np.concatenate(speakers[utt[0]]),
-        "global": lambda utt: np.concatenate(list(feats.values())),
-    }
-    expected = np.concatenate(
-        [x if cmvn == "none" else normalized(x, over[cmvn](utt), norm_vars) for utt, x in sorted(feats.items())]
-    )
-    config = FramesConfig(context=0, vad=False, cmvn=cmvn, norm_vars=norm_vars)
-    frames = load_frames(DataDir(data), config, global_cmvn(DataDir(data)) if cmvn == "global" else None)
-    assert frames.feats.dtype == torch.float32
-    assert every(frames) == pytest.approx(expected, abs=1e-5)
-
-
-def test_normalization_is_over_all_frames_not_the_voiced_ones(data: Path) -> None:
-    frames = load_frames(DataDir(data), FramesConfig(context=0, cmvn="utterance"))
-    x, vad = features(data)["a-1"].astype(np.float64), voiced(data)["a-1"]
-    assert every(frames)[:24] == pytest.approx((x - x.mean(0))[vad], abs=1e-5)
-
-
-def test_cmvn_stats_have_kaldis_layout() -> None:
-    stats = cmvn_stats(np.array([[1, 2], [3, 5]], np.float32))
-    assert stats.dtype == np.float64 and stats.tolist() == [[4, 7, 2], [10, 29, 0]]
-
-
-def test_global_statistics_are_those_given(data: Path) -> None:
-    """A test set is normalized with the training set's statistics."""
-    stats = np.array([[10.0, 20, 30, 10], [50, 80, 130, 0]])  # means 1 2 3, variances 4 4 4
-    config = FramesConfig(context=0, vad=False, cmvn="global", norm_vars=True)
-    expected = np.concatenate([(features(data)[utt] - [1, 2, 3]) / 2 for utt in sorted(UTTS)])
-    assert every(load_frames(DataDir(data), config, stats)) == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_constant_dimension_stays_finite() -> None:
-    x = np.ones((5, 1), np.float32)
-    assert apply_cmvn(x, cmvn_stats(x), norm_vars=True).tolist() == [[0.0]] * 5
-
-
 @pytest.mark.parametrize("batch_size", [7, 65536])
 def test_moments(data: Path, batch_size: int) -> None:
     frames = load_frames(DataDir(data), FramesConfig(context=1))
@@ -297,19 +135,6 @@ def test_moments(data: Path, batch_size: int) -> None:
 
 
 # What is refused
-
-
-def refused(path: Path, config: FramesConfig, match: str, **options: object) -> None:
-    """load_frames says so, and touches none of the user's files."""
-    before = users_files(path)
-    with pytest.raises((ValueError, FileNotFoundError), match=match):
-        load_frames(DataDir(path), config, **options)
-    assert users_files(path) == before
-    assert not list(path.glob("packed/.*.tmp"))
-
-
-def users_files(path: Path) -> dict[str, bytes]:
-    return {name: content for name, content in contents(path).items() if not name.startswith("packed/")}
 
 
 @pytest.mark.parametrize(
@@ -354,24 +179,6 @@ def test_dimension_that_changes_between_utterances(data: Path) -> None:
     refused(data, PLAIN, message)
     with pytest.raises(ValueError, match=message):
         global_cmvn(DataDir(data))
-
-
-@pytest.mark.parametrize("cmvn", ["speaker", "global"])
-def test_statistics_of_another_dimension(data: Path, cmvn: str) -> None:
-    with ArkWriter(data / "cmvn.ark", data / "cmvn.scp") as write:
-        for speaker in "abc":
-            write(speaker, cmvn_stats(np.ones((30, 5))))
-    stats = cmvn_stats(np.ones((30, 5))) if cmvn == "global" else None
-    config = FramesConfig(cmvn=cmvn, vad=False)
-    message = r"data/feats.scp: utterance a-1: 3 dimensions but .*statistics .* have 5; extract"
-    refused(data, config, message, global_stats=stats)
-
-
-def test_damaged_statistics(data: Path) -> None:
-    with ArkWriter(data / "cmvn.ark", data / "cmvn.scp") as write:
-        for speaker in "abc":
-            write(speaker, np.zeros((2, 4)))
-    refused(data, FramesConfig(cmvn="speaker"), r"data/cmvn.scp: speaker a: no statistics of shape .*; run stage 2")
 
 
 def test_nan(data: Path) -> None:
