@@ -5,7 +5,6 @@ rate are resampled by lhotse, and those that libsndfile does not read go through
 """
 
 import io
-import os
 
 import numpy as np
 import soundfile
@@ -13,7 +12,7 @@ from lhotse import Recording
 from lhotse.audio import AudioLoadingError, DurationMismatchError
 from lhotse.utils import compute_num_samples
 
-from flowlid.audio.headers import reason_of, riff_bytes_missing
+from flowlid.audio.headers import check_file, reason_of
 from flowlid.kaldi.arks import command_output, is_pipe
 
 _STEP = np.float32(2**-15)  # of 16-bit samples
@@ -46,7 +45,7 @@ def read_audio(
     """
     data = command_output(specifier, name, allow_pipes) if is_pipe(specifier) else None
     if data is None:
-        _check_file(specifier, name)
+        check_file(specifier, name)
     try:
         samples = _as_it_stands(specifier if data is None else io.BytesIO(data), sampling_rate, start, end)
         if samples is not None:
@@ -86,16 +85,6 @@ def _as_it_stands(source: str | io.BytesIO, sampling_rate: int, start: float, en
             return samples if len(samples) == wanted else None
     except (RuntimeError, TypeError):  # TypeError: a file named .raw has no header to tell its rate
         return None
-
-
-def _check_file(path: str, name: str) -> None:
-    if not os.path.isfile(path):
-        raise ValueError(f"{name}: no audio file {path}; mend the path, or run stage 0 and 1 again")
-    if not os.path.getsize(path):
-        raise ValueError(f"{name}: {path}: empty, not one byte; leave it out of the data directory")
-    missing = riff_bytes_missing(path)
-    if missing:
-        raise ValueError(f"{name}: {path}: cut off, {missing} bytes are missing; fetch the file again")
 
 
 def _check_header(recording: Recording, where: str, sampling_rate: int, downsample: bool, upsample: bool) -> None:

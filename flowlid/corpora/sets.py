@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import yaml
 from lhotse import SupervisionSegment
 
-from flowlid.files import nearest
+from flowlid.files import nearest, read_yaml
 
 log = logging.getLogger("flowlid")
 
@@ -85,10 +84,7 @@ def read_sets(path: Path) -> Sets:
     Raises:
         ValueError: no YAML, an unknown key, a set without a selection, or a name of no known kind.
     """
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {error}") from error
+    config = read_yaml(path)
     if not isinstance(config, dict) or not isinstance(config.get("sets"), dict) or not config["sets"]:
         raise ValueError(f"{path}: expected the keys `disjoint` (a field) and `sets` (name -> selection)")
     for key in config:

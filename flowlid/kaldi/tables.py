@@ -4,12 +4,11 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from flowlid.files import atomic_write
+from flowlid.files import atomic_write, raise_problems
 
-_SHOWN = 20  # problems that one error lists
 _SPACE = " \t\n\r\v\f"  # what separates fields for Kaldi; Python's str.split takes more
 _STAGE_2 = ("feats.scp", "vad.scp", "utt2num_frames", "cmvn.scp")
 _KINDS = {
@@ -71,8 +70,7 @@ def read_table(path: str | Path) -> dict[str, str]:
             utt2spk, a segment that ends before it starts, ...); or the file is empty.
     """
     table, problems = scan_table(path)
-    if problems:
-        raise ValueError(listed(problems))
+    raise_problems(problems)
     return table
 
 
@@ -133,12 +131,6 @@ def _malformed(line: bytes, error: ValueError) -> str:
     return f"{f'key {key!r} has no value' if key else 'empty line'}; mend or remove the line"
 
 
-def listed(problems: list[str]) -> str:
-    """Problems as the text of one error: the first 20, and how many more there are."""
-    more = [f"... and {len(problems) - _SHOWN} problems more"] if len(problems) > _SHOWN else []
-    return "\n".join([*problems[:_SHOWN], *more])
-
-
 def write_table(path: str | Path, table: Mapping[str, str]) -> None:
     """Write a Kaldi table of "key value" lines, sorted as LC_ALL=C sorts, atomically.
 
@@ -167,18 +159,28 @@ def select(tables: Mapping[str, Mapping[str, str]], utts: Collection[str]) -> di
 
     Only recordings and speakers of these utterances remain; spk2utt is made anew.
     """
-    utts = set(utts)
-    segments = tables.get("segments")
-    kept = {
-        "utt": utts,
-        "spk": {tables["utt2spk"][utt] for utt in utts},
-        "rec": {parse_segment(segments[utt])[0] for utt in utts} if segments else utts,
-    }
-    cut = {
-        name: {key: value for key, value in table.items() if key in kept[key_kind(name)]}
-        for name, table in tables.items()
-    }
-    return {**cut, "spk2utt": invert(cut["utt2spk"])}
+    return split(tables, [utts])[0]
+
+
+def split(tables: Mapping[str, Mapping[str, str]], parts: Sequence[Collection[str]]) -> list[dict[str, dict[str, str]]]:
+    """The tables of each part of a data directory, given by its utterances, as `select` makes them.
+
+    Takes one pass over the tables, whatever the number of parts.
+    """
+    utt2spk, segments = tables["utt2spk"], tables.get("segments")
+    part_of: dict[str, dict[str, dict[int, None]]] = {"utt": {}, "spk": {}, "rec": {}}
+    for number, utts in enumerate(parts):
+        for utt in utts:
+            recording = parse_segment(segments[utt])[0] if segments else utt
+            for kind, key in (("utt", utt), ("spk", utt2spk[utt]), ("rec", recording)):
+                part_of[kind].setdefault(key, {})[number] = None
+    made: list[dict[str, dict[str, str]]] = [{name: {} for name in tables} for _ in parts]
+    for name, table in tables.items():
+        numbers = part_of[key_kind(name)]
+        for key, value in table.items():
+            for number in numbers.get(key, ()):
+                made[number][name][key] = value
+    return [{**part, "spk2utt": invert(part["utt2spk"])} for part in made]
 
 
 def write_directory(path: str | Path, tables: Mapping[str, Mapping[str, str]]) -> None:
