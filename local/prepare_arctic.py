@@ -217,8 +217,8 @@ def _finish(corpus: Corpus, known: Table, strict: bool, jobs: int) -> None:
 def split(speakers: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """Part of each speaker, from (sex, accent): half of an accent for training, the rest by turns for test and dev.
 
-    The speakers of an accent are taken in a fixed order, women and men by turns, so that no accent is trained on one sex
-    alone, where sex could pass for accent; which sex is first, and so first in test, alternates between the accents.
+    The speakers of an accent are taken in a fixed order, women and men by turns, so that no accent is trained on one
+    sex alone, where sex could pass for accent; which sex is first, also in test, alternates between the accents.
     An accent of `TESTED_ONLY` is for tests as a whole. The same speakers always give the same parts.
     """
     parts = {}
