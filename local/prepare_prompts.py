@@ -38,7 +38,7 @@ logger = logging.getLogger("prepare_prompts")
 
 RATE = 8000
 SOUNDS = "usr/share/asterisk/sounds"
-# Sounds that every package repeats, re-scaled or re-coded: tones, noises, and monkeys.
+# Sounds that every package has, re-scaled or re-coded: tones, noises and monkeys.
 NOT_SPEECH = re.compile(
     r"silence/.*|beep|beeperr|ascending-2tone|descending-2tone|confbridge-join|confbridge-leave|tt-monkeys"
 )
