@@ -179,11 +179,11 @@ def some(names: Sequence[object], most: int = 8, separator: str = ", ") -> str:
     return separator.join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def raise_problems(problems: Sequence[str], heading: str = "") -> None:
-    """Raise ValueError if there are problems, with the first 20, one per line, and how many more there are."""
+def raise_problems(problems: Sequence[str], heading: str = "", most: int = _SHOWN) -> None:
+    """Raise ValueError if there are problems: the first of them, one per line, and how many more there are."""
     if problems:
-        more = [f"... and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
-        raise ValueError("\n".join([*([heading] if heading else []), *problems[:_SHOWN], *more]))
+        more = [f"... and {len(problems) - most} more problems"] if len(problems) > most else []
+        raise ValueError("\n".join([*([heading] if heading else []), *problems[:most], *more]))
 
 
 class LeftOut:

@@ -314,7 +314,7 @@ def prepare(corpus: Path, names: list[str], out_dir: Path) -> None:
     lost = LeftOut()
     lost.rows = [row for of_voice in left_out.values() for row in of_voice.rows]
     for line in lost.write(out_dir / "prompts_left_out.tsv"):
-        logger.warning("%s", line)
+        logger.info("%s", line)
 
 
 def fetch(cache: Path, names: list[str]) -> Path:

@@ -162,7 +162,7 @@ class Corpus:
         rates = Counter(recording.sampling_rate for recording in used.values())
         log.info("%s: sampled at %s", self.name, ", ".join(f"{rate} Hz ({n} files)" for rate, n in rates.items()))
         for line in self.left_out.write(out_dir / f"{self.name}_left_out.tsv"):
-            log.warning("%s: %s", self.name, line)
+            log.info("%s: %s", self.name, line)
         log.info("%s:\n%s", self.name, "\n".join("\t".join(row).expandtabs(14) for row in rows))
 
     def _supervision(self, utt: Utterance) -> SupervisionSegment:

@@ -69,10 +69,10 @@ class Problems:
         self._found.append((line, f"{place}:{line}: {text}" if line else f"{place}: {text}"))
 
     def check(self) -> None:
-        """Raise ValueError if there are problems, with the first of them, by line, and how many more there are."""
+        """Raise ValueError if there are problems: the first 50, by line, and how many more there are."""
         found = [text for _, text in sorted(self._found, key=lambda item: item[0])]
         count = "1 error" if len(found) == 1 else f"{len(found)} errors"
-        raise_problems(found, f"{self.source}: {count}; nothing was written:")
+        raise_problems(found, f"{self.source}: {count}; nothing was written:", 50)
 
 
 def read_speech_table(path: Path, root: Path | None, problems: Problems) -> tuple[list[Row], list[str]]:

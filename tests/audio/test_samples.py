@@ -106,7 +106,7 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.touch()
-    assert "not one byte; leave it out" in refused(path)
+    assert "not one byte; fetch the file again, or leave it out" in refused(path)
 
 
 def test_header_without_samples(tmp_path: Path) -> None:

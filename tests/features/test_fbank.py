@@ -227,7 +227,7 @@ def test_read_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("--num-mel-bin=40", r"x.conf:2: unknown option --num-mel-bin; the nearest known one is --num-mel-bins"),
+        ("--num-mel-bin=40", r"x.conf:2: unknown option --num-mel-bin .did you mean '--num-mel-bins'"),
         ("--num-mel-bins=forty", r"x.conf:2: --num-mel-bins must be a number, not 'forty'"),
         ("--num-mel-bins=40.5", r"x.conf:2: --num-mel-bins must be a number, not '40.5'"),
         ("--snip-edges=yes", r"x.conf:2: --snip-edges must be true or false, not 'yes'"),

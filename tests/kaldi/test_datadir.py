@@ -188,7 +188,7 @@ def test_validate_shows_twenty_problems_and_the_count(data: Path) -> None:
     with pytest.raises(ValueError) as caught:
         DataDir(data).validate()
     lines = str(caught.value).splitlines()
-    assert len(lines) == 21 and lines[-1] == "... and 30 problems more"
+    assert len(lines) == 21 and lines[-1] == "... and 30 more problems"
 
 
 # Archives

@@ -274,7 +274,7 @@ def test_no_check_is_said_aloud(make: Callable[..., Path], caplog: pytest.LogCap
         ("sets: {train_x: {langage: en}}", r"train_x: unknown field 'langage' \(did you mean 'language'\?\)"),
         ("sets: {train_x: {language: fr}}", "train_x: no utterance has language 'fr'; known: en es"),
         ("sets: {train_x: {language: es, part: dev}}", "train_x: empty"),
-        ("sets: {train_x: {language: no}}", "train_x: language: False .* quotes"),
+        ("sets: {train_x: {language: no}}", "1: YAML reads no as False; put it in quotes"),
         ("sets: {train_x: {}}", "train_x: expected field"),
         ("sets: {train_x: en}", "train_x: expected field"),
         ("sets: {train_x: {part: []}}", r"train_x: part: \[\]"),
@@ -284,7 +284,7 @@ def test_no_check_is_said_aloud(make: Callable[..., Path], caplog: pytest.LogCap
         ("disjoin: prompt\nsets: {train_x: {part: train}}", r"unknown key 'disjoin' \(did you mean 'disjoint'\?\)"),
         ("disjoint: promt\nsets: {train_x: {part: train}}", "disjoint: unknown field 'promt'"),
         ("disjoint: [prompt]\nsets: {train_x: {part: train}}", "disjoint: .* is not the name of a field"),
-        ("sets: {train_x: [", "not a YAML file"),
+        ("sets: {train_x: [", "1: not a YAML file"),
         ("sets: {test_x: [test_y], test_y: {part: dev}}", "test_x: no set 'test_y' stands before it"),
         ("optional: [test_y]\nsets: {train_x: {part: train}}", "optional: no set is called 'test_y'"),
         ("sets: {train_x: {score: {mim: 1}}}", r"train_x: score: unknown bound 'mim' \(did you mean 'min'\?\)"),
@@ -296,7 +296,7 @@ def test_no_check_is_said_aloud(make: Callable[..., Path], caplog: pytest.LogCap
     ],
 )
 def test_bad_sets_files(make: Callable[..., Path], sets: str, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^sets.yaml: (set )?.*{message}"):
+    with pytest.raises(ValueError, match=f"^sets.yaml:.*{message}"):
         make(sets)
 
 
@@ -349,7 +349,7 @@ def test_bad_manifests(make: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cleo-en-maybe: no recording 'cleo-en-maybe'"):
         make.again()
     store(manifests, "other", [recording(tmp_path / "wav", "ann-en-bye")], [])
-    with pytest.raises(ValueError, match=r"prompts_recordings_all.*ann-en-bye stands in .*other_recordings_all"):
+    with pytest.raises(ValueError, match=r"prompts_recordings_all.*ann-en-bye is in .*other_recordings_all"):
         make.again()
     whole = (manifests / "prompts_recordings_all.jsonl.gz").read_bytes()
     (manifests / "other_recordings_all.jsonl.gz").write_bytes(whole[: len(whole) // 2])

@@ -8,6 +8,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -108,24 +109,29 @@ def test_speech_is_kept_and_nothing_else(prepared: Path) -> None:
     assert set(supervisions(prepared, "es_co")) == {"vm-goodbye", "digits/2", "digits/4"}
 
 
-def test_every_left_out_file_is_logged_with_its_reason(
+def test_every_left_out_file_is_named_with_its_reason(
     corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         prompts.prepare(corpus, VOICES, tmp_path / "manifests")
-    lines = [line for line in caplog.messages if line.startswith("left out") and CORE["en"] in line]
-    reasons = {Path(line.split(": ")[1]).relative_to(corpus).name: line for line in lines}
+    path = tmp_path / "manifests" / "prompts_left_out.tsv"
+    header, *rows = path.read_text().splitlines()
+    assert header == "item\treason\tdetail"
+    counts = Counter(row.split("\t")[1] for row in rows)
+    said = [line for line in caplog.messages if line.startswith("left out")]
+    assert said == [f"left out ({reason}): {count}, named in {path}" for reason, count in counts.items()]
+    reasons = {Path(row.split("\t")[0]).relative_to(corpus).name: row for row in rows if CORE["en"] in row}
     for name, words in {
         "1.wav": "not_speech",
         "beep.wav": "not_speech",
         "conf-sound.wav": "shared",
         "stolen.wav": "es_allison, as digits/4",
         "vm-goodbye.wav": "same recording as vm-again",
-        "empty.wav": "empty file",
+        "empty.wav": "empty, not one byte",
         "none.wav": "0 samples",
         "rate.wav": "16000 Hz",
         "stereo.wav": "2 channels",
-        "cut.wav": "truncated: 1000 bytes of samples are missing",
+        "cut.wav": "cut off, 1000 bytes are missing",
     }.items():
         assert words in reasons.pop(name)
     assert not reasons

@@ -219,9 +219,9 @@ def test_shared_speakers_are_refused_or_said(
 ) -> None:
     text = table(f"{ROWS}\nann-2 wav/5.wav ann en test\nann-3 wav/6.wav ann en test")
     line = one(errors(text))
-    assert line.startswith("my.tsv:6: speaker 'ann' stands in test here, and in train in line 2")
+    assert line.startswith("my.tsv:6: speaker 'ann' is in test here, and in train in line 2")
     manifests = prepare(text, "--allow-shared-speakers", "true", "--write-sets")
-    assert "1 speakers stand in train and in dev or test sets, as allowed: ann" in caplog.text
+    assert "1 speakers are in train and in dev or test sets, as allowed: ann" in caplog.text
     assert "disjoint" not in yaml.safe_load((manifests / "sets.yaml").read_text())
     assert call("make_data_dirs", "--sets", manifests / "sets.yaml", manifests, "data").code == 0
 
@@ -358,7 +358,7 @@ def test_a_table_without_sets_is_split_too(prepare: Callable[..., Path]) -> None
     assert sorted(item.custom["part"] for item in found.values()) == ["dev", "test", "train", "train"]
 
 
-def test_who_speaks_two_languages_stands_on_one_side(
+def test_who_speaks_two_languages_is_on_one_side(
     prepare: Callable[..., Path], corpus: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place = tree(corpus / "tree", {"en": 5, "es": 5})
@@ -378,7 +378,7 @@ def test_errors_of_a_tree(errors: Callable[..., list[str]], corpus: Path) -> Non
     assert len(text.splitlines()) == 5
     assert "es/lost.wav is not where it should be: language/speaker/file.wav" in text
     assert f"{place}/en/en0/bad.wav: not readable as audio" in text
-    assert f"utt_id 'en1-en-0_a' stands in {place}/en/en1/0 a.wav too" in text
+    assert f"utt_id 'en1-en-0_a' is in {place}/en/en1/0 a.wav too" in text
     assert "call.wav has 2 channels" in text
     assert "language es: 2 speakers (es0, es1) cannot be split" in text and "column set" in text
     (corpus / "empty").mkdir()
@@ -416,18 +416,18 @@ dan-1 wav dan en test - - - - -
 dan-2 - dan en test - - 4 - -
 """
 EXPECTED = {
-    4: ["utt_id 'ann-1' stands in line 3 too", "speaker 'ann' is m here, but f in line 3"],
+    4: ["utt_id 'ann-1' is in line 3 too", "speaker 'ann' is m here, but f in line 3"],
     5: ["6 fields, but the header names 10"],
-    6: ["no language", "there is no file", "score 'good' is no number"],
+    6: ["no language", "no audio file", "score 'good' is no number"],
     7: ["start 0.4 is not before end 0.3", "gender 'robot' is none of f female m male", "score '3,5' is no number"],
     8: ["no utt_id", "no speaker", "no set", "start -0.5 is negative", "score 'nan' is no number"],
     10: ["set 'validation' is of no known kind", "start 2 is past the end"],
     11: ["set 'test/x' is no file name", "end 1.2 is past the end", "channel 'x' is no whole number"],
-    12: ["speaker 'ann' stands in dev_1 here, and in train in line 3", "score '1_0' is no number"],
+    12: ["speaker 'ann' is in dev_1 here, and in train in line 3", "score '1_0' is no number"],
     13: ["cut.wav: cut off"],
     14: ["text.wav: not readable as audio"],
     15: ["empty.wav: empty"],
-    16: ["there is no file"],
+    16: ["no audio file"],
     17: ["no path"],
     18: ["not UTF-8 (byte 10 of the line, 0xE9)"],
 }
@@ -454,7 +454,7 @@ def test_all_errors_come_at_once_with_their_lines(errors: Callable[..., list[str
 def test_more_errors_than_one_reads_are_counted(errors: Callable[..., list[str]]) -> None:
     rows = "\n".join(f"ann-{number} wav/1.wav ann en train x" for number in range(70))
     lines = errors(table(rows, f"{COLUMNS} score"))
-    assert len(lines) == 51 and lines[-1] == "and 20 more"
+    assert len(lines) == 51 and lines[-1] == "... and 20 more problems"
     assert lines[49].startswith("my.tsv:51: score 'x' is no number")
 
 
@@ -493,7 +493,7 @@ def test_names_that_become_one(errors: Callable[..., list[str]]) -> None:
         ("utt_id path speaker Language set", "no column language; rename 'Language', if it is that"),
         ("utt_id path speaker dialect set", "no column language; there are utt_id path speaker dialect set"),
         ("utt_id path speaker language set Score", "column Score: write it score"),
-        ("utt_id path speaker language set speaker", "column speaker stands twice"),
+        ("utt_id path speaker language set speaker", "column speaker is there twice"),
         ("utt_id path speaker language set -", "column 6 has no name"),
         ("utt_id path speaker language set part", "no column may be called part"),
         ("utt_id path speaker language set duration", "the end of an utterance is the column end"),
@@ -507,7 +507,7 @@ def test_headers_that_are_refused(columns: str, message: str, errors: Callable[.
 
 def test_a_missing_column_hides_no_other_error(errors: Callable[..., list[str]]) -> None:
     found = errors(table(ROWS.replace("4.wav", "none.wav"), "utt_id path speaker tongue set"))
-    assert found[0].startswith("my.tsv:1: no column language") and "my.tsv:5: there is no file" in found[1]
+    assert found[0].startswith("my.tsv:1: no column language") and "my.tsv:5: no audio file" in found[1]
     assert len(found) == 2
 
 
@@ -538,7 +538,7 @@ def test_a_file_of_many_rows_is_named_once(errors: Callable[..., list[str]]) -> 
     rows = rows.replace("en train\n", "en train - -\n").replace("es train", "es train - -")
     rows = rows.replace(" dev", " dev - -").replace(" test", " test - -")
     line = one(errors(table(rows, f"{COLUMNS} start end")))
-    assert line.startswith("my.tsv:6: there is no file") and line.endswith("(so in 3 rows)")
+    assert line.startswith("my.tsv:6: no audio file") and line.endswith("(so in 3 rows)")
 
 
 @pytest.mark.parametrize("option", ["accent", "set=x", "part=x", "language=en"])
@@ -574,5 +574,5 @@ def test_check_only_writes_nothing(corpus: Path) -> None:
     assert good.returncode == 0 and "no errors; nothing was written" in good.stderr
     (corpus / "my.tsv").write_text(table().replace("1.wav", "0.wav"))
     bad = subprocess.run([*command, "my.tsv"], capture_output=True, text=True, check=False)
-    assert bad.returncode == 1 and "my.tsv:2: there is no file" in bad.stderr and "Traceback" not in bad.stderr
+    assert bad.returncode == 1 and "my.tsv:2: no audio file" in bad.stderr and "Traceback" not in bad.stderr
     assert sorted(path.name for path in corpus.iterdir()) == ["my.tsv", "wav"]
