@@ -137,11 +137,11 @@ def config_from_dict(content: object, where: str) -> Config:
 def resolve_sets(config: Config, data: str | Path) -> Config:
     """The configuration with the patterns in `data.dev`, `data.tests` and `data.plots` replaced by set names.
 
-    A pattern stands for the sets that are there and match it, by name, less those named before it; it may match
+    A pattern stands for the sets that are there and match it, by name, less those already named; it may match
     none, but for `data.dev` not several. In `data.plots` it stands for test sets. Names stay as they are.
 
     Raises:
-        ValueError: `data.dev` matches several sets, or a name in `data.plots` is no test set.
+        ValueError: `data.dev` matches several sets, or a name in `data.plots` is not a test set.
     """
     there = sorted(path.parent.name for path in Path(data).glob("*/utt2spk") if not path.parent.name.startswith("_"))
     dev = _matches([config.data.dev] if config.data.dev else [], there)

@@ -74,7 +74,7 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401  (JSON is any value)
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is no JSON; the message names it.
+        ValueError: the file is not JSON; the message names it.
         FileNotFoundError: there is no such file.
     """
     try:
@@ -108,7 +108,7 @@ def read_yaml(path: str | Path) -> Any:  # noqa: ANN401  (YAML is any value)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
         where = f"{path}:{mark.line + 1}" if mark else path
-        raise ValueError(f"{where}: not a YAML file: {problem}; mend the line") from error
+        raise ValueError(f"{where}: not a YAML file: {problem}; correct the line") from error
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -119,7 +119,7 @@ class _YamlLoader(yaml.SafeLoader):
         for key, _ in node.value:
             where, text = f"{self.path}:{key.start_mark.line + 1}", getattr(key, "value", "")
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-                raise ValueError(f"{where}: key {text!r} is no name to YAML; put it in quotes")
+                raise ValueError(f"{where}: key {text!r} is not a name to YAML; put it in quotes")
             if text in keys:
                 raise ValueError(f"{where}: key {text!r} is there twice; remove one of the two")
             keys.add(text)

@@ -125,7 +125,7 @@ def find_dev_speakers(corpus: Corpus, root: Path, speakers: Sequence[str]) -> li
     listed = dict.fromkeys(read_list(path))
     for line, speaker in enumerate(listed, 1):
         if not re.fullmatch(r"id\d{5}", speaker) or number_of(speaker) >= 800:
-            raise ValueError(f"{path}: entry {line}: {speaker!r} is no development speaker, id00000 to id00799")
+            raise ValueError(f"{path}: entry {line}: {speaker!r} is not a development speaker, id00000 to id00799")
     report_listed(corpus, path, listed, speakers)
     for speaker in speakers:
         if not is_evaluation(speaker) and speaker not in listed:
@@ -268,7 +268,7 @@ def read_windows(text: str) -> list[float]:
     """Lengths of windows in seconds, each once.
 
     Raises:
-        ValueError: something that is no length.
+        ValueError: something that is not a length.
     """
     try:
         windows = sorted({float(word) for word in text.split()})

@@ -183,7 +183,7 @@ def read_tabs(paths: Iterable[Path]) -> Names:
                 passed.append(number)
         log.info("%s: %d rows; not read: %s", path, rows, ", ".join(map(str, of_kind.values())) or "no other version")
         if passed:
-            log.warning("%s: passed over %d lines that are no rows, the first is line %d", path, len(passed), passed[0])
+            log.warning("%s: skipped %d lines that are not rows, the first is line %d", path, len(passed), passed[0])
     return names
 
 
@@ -210,7 +210,7 @@ def read_scores(
                 absent.append(f"{path}:{number}: no recording wav/JE/{rated}; give the volume that holds it")
             wrong = [mark for mark in ratings if not _RATING.fullmatch(mark)]
             if wrong or not ratings:
-                what = f"{' '.join(wrong)!r} is no rating" if wrong else "a path without a rating"
+                what = f"{' '.join(wrong)!r} is not a rating" if wrong else "a path without a rating"
                 problems.append(f"{path}:{number}: {what}; 1 (poor) to 5 (good), 0 (not ratable) or -1 (no rater)")
             elif key is not None:
                 good = [float(mark) for mark in ratings if float(mark) > 0]

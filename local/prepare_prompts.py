@@ -105,7 +105,7 @@ def find_voices(corpus: Path, voices: Iterable[Voice]) -> dict[Voice, Path]:
     """Folder of each voice in `corpus`.
 
     Raises:
-        ValueError: `corpus` is no directory, or packages are missing from it; all are named.
+        ValueError: `corpus` is not a directory, or packages are missing from it; all are named.
     """
     if not corpus.is_dir():
         raise ValueError(f"--corpus {corpus}: there is no such directory")

@@ -6,7 +6,7 @@ Example: local/prepare_speechocean.py /corpora/speechocean762 data/manifests
 
 ROOT holds WAVE, train, test and resource, in any case. What train/wav.scp and test/wav.scp name is taken, and nothing
 else: WAVE holds more files. Scores are those of resource/scores.json, or the means over the experts of
-resource/scores-detail.json; a copy may lack both, and then has no scores. `score` is the sentence's total;
+resource/scores-detail.json; a copy that has neither has no scores. `score` is the sentence's total;
 score_accuracy, score_fluency, score_prosodic and score_completeness are fields too, all from 0 to 10.
 
 The part is that of the list, but a tenth of the training speakers becomes dev.
@@ -59,7 +59,7 @@ def find_corpus(root: Path) -> Path:
     missing = [name for name in lists if find(place, name) is None]
     log.info("%s: found WAVE and %s", place, " ".join(name for name in lists if name not in missing))
     if missing:
-        log.warning("%s: missing, and done without: %s", place, " ".join(missing))
+        log.warning("%s: missing, and continuing without: %s", place, " ".join(missing))
     return place
 
 
@@ -99,7 +99,7 @@ def _read_list(path: Path, name: str, problems: list[str]) -> dict[str, str]:
         if key in table:
             problems.append(f"{path}:{number}: {key!r} is there twice; remove one row")
         elif key and not re.fullmatch(form, value):
-            problems.append(f"{path}:{number}: {value!r} of {key!r} is not {meaning}; mend the row")
+            problems.append(f"{path}:{number}: {value!r} of {key!r} is not {meaning}; correct the row")
         elif key:
             table[key] = value
     return table
@@ -109,7 +109,7 @@ def read_scores(root: Path) -> Scores:
     """Scores of each utterance by field, from whichever file is there; nothing if none is.
 
     Raises:
-        ValueError: a file that is no JSON, or every score in it that is not one.
+        ValueError: a file that is not JSON, or every score in it that is not one.
     """
     for name in ("scores.json", "scores-detail.json"):
         path = find(root, f"resource/{name}")
@@ -149,7 +149,7 @@ def _sentence(where: str, entry: Mapping[str, object], shares: bool, problems: l
         most = 1 if name == "completeness" and shares else 10
         marks = _marks(entry.get(name))
         if not marks or not all(0 <= mark <= most for mark in marks):
-            problems.append(f"{where}: {name}: {entry.get(name)!r} is no score from 0 to {most}; mend the entry")
+            problems.append(f"{where}: {name}: {entry.get(name)!r} is not a score from 0 to {most}; correct the entry")
         else:
             field = "score" if name == "total" else f"score_{name}"
             fields[field] = round(fmean(marks) * 10 / most, 4)

@@ -56,7 +56,7 @@ def read_fields(text: str, problems: Problems) -> dict[str, str]:
         if not (name and equals and value):
             problems.add(f"--set-fields: {word!r} is not NAME=VALUE")
         elif name in (*REQUIRED, *OPTIONAL) or (name in RESERVED and name != "corpus"):
-            problems.add(f"--set-fields: {name} is no field that all can share; choose another name")
+            problems.add(f"--set-fields: {name} is not a field that all can share; choose another name")
         fields[name] = value
     return fields
 
@@ -179,7 +179,7 @@ def fbank_conf(path: Path, rate: int) -> str:
     """An fbank.conf for recordings of `rate` Hz and more: that of `path`, with --sample-frequency and downsampling.
 
     Raises:
-        ValueError: `path` is no such file, or its options do not fit the rate.
+        ValueError: `path` does not exist, or its options do not fit the rate.
     """
     if not path.is_file():
         raise ValueError(f"--fbank-config {path}: there is no such file")

@@ -25,7 +25,7 @@ log = logging.getLogger("flowlid")
 
 EXPECTED = "TRAIN/ and TEST/ with DR1/ to DR8/, of speakers such as DR1/FCJF0/SA1.WAV"
 DEPTH = 6  # levels below ROOT where TRAIN and TEST are looked for
-SUFFIXES = (".wav", ".sph", ".flac", ".wav.wav")  # a double is passed over for what stands before it
+SUFFIXES = (".wav", ".sph", ".flac", ".wav.wav")  # a double is skipped for what comes before it
 SENTENCE = re.compile(r"(dr[1-8])/([fm][a-z]{3}\d)/(s[aix]\d+)")
 CORE = frozenset(
     "mdab0 mwbt0 felc0 mtas1 mwew0 fpas0 mjmp0 mlnt0 fpkt0 mlll0 mtls0 fjlm0 mbpm0 mklt0 fnlp0 mcmj0 mjdh0 fmgd0 "

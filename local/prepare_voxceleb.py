@@ -118,7 +118,7 @@ def _converted(files: Sequence[File], release: str) -> list[File]:
     decoded = {key(file) for file in files if file.path.suffix.lower() != ".m4a"}
     kept = [file for file in files if file.path.suffix.lower() != ".m4a" or key(file) not in decoded]
     if len(kept) < len(files):
-        log.info("VoxCeleb%s: %d .m4a files passed over for their conversions", release, len(files) - len(kept))
+        log.info("VoxCeleb%s: %d .m4a files skipped for their conversions", release, len(files) - len(kept))
     return kept
 
 

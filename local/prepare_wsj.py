@@ -80,7 +80,7 @@ class Discs:
         indices: index files by path.
         dots: transcripts by name: "01ic0200".
         tables: of speakers.
-        stray: sound files that are no recordings of WSJ.
+        stray: sound files that are not recordings of WSJ.
         passed: how many recordings are of the second microphone, or copies of one.
     """
 
@@ -139,7 +139,7 @@ def find_discs(corpus: Corpus, roots: Sequence[Path]) -> Discs:
     for place, count in sorted(Counter(key.rsplit("/", 2)[0] for key in discs.speech).items()):
         log.info("found %s: %d recordings", place, count)
     suffixes = Counter(_suffix(path) for path in discs.speech.values())
-    log.info("recordings by suffix: %s; passed over: %s", dict(suffixes), dict(discs.passed) or "nothing")
+    log.info("recordings by suffix: %s; skipped: %s", dict(suffixes), dict(discs.passed) or "nothing")
     if set(suffixes) - {".wv1"}:
         log.info("converted recordings are taken for the close-talk microphone, unless their name has .wv2")
     lengths = len(discs.indices), len(discs.dots), len(discs.tables)
@@ -161,7 +161,7 @@ def read_index(path: Path) -> list[str]:
         if match := re.fullmatch(r"(?:\w+:)?\s*/?(wsj[01]/\S*/\w{8})(?:\.\w+)?", line.strip().lower()):
             entries.append(match.group(1))
         elif line.strip() and not line.startswith(";"):
-            log.warning("%s: line %d: passed over %r: not DISC:PATH, as 11_1_1:wsj0/...", path, number, line)
+            log.warning("%s: line %d: skipped %r: not DISC:PATH, as 11_1_1:wsj0/...", path, number, line)
     return entries
 
 
@@ -172,7 +172,7 @@ def choose(corpus: Corpus, discs: Discs, source: Source) -> list[str]:
         read = [key for key in own if key.rpartition("/")[2][3] in READ]
         if read:
             log.warning("%s: no index of it, so all %d read recordings of the folder", source.path, len(read))
-            log.info("%s: passed over %d that are not of type %s", source.path, len(own) - len(read), " or ".join(READ))
+            log.info("%s: skipped %d that are not of type %s", source.path, len(own) - len(read), " or ".join(READ))
         return _without_dropped(corpus, read)
     if source.path not in discs.indices:
         return []

@@ -14,7 +14,7 @@ from flowlid.kaldi.datadir import DataDir
 def main() -> None:
     parser = program.argument_parser(__doc__)
     parser.add_argument("pool", help="data directory with features")
-    parser.add_argument("data", nargs="+", help="data directories that want them")
+    parser.add_argument("data", nargs="+", help="data directories that get them")
     args = parser.parse_args()
     pool = DataDir(args.pool)
     for path in args.data:

@@ -6,10 +6,10 @@ Example: steps/make_data_dirs.py --sets sets.yaml data/manifests data
 
 All *recordings*.jsonl.gz and *supervisions*.jsonl.gz of MANIFEST_DIR are read. The sets file:
 
-    disjoint: speaker    # no value of this field may be in a train set and in a dev or test set
+    disjoint: speaker    # no value of this field may be in both a train set and a dev or test set
     label: accent        # the field that becomes utt2lang; if left out, language
     classes: {native: [native, mixed]}   # values of that field that count as one class; others as themselves
-    optional: [test_je_poor]             # sets that are left out, by name, where a corpus was not given
+    optional: [test_je_poor]             # sets that are skipped, with a log line, if a corpus was not given
     sets:                # name: field -> a value, several, or a range; the name starts with train, dev or test
       train_wsj_ce: {corpus: [wsj, ce], part: train}
       test_je_poor: {corpus: je, accent: japanese, score: {min: 1, below: 2.5}}   # or max, above

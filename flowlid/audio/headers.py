@@ -56,7 +56,7 @@ def check_file(path: str | Path, name: str = "") -> None:
     """Raise ValueError, beginning with `name`, for a file that is missing, empty, or a WAV file that was cut off."""
     where = f"{name}: " if name else ""
     if not os.path.isfile(path):
-        hint = "write / between folders" if "\\" in os.path.basename(path) else "mend the path"
+        hint = "write / between folders" if "\\" in os.path.basename(path) else "correct the path"
         raise ValueError(f"{where}no audio file {path}; {hint}")
     if not os.path.getsize(path):
         raise ValueError(f"{where}{path}: empty, not one byte; fetch the file again, or leave it out")
@@ -66,7 +66,7 @@ def check_file(path: str | Path, name: str = "") -> None:
 
 
 def sphere_header(path: str | Path) -> dict[str, str | int | float] | None:
-    """Fields of a NIST SPHERE header, and its size in bytes as `header_size`; None if the file is no SPHERE.
+    """Fields of a NIST SPHERE header, and its size in bytes as `header_size`; None if the file is not SPHERE.
 
     Line 1 is NIST_1A, line 2 the header's size, then `name -type value` to `end_head`; -i is a whole number, -r
     a real one, -sN a string of N characters.

@@ -1,6 +1,6 @@
 """Samples of an utterance, with every way in which a file can be bad named.
 
-What libsndfile reads as it stands (WAV, FLAC, plain SPHERE, ...) is opened once and read by it. Files of another
+What libsndfile reads directly (WAV, FLAC, plain SPHERE, ...) is opened once and read by it. Files of another
 rate are resampled by lhotse, and those that libsndfile does not read go through lhotse's other decoders.
 """
 
@@ -47,7 +47,7 @@ def read_audio(
     if data is None:
         check_file(specifier, name)
     try:
-        samples = _as_it_stands(specifier if data is None else io.BytesIO(data), sampling_rate, start, end)
+        samples = _read_directly(specifier if data is None else io.BytesIO(data), sampling_rate, start, end)
         if samples is not None:
             return samples, sampling_rate
         recording = _open(specifier, name, data)
@@ -56,7 +56,7 @@ def read_audio(
         if start >= recording.duration or (end is not None and end > recording.duration + _OVERSHOOT):
             raise ValueError(
                 f"{name}: its segment is {start} to {end} s, but {specifier} ends at {recording.duration} s; "
-                "mend segments"
+                "correct segments"
             )
         duration = None if end is None else min(end, recording.duration) - start
         if rate != sampling_rate:
@@ -67,7 +67,7 @@ def read_audio(
         raise ValueError(f"{name}: {specifier}: not readable as audio ({reason}); convert or remove it") from error
 
 
-def _as_it_stands(source: str | io.BytesIO, sampling_rate: int, start: float, end: float | None) -> np.ndarray | None:
+def _read_directly(source: str | io.BytesIO, sampling_rate: int, start: float, end: float | None) -> np.ndarray | None:
     """The samples (n,) of an utterance that needs nothing but decoding; None: look closer, or say what is wrong."""
     try:
         with soundfile.SoundFile(source) as file:

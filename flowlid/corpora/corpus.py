@@ -266,7 +266,7 @@ def read_gender(word: str, where: str) -> str:
     gender = GENDERS.get(word.strip().lower())
     if gender is None:
         raise ValueError(
-            f"{where}: gender {word!r} is none of {' '.join(GENDERS)}; mend it where the corpus is prepared"
+            f"{where}: gender {word!r} is none of {' '.join(GENDERS)}; correct it where the corpus is prepared"
         )
     return gender
 

@@ -79,7 +79,7 @@ def make_tables(name: str, items: list[SupervisionSegment], recordings: Mapping[
 
     Raises:
         ValueError: an utterance without speaker, outside its recording, or whose recording
-            is no single mono file that exists.
+            is not a single mono file that exists.
     """
     tables: Tables = {file: {} for file in TABLES}
     for item in items:
@@ -100,7 +100,7 @@ def make_tables(name: str, items: list[SupervisionSegment], recordings: Mapping[
         if (item.custom or {}).get("score") is not None:
             tables["utt2score"][item.id] = f"{_score(item):g}"
     tables["spk2utt"] = invert(tables["utt2spk"])
-    # Kaldi wants the first two for all or not at all, and so does a correlation.
+    # Kaldi needs text and spk2gender for all or not at all, and so does a correlation utt2score.
     wanted = {"text": "utt2spk", "utt2score": "utt2spk", "spk2gender": "spk2utt"}
     for file, keys in ((file, tables[other]) for file, other in wanted.items()):
         missing = keys.keys() - tables[file].keys()
@@ -124,7 +124,7 @@ def _score(item: SupervisionSegment) -> float:
     try:
         return float(item.custom["score"])
     except (TypeError, ValueError):
-        raise ValueError(f"supervision {item.id}: score {item.custom['score']!r} is no number; mend it") from None
+        raise ValueError(f"supervision {item.id}: score {item.custom['score']!r} is not a number; correct it") from None
 
 
 def _times(item: SupervisionSegment, recording: Recording) -> tuple[float, float]:
@@ -133,7 +133,7 @@ def _times(item: SupervisionSegment, recording: Recording) -> tuple[float, float
     if item.start < -sample or item.end > recording.duration + sample or item.duration <= 0:
         raise ValueError(
             f"supervision {item.id}: {item.start} to {item.end} s is not within its recording "
-            f"{recording.id} of {recording.duration} s; mend the manifest"
+            f"{recording.id} of {recording.duration} s; correct the manifest"
         )
     start = 0.0 if item.start < sample else float(item.start)
     return start, recording.duration if item.end > recording.duration - sample else float(item.end)
@@ -177,7 +177,7 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
             for file, table in set_tables.items():
                 write_table(new / file, table)
             DataDir(new).validate(("wav.scp", "utt2spk", "spk2utt", "utt2lang", "utt2dur"))
-        # Until all is in place it names the old sets too: a run that is killed leaves none that the next one forgets.
+        # Until all is in place sets.tsv names the old sets too, so that the run after a killed one still removes them.
         write_tsv(made, [*counts, *([name] for name in before if name not in tables)])
         for name in tables:
             new, final = Path(temporary) / name, data_dir / name
@@ -190,7 +190,7 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
             new.rename(final)
         for name in sorted(set(before) - set(tables)):
             if (data_dir / name).is_dir():
-                logger.info("%s: removed, the sets file does not make it any more", data_dir / name)
+                logger.info("%s: removed, the sets file no longer makes it", data_dir / name)
                 (data_dir / name).rename(Path(temporary) / f"{name}.old")
         write_tsv(made, counts)
 

@@ -10,7 +10,7 @@ from flowlid.files import some
 def walk(root: str | Path, *suffixes: str) -> Iterator[Path]:
     """Files below `root` with these endings (or all), in any case (".wav" finds X.WAV), sorted; links are followed.
 
-    Hidden files, such as the `._name` that copies from a Mac bring, are passed over.
+    Hidden files, such as the `._name` that copies from a Mac bring, are skipped.
     """
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):

@@ -176,7 +176,7 @@ def _row(values: Mapping[str, str], line: int, root: Path, wrong: Callable[[str]
         wrong(f"start {start or 0:g} is not before end {end:g}")
     channel = values.get("channel", "")
     if channel and not re.fullmatch(r"[0-9]{1,3}", channel):
-        wrong(f"channel {channel!r} is no whole number from 0 on")
+        wrong(f"channel {channel!r} is not a whole number from 0 on")
     gender = values.get("gender", "").lower()
     if gender and gender not in GENDERS:
         wrong(f"gender {values['gender']!r} is none of {' '.join(GENDERS)}; leave it empty where it is not known")
@@ -201,9 +201,9 @@ def _row(values: Mapping[str, str], line: int, root: Path, wrong: Callable[[str]
 
 def _check_set(name: str, wrong: Callable[[str], None]) -> None:
     if name and not name.startswith(SIDES):
-        wrong(f"set {name!r} is of no known kind; its name starts with train, dev or test")
+        wrong(f"set {name!r} is of an unknown kind; its name starts with train, dev or test")
     elif name and not re.fullmatch(r"[\w.-]+", name) and not _broken(name):
-        wrong(f"set {name!r} is no file name; use letters, digits and _ . -")
+        wrong(f"set {name!r} is not a file name; use letters, digits and _ . -")
     elif len(name) > _LONGEST_SET:
         wrong(f"set {name[:20]!r}... has {len(name)} letters; name it with {_LONGEST_SET} at most")
 
@@ -216,7 +216,7 @@ def _number(text: str, name: str, wrong: Callable[[str], None]) -> float | None:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        wrong(f"{name} {text!r} is no number" + ("; write a point, no comma" if "," in text else ""))
+        wrong(f"{name} {text!r} is not a number" + ("; write a point, not a comma" if "," in text else ""))
         return None
     return number
 

@@ -28,7 +28,7 @@ Found = dict[Path, Recording]
 
 
 def read_tree(root: Path, problems: Problems) -> list[Row]:
-    """A row for each sound file of a tree language/speaker/file; other files are counted, and passed over."""
+    """A row for each sound file of a tree language/speaker/file; other files are counted, and skipped."""
     rows, passed = [], Counter()
     for path in walk(root):
         parts = path.relative_to(root).with_suffix("").parts
@@ -45,10 +45,10 @@ def read_tree(root: Path, problems: Problems) -> list[Row]:
     for language, speakers in found.items():
         log.info("%s: found language %s, %d speakers", root, language, len(speakers))
         if language.lower() in _NO_LANGUAGES:
-            problems.add(f"folder {language} is no language; expected language/speaker/file, or give a table")
+            problems.add(f"folder {language} is not a language; expected language/speaker/file, or give a table")
     if passed:
         kinds = some([f"{suffix} ({count})" for suffix, count in passed.most_common()])
-        log.info("%s: passed over %d files that are no sound: %s", root, passed.total(), kinds)
+        log.info("%s: skipped %d files that are not audio: %s", root, passed.total(), kinds)
     if not rows:
         problems.add(f"no sound below it; expected language/speaker/file, file ending in {' '.join(AUDIO)}")
     return rows

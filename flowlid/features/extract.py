@@ -121,7 +121,7 @@ class Job:
                 least = self.extract.frame_samples
                 why = "short", f"{len(got[0])} samples, less than one frame ({least}); remove it"
             elif not (np.isfinite(feats).all() and np.isfinite(energy).all()):
-                why = "not finite", "NaN or Inf in its features; its samples are no sound, remove it"
+                why = "not finite", "NaN or Inf in its features; its samples are damaged, remove it"
             elif not vad.any():
                 why = "no speech", "no voiced frame; remove it, or lower --vad-energy-threshold in conf/vad.conf"
             else:

@@ -31,7 +31,7 @@ def check_enough(done: int, wanted: int, where: str | Path, reasons: str | Path)
 
 
 class DataDir:
-    """A Kaldi data directory (FileNotFoundError: it is none); each table is read once, when first asked for."""
+    """A Kaldi data directory; each table is read once, when first asked for. FileNotFoundError: no such directory."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

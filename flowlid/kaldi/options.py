@@ -22,7 +22,7 @@ def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an insta
             name, equals, text = word.removeprefix("--").partition("=")
             key = name.replace("-", "_")
             if not word.startswith("--") or not equals:
-                raise ValueError(f"{path}:{number}: {word!r} is no option; write --name=value")
+                raise ValueError(f"{path}:{number}: {word!r} is not an option; write --name=value")
             if key not in kinds:
                 known = [f"--{kind.replace('_', '-')}" for kind in kinds]
                 raise ValueError(f"{path}:{number}: unknown option --{name}{nearest(f'--{name}', known)}")

@@ -102,7 +102,7 @@ def scan_table(path: str | Path, ordered: bool = True) -> tuple[dict[str, str], 
         if line.endswith(b"\r"):
             problems.append(f"{path}:{number}: Windows line end; convert the file with sed -i 's/\\r$//'")
         if form is not None and not form(value):
-            problems.append(f"{path}:{number}: {value!r} is not {meaning}; mend the line")
+            problems.append(f"{path}:{number}: {value!r} is not {meaning}; correct the line")
         if key in table and table[key] != value:
             problems.append(f"{path}:{number}: duplicate key {key!r} with another value {value!r}; remove one")
         elif ordered and key in table:
@@ -128,7 +128,7 @@ def _malformed(line: bytes, error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 ({error.reason}); convert the file with iconv -t UTF-8"
     key = line.strip().decode(errors="replace")
-    return f"{f'key {key!r} has no value' if key else 'empty line'}; mend or remove the line"
+    return f"{f'key {key!r} has no value' if key else 'empty line'}; correct or remove the line"
 
 
 def write_table(path: str | Path, table: Mapping[str, str]) -> None:
@@ -187,7 +187,7 @@ def write_directory(path: str | Path, tables: Mapping[str, Mapping[str, str]]) -
     """Write the tables (file name -> table) of a data directory; other tables of an old one are removed.
 
     A new directory appears whole or not at all. In an old one utt2spk goes first and comes back last,
-    so that what an interruption leaves is no valid data directory.
+    so that an interruption leaves an invalid data directory.
 
     Raises:
         ValueError: as `write_table`; `path` is as it was.

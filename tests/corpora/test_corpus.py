@@ -237,7 +237,7 @@ def test_a_decoder_that_is_not_installed_is_told_once(tmp_path: Path, caplog: py
 def test_a_corpus_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> None:
     corpus = Corpus("x", tmp_path)
     corpus.add(utterance(tmp_path / "gone.wav", "gone"))
-    with pytest.raises(ValueError, match=r"1 of 1 files cannot be read.*\n.*no audio file .*gone\.wav; mend the path"):
+    with pytest.raises(ValueError, match=r"1 of 1 files cannot be read.*\n.*gone\.wav; correct the path"):
         corpus.open(1)
 
 

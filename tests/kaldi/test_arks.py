@@ -48,7 +48,7 @@ def test_reads_double_and_ranges(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_matrix(table["m"] + "[2:6]", "x"), MATRIX[2:])  # Kaldi allows 3 rows more
     np.testing.assert_array_equal(read_vector(table["v"], "x"), [0, 1, 1])
     for bad in ("[2:7]", "[4:4]", "[0:1,0:3]", "[1]", "[2:1]", "[0:0,0:0,0:0]"):
-        with pytest.raises(ValueError, match=r"^x: .*mend it"):
+        with pytest.raises(ValueError, match=r"^x: .*correct it"):
             read_matrix(table["m"] + bad, "x")
 
 
@@ -210,7 +210,7 @@ def test_failed_rewrite_keeps_the_old_archive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kaldiio.load_scp(str(tmp_path / "a.scp"))["u"], MATRIX)
 
 
-def test_old_offsets_never_stand_beside_a_new_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_offsets_are_never_beside_a_new_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp") as writer:
         writer("u", MATRIX)
     rename = os.replace

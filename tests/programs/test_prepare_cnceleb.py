@@ -148,7 +148,7 @@ def test_without_lists_the_names_decide(copy: Path, tmp_path: Path, messages: py
 
 def test_a_training_list_with_a_test_speaker_is_refused(copy: Path, tmp_path: Path) -> None:
     (copy / "CN-Celeb_flac/dev/dev.lst").write_text("id00000\nid00001\nid00800\n")
-    with pytest.raises(ValueError, match=r"dev.lst: entry 3: 'id00800' is no development speaker"):
+    with pytest.raises(ValueError, match=r"dev.lst: entry 3: 'id00800' is not a development speaker"):
         prepare(copy, tmp_path / "out")
     (copy / "CN-Celeb_flac/dev/dev.lst").write_bytes("id00000\nid0000\u00e9\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"dev.lst: not UTF-8"):

@@ -108,7 +108,7 @@ def test_all_that_is_left_out_is_said(corpus: Path, tmp_path: Path, caplog: pyte
     assert "left out (words): 6, named in" in text and "Thumbs" not in text
     assert "students at 2 sites: dos (17 files), hir (15 files)" in text
     assert "not here: iwa kyo" in text and "new: none" in text
-    assert "sentence1.tab: passed over 1 lines that are no rows, the first is line 1" in text
+    assert "sentence1.tab: skipped 1 lines that are not rows, the first is line 1" in text
     assert f"not read: {corpus}/doc/JEcontent/tab/sentence2.tab" in text
     assert "rated recordings of sentence_rhythm: 7 (published: 950)" in text
     assert "1 that nobody could rate, such as dos/f01/s1_002" in text
@@ -201,9 +201,9 @@ def test_every_bad_row_is_told_at_once_with_its_line(copy: Path, tmp_path: Path)
         prepare(tmp_path, copy)
     told = [line.partition("; ")[0] for line in str(error.value).splitlines()]
     assert told == [
-        f"{rated}:2: 'x' is no rating",
+        f"{rated}:2: 'x' is not a rating",
         f"{rated}:4: a path without a rating",
-        f"{rated}:6: '6 nan -2' is no rating",
+        f"{rated}:6: '6 nan -2' is not a rating",
         f"{other}:{line}: no recording wav/JE/HIR/F02/S6_001.wav",
         f"{rated}:3: no recording wav/JE/HIR/M09/S3_001.wav",
         f"{rated}:5: no recording wav/JE/S3_003.wav",

@@ -130,7 +130,7 @@ def test_optional_lists_may_be_missing(copy: Path, tmp_path: Path, caplog: pytes
             (copy / part / name).unlink()
     items = prepare(tmp_path, copy)
     assert all(item.text is None and item.gender is None and "age" not in item.custom for item in items)
-    assert "missing, and done without: train/text train/spk2gender train/spk2age test/text" in caplog.text
+    assert "missing, and continuing without: train/text train/spk2gender train/spk2age test/text" in caplog.text
 
 
 def test_names_in_lower_case_and_the_directory_above_will_do(
@@ -194,7 +194,7 @@ def test_a_score_that_is_none_is_refused_with_its_utterance(copy: Path, tmp_path
     with pytest.raises(ValueError) as error:
         prepare(tmp_path, copy)
     told = str(error.value).splitlines()
-    assert told[0].startswith(f"{path}: 000050011: total: {value!r} is no score from 0 to 10")
+    assert told[0].startswith(f"{path}: 000050011: total: {value!r} is not a score from 0 to 10")
     assert told[1].startswith(f"{path}: 000060010: fluency: None is no score")
     assert len(told) == 2
 
@@ -218,7 +218,7 @@ def test_a_listed_file_that_is_missing_is_named(copy: Path, tmp_path: Path) -> N
     path.unlink()
     prepare(tmp_path, copy)
     rows = left_out(tmp_path / "manifests" / "speechocean_left_out.tsv")
-    assert f"(damaged): {path}: no audio file {path}; mend the path" in rows
+    assert f"(damaged): {path}: no audio file {path}; correct the path" in rows
 
 
 def test_another_corpus_is_refused_with_what_is_missing(tmp_path: Path) -> None:

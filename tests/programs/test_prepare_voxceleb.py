@@ -183,7 +183,7 @@ def test_a_conversion_in_place_is_taken_for_its_source(
         path.with_suffix(".m4a").write_bytes(b"not looked at")
     recordings, items = prepare(copy, tmp_path / "out", "2")
     assert len(items) == 8 and not [one for one in recordings if one.sources[0].source.endswith(".m4a")]
-    assert "VoxCeleb2: 8 .m4a files passed over for their conversions" in messages.text
+    assert "VoxCeleb2: 8 .m4a files skipped for their conversions" in messages.text
 
 
 def test_a_second_copy_is_an_error(copy: Path, tmp_path: Path) -> None:

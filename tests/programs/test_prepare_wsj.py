@@ -146,7 +146,7 @@ def test_without_indices_the_folders_are_taken_and_it_is_said(prepared: tuple[Pa
     ended = prepare(root, tmp_path / "out")
     assert items(tmp_path / "out") == items(prepared[0])
     assert "WARNING wsj1/si_tr_s: no index of it, so all 12 read recordings of the folder" in ended.log
-    assert "wsj1/si_tr_s: passed over 2 that are not of type c or o" in ended.log
+    assert "wsj1/si_tr_s: skipped 2 that are not of type c or o" in ended.log
     assert "no index of it" not in prepared[1].log
 
 
@@ -177,7 +177,7 @@ def test_what_an_index_names_in_vain_is_said(merged: Path, tmp_path: Path) -> No
     assert ended.code == 0
     why = "4 recordings of wsj1/doc/indices/si_tr_s.ndx are not there"
     assert f"(missing): wsj1/si_tr_s/02a: {why}" in left_out(tmp_path / "out" / "wsj_left_out.tsv")
-    assert f"{index}: line 14: passed over 'no entry at all'" in ended.log
+    assert f"{index}: line 14: skipped 'no entry at all'" in ended.log
     assert len(of_set(tmp_path / "out", "si_tr_s")) == 19
 
 

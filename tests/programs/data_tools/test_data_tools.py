@@ -39,7 +39,7 @@ def test_bad_input_exits_one_with_its_problems_and_no_traceback(tmp_path: Path) 
     command = [sys.executable, UTILS / "validate_data_dir.py", tmp_path / "data"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout == ""
-    assert f"{tmp_path}/data/text:1: key 'a-00' has no value; mend or remove the line" in done.stderr
+    assert f"{tmp_path}/data/text:1: key 'a-00' has no value; correct or remove the line" in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
 
 

@@ -317,4 +317,4 @@ def test_a_tree_of_another_layout_is_refused(errors: Callable[..., list[str]], c
             write_wav(corpus / "tree" / part / f"{part}{speaker}" / "a.wav", speech(0.2))
     lines = errors(corpus / "tree")
     assert len(lines) == 2
-    assert all(f"folder {part} is no language" in "".join(lines) for part in ("TRAIN", "TEST"))
+    assert all(f"folder {part} is not a language" in "".join(lines) for part in ("TRAIN", "TEST"))

@@ -31,12 +31,12 @@ dan-2 - dan en test - - 4 - -
 EXPECTED = {
     4: ["utt_id 'ann-1' is in line 3 too", "speaker 'ann' is m here, but f in line 3"],
     5: ["6 fields, but the header names 10"],
-    6: ["no language", "no audio file", "score 'good' is no number"],
-    7: ["start 0.4 is not before end 0.3", "gender 'robot' is none of f female m male", "score '3,5' is no number"],
-    8: ["no utt_id", "no speaker", "no set", "start -0.5 is negative", "score 'nan' is no number"],
-    10: ["set 'validation' is of no known kind", "start 2 is past the end"],
-    11: ["set 'test/x' is no file name", "end 1.2 is past the end", "channel 'x' is no whole number"],
-    12: ["speaker 'ann' is in dev_1 here, and in train in line 3", "score '1_0' is no number"],
+    6: ["no language", "no audio file", "score 'good' is not a number"],
+    7: ["start 0.4 is not before end 0.3", "gender 'robot' is none of f female m male", "score '3,5' is not a number"],
+    8: ["no utt_id", "no speaker", "no set", "start -0.5 is negative", "score 'nan' is not a number"],
+    10: ["set 'validation' is of an unknown kind", "start 2 is past the end"],
+    11: ["set 'test/x' is not a file name", "end 1.2 is past the end", "channel 'x' is not a whole number"],
+    12: ["speaker 'ann' is in dev_1 here, and in train in line 3", "score '1_0' is not a number"],
     13: ["cut.wav: cut off"],
     14: ["text.wav: not readable as audio"],
     15: ["empty.wav: empty"],
@@ -68,7 +68,7 @@ def test_more_errors_than_one_reads_are_counted(errors: Callable[..., list[str]]
     rows = "\n".join(f"ann-{number} wav/1.wav ann en train x" for number in range(70))
     lines = errors(table(rows, f"{COLUMNS} score"))
     assert len(lines) == 51 and lines[-1] == "... and 20 more problems"
-    assert lines[49].startswith("my.tsv:51: score 'x' is no number")
+    assert lines[49].startswith("my.tsv:51: score 'x' is not a number")
 
 
 def test_bad_ids_are_named(errors: Callable[..., list[str]]) -> None:
