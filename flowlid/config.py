@@ -1,7 +1,6 @@
 """An experiment's configuration: YAML with numbers and names only, checked when it is read."""
 
 import dataclasses
-import difflib
 import fnmatch
 import types
 import typing
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from flowlid.files import nearest, read_yaml
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class DataConfig:
     train: str = ""
     dev: str = ""
     tests: list[str] = field(default_factory=list)
-    plots: list[str] = field(default_factory=list)  # test sets whose latents are drawn each by itself
+    plots: list[str] = field(default_factory=list)  # test sets whose latents are drawn one by one
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class FramesConfig:
 class ModelConfig:
     """The flow and its latent density."""
 
-    type: str = "nf"  # dnf: one mean a class; nf: one standard normal
+    type: str = "nf"  # dnf: one mean per class; nf: one standard normal
     blocks: int = 10
     hidden: int = 512
     layers: int = 2
@@ -54,7 +55,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Adam and what keeps it on the road."""
+    """The optimizer (Adam), its schedule, and the safeguards of training."""
 
     epochs: int = 100
     batch_size: int = 10000
@@ -106,19 +107,15 @@ def load_config(path: str | Path) -> Config:
     """Read an experiment's YAML file.
 
     Raises:
-        ValueError: no YAML, an unknown key (the nearest known one is named), a value of another
+        ValueError: no YAML, an unknown key (a known one is suggested), a value of another
             type, or one out of its range; the message names the file and the key.
         FileNotFoundError: no such file.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {error}") from error
-    return config_from_dict(content, str(path))
+    return config_from_dict(read_yaml(path), str(path))
 
 
 def config_from_dict(content: object, where: str) -> Config:
-    """Build a `Config` from nested mappings; `where` stands in the messages. Raises as `load_config`."""
+    """Build a `Config` from nested mappings; `where` is named in the messages. Raises as `load_config`."""
     config = _section(Config, {} if content is None else content, where, "")
     for key, value in flatten(config).items():
         _check_value(key, value, where)
@@ -140,11 +137,11 @@ def config_from_dict(content: object, where: str) -> Config:
 def resolve_sets(config: Config, data: str | Path) -> Config:
     """The configuration with the patterns in `data.dev`, `data.tests` and `data.plots` replaced by set names.
 
-    A pattern stands for the sets that are there and match it, by name, less those named before it; it may match
+    A pattern stands for the sets that are there and match it, by name, less those already named; it may match
     none, but for `data.dev` not several. In `data.plots` it stands for test sets. Names stay as they are.
 
     Raises:
-        ValueError: `data.dev` matches several sets, or a name in `data.plots` is no test set.
+        ValueError: `data.dev` matches several sets, or a name in `data.plots` is not a test set.
     """
     there = sorted(path.parent.name for path in Path(data).glob("*/utt2spk") if not path.parent.name.startswith("_"))
     dev = _matches([config.data.dev] if config.data.dev else [], there)
@@ -191,8 +188,7 @@ def _section(cls: type, content: object, where: str, prefix: str) -> Any:  # noq
     values = {}
     for key, value in content.items():
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0)
-            raise ValueError(f"{where}: unknown key {prefix}{key}; the nearest known one is {prefix}{near[0]}")
+            raise ValueError(f"{where}: unknown key {prefix}{key}{nearest(str(key), hints)}")
         nested = dataclasses.is_dataclass(hints[key])
         values[key] = (
             _section(hints[key], value, where, f"{prefix}{key}.")

@@ -1,13 +1,17 @@
-"""Files that are whole or absent: every result is written to a temporary name and renamed."""
+"""Files that are whole or absent, JSON and YAML, and the wording that errors share: near names, lists cut short."""
 
 import difflib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Collection, Iterator, Set
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+import yaml
 
 
 @contextmanager
@@ -70,7 +74,7 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401  (JSON is any value)
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is no JSON; the message names it.
+        ValueError: the file is not JSON; the message names it.
         FileNotFoundError: there is no such file.
     """
     try:
@@ -79,20 +83,134 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401  (JSON is any value)
         raise ValueError(f"{path}: not a JSON file ({error}); remove it and run its stage again") from error
 
 
+def read_text(path: str | Path, encoding: str = "utf-8") -> str:
+    """Text of a file; ValueError, with the file and the fix, if it is not in this encoding."""
+    try:
+        return Path(path).read_text(encoding=encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason}); convert it with iconv -t UTF-8") from error
+
+
+def read_yaml(path: str | Path) -> Any:  # noqa: ANN401  (YAML is any value)
+    """Read a YAML file of plain values; None if it is empty.
+
+    Stricter than YAML 1.1 where that surprises: a key that is there twice, and a name that YAML takes for something
+    else (`no`, `on`, `012`, a date), are errors, not the last value, false, true, 10 and a date.
+
+    Raises:
+        ValueError: such a key or name, or no YAML; the message names the file, the line and the fix.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        loader = _YamlLoader(read_text(path))
+        loader.path = path
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise ValueError(f"{where}: not a YAML file: {problem}; correct the line") from error
+
+
+class _YamlLoader(yaml.SafeLoader):
+    path: str | Path = ""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys: set[str] = set()
+        for key, _ in node.value:
+            where, text = f"{self.path}:{key.start_mark.line + 1}", getattr(key, "value", "")
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                raise ValueError(f"{where}: key {text!r} is not a name to YAML; put it in quotes")
+            if text in keys:
+                raise ValueError(f"{where}: key {text!r} is there twice; remove one of the two")
+            keys.add(text)
+        return super().construct_mapping(node, deep)
+
+    def plain(self, node: yaml.ScalarNode, form: str, construct: Callable) -> Any:  # noqa: ANN401  (a number or bool)
+        """A value that is written as `form` says; any other spelling of its kind may well be meant as a name."""
+        if not re.fullmatch(form, node.value, re.IGNORECASE):
+            where = f"{self.path}:{node.start_mark.line + 1}"
+            raise ValueError(
+                f"{where}: YAML reads {node.value} as {construct(self, node)}; put it in quotes if it is a name, or "
+                "write true, false or a decimal number"
+            )
+        return construct(self, node)
+
+
+for _kind, _form in (
+    ("bool", "true|false"), ("int", r"[-+]?(0|[1-9][0-9_]*)"), ("float", "[^:]+"), ("timestamp", "(?!)"),
+):  # fmt: skip
+    _tag = f"tag:yaml.org,2002:{_kind}"
+    _YamlLoader.add_constructor(
+        _tag,
+        lambda loader, node, form=_form, construct=yaml.SafeLoader.yaml_constructors[_tag]: loader.plain(
+            node, form, construct
+        ),
+    )
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
 
 
-_SHOWN = 20
+_SHOWN = 20  # problems, or known names, that one error lists
+
+
+def closest(word: str, names: Collection[str]) -> str | None:
+    """The one of some names that is most like a word, whatever their case; None if none is near."""
+    of = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), of, 1)
+    return of[close[0]] if close else None
 
 
 def nearest(word: str, known: Collection[str]) -> str:
     """What an error says after an unknown name: " (did you mean 'x'?)", or the known ones if none is near.
 
-    They stand in their order; those of a set are sorted.
+    They keep their order; those of a set are sorted.
     """
     names = sorted(known) if isinstance(known, Set) else list(known)
-    close = difflib.get_close_matches(word, names, 1)
-    return f" (did you mean {close[0]!r}?)" if close else f"; known: {' '.join(names[:_SHOWN])}"
+    close = closest(word, names)
+    return f" (did you mean {close!r}?)" if close else f"; known: {some(names, _SHOWN, ' ')}"
+
+
+def some(names: Sequence[object], most: int = 8, separator: str = ", ") -> str:
+    """The first of these names, and how many more there are: "a, b and 3 more"."""
+    return separator.join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def raise_problems(problems: Sequence[str], heading: str = "", most: int = _SHOWN) -> None:
+    """Raise ValueError if there are problems: the first of them, one per line, and how many more there are."""
+    if problems:
+        more = [f"... and {len(problems) - most} more problems"] if len(problems) > most else []
+        raise ValueError("\n".join([*([heading] if heading else []), *problems[:most], *more]))
+
+
+class LeftOut:
+    """What a program leaves out and why: `rows` of item, reason and detail."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+
+    def add(self, reason: str, item: object, detail: str) -> None:
+        """Note an item; `reason` is short and the same for all of its kind."""
+        self.rows.append((str(item), reason, " ".join(detail.split())))
+
+    def count(self, reason: str) -> int:
+        """How many items were left out for this reason."""
+        return self.counts()[reason]
+
+    def counts(self) -> Counter[str]:
+        """Number of items by reason."""
+        return Counter(reason for _, reason, _ in self.rows)
+
+    def write(self, path: str | Path) -> list[str]:
+        """Write the rows as TSV below a header; returns a line for the log per reason, with its count and the file."""
+        write_tsv(path, [("item", "reason", "detail"), *self.rows])
+        return [f"left out ({reason}): {count}, named in {path}" for reason, count in self.counts().items()]
+
+
+def write_tsv(path: str | Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write rows of cells that hold neither tabs nor line breaks, atomically."""
+    with atomic_write(path) as file:
+        file.writelines("\t".join(map(str, row)) + "\n" for row in rows)

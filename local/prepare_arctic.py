@@ -5,7 +5,7 @@ Usage:   local/prepare_arctic.py [--arctic DIR] [--l2arctic DIR] [options] OUT_D
 Example: local/prepare_arctic.py --arctic /corpora/cmu_arctic --l2arctic /corpora/l2arctic_v5 data/manifests
 
 --arctic holds cmu_us_<voice>_arctic/{wav,etc}; --l2arctic holds ABA/wav, ABA/transcript and so on (ABA/ABA/wav will
-do). Folders may stand at any depth. Recordings of `orig` folders, of voices whose origin is disputed (ahw, fem, rxr)
+do). Folders may be at any depth. Recordings of `orig` folders, of voices whose origin is disputed (ahw, fem, rxr)
 or unknown, and the spontaneous speech of `suitcase_corpus` are left out.
 
 Accent is "native" for US voices, "canadian", "scottish" or "indian" for others, the first language in L2-ARCTIC.
@@ -20,7 +20,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, order, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, order
+from flowlid.corpora.layout import check_root, find, walk, wrong_root
+from flowlid.files import raise_problems, read_text
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -71,8 +73,8 @@ def prepare_cmu(root: Path, strict: bool, jobs: int) -> Corpus:
             _add_speaker(corpus, folder, name, VOICES[name], _prompt_texts(corpus, folder.parent))
         else:
             why = "its origin is disputed" if name in DISPUTED else "a voice of unknown sex and accent"
-            corpus.leave_out("voice", folder.parent, why)
-    if not corpus.utterances and not corpus.left_out["voice"]:
+            corpus.left_out.add("voice", folder.parent, why)
+    if not corpus.utterances and not corpus.left_out.rows:
         raise wrong_root(root, "CMU ARCTIC", expected)
     _finish(corpus, VOICES, strict, jobs)
     return corpus
@@ -116,7 +118,7 @@ def _voice_folders(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _speaker_folders(corpus: Corpus, root: Path) -> Iterator[Path]:
-    """The wav folder of each speaker; the suitcase set's files are left out by name."""
+    """The wav folder of each speaker; the files of the suitcase set are left out."""
     folders: dict[Path, list[Path]] = {}
     for path in walk(root, ".wav"):
         folders.setdefault(path.parent, []).append(path)
@@ -124,11 +126,11 @@ def _speaker_folders(corpus: Corpus, root: Path) -> Iterator[Path]:
         owner = folder.absolute().parent.name.lower()
         if owner == "suitcase_corpus":
             for path in paths:
-                corpus.leave_out("suitcase", path, "spontaneous speech of a minute, no prompt")
+                corpus.left_out.add("suitcase", path, "a minute of spontaneous speech, no prompt")
         elif folder.name.lower() == "wav" and owner in SPEAKERS:
             yield folder
         else:
-            corpus.leave_out("stray", folder, f"{len(paths)} recordings of no known speaker")
+            corpus.left_out.add("stray", folder, f"{len(paths)} recordings of no known speaker")
 
 
 def _prompt_texts(corpus: Corpus, voice: Path) -> dict[str, str]:
@@ -138,12 +140,12 @@ def _prompt_texts(corpus: Corpus, voice: Path) -> dict[str, str]:
         log.warning("%s: no etc/txt.done.data; the voice has no transcripts", voice)
         return {}
     texts = {}
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         match = _LINE.fullmatch(line.strip())
         if match:
             texts[match.group(1).lower()] = match.group(2).replace('\\"', '"')
         elif line.strip():
-            corpus.leave_out("line", f"{path}:{number}", 'not of the form ( arctic_a0001 "Text." )')
+            corpus.left_out.add("line", f"{path}:{number}", 'not of the form ( arctic_a0001 "Text." )')
     return texts
 
 
@@ -156,28 +158,21 @@ def _transcripts(corpus: Corpus, speaker: Path) -> dict[str, str]:
     texts = {}
     for path in walk(folder, ".txt"):
         if _PROMPT.fullmatch(path.stem):
-            texts[path.stem.lower()] = " ".join(_read(path).split())
+            texts[path.stem.lower()] = " ".join(read_text(path).split())
         else:
-            corpus.leave_out("stray", path, "no name of a prompt")
+            corpus.left_out.add("stray", path, "no name of a prompt")
     return texts
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason}); convert it with iconv -t UTF-8") from error
-
-
 def _add_speaker(corpus: Corpus, wavs: Path, name: str, known: tuple[str, str, int], texts: Mapping[str, str]) -> None:
-    """Add the recordings of a speaker; prompts without a recording are left out by name."""
+    """Add the recordings of a speaker; prompts without a recording are left out."""
     gender, accent, _ = known
     speaker, heard = f"{corpus.name}-{name}", set()
     hand = {path.stem.lower() for path in walk(wavs.parent / "annotation", ".textgrid")}  # checked by hand
     for path in walk(wavs, ".wav"):
         prompt = path.stem.lower()
         if not _PROMPT.fullmatch(prompt):
-            corpus.leave_out("stray", path, "no name of a prompt")
+            corpus.left_out.add("stray", path, "no name of a prompt")
             continue
         heard.add(prompt)
         corpus.add(
@@ -194,7 +189,7 @@ def _add_speaker(corpus: Corpus, wavs: Path, name: str, known: tuple[str, str, i
             )
         )
     for prompt in sorted(texts.keys() - heard):
-        corpus.leave_out("no recording", f"{wavs.parent}: {prompt}", "a prompt without audio")
+        corpus.left_out.add("no recording", f"{wavs.parent}: {prompt}", "a prompt without audio")
     if heard - texts.keys():
         log.info("%s: %d recordings without a transcript", wavs.parent, len(heard - texts.keys()))
 
@@ -202,7 +197,10 @@ def _add_speaker(corpus: Corpus, wavs: Path, name: str, known: tuple[str, str, i
 def _finish(corpus: Corpus, known: Table, strict: bool, jobs: int) -> None:
     """Open the recordings, check the counts and settle the parts."""
     if not corpus.utterances:
-        raise ValueError(f"{corpus.root}: no voice that can be used (those left out are named above)")
+        raise_problems(
+            [f"{item}: {detail}" for item, _, detail in corpus.left_out.rows],
+            f"{corpus.root}: no voice that can be used; give another copy:",
+        )
     corpus.open(jobs)
     counts = Counter(utt.speaker.removeprefix(f"{corpus.name}-") for utt in corpus.utterances)
     missing = [name for name in known if name not in counts]
@@ -219,8 +217,8 @@ def _finish(corpus: Corpus, known: Table, strict: bool, jobs: int) -> None:
 def split(speakers: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """Part of each speaker, from (sex, accent): half of an accent for training, the rest by turns for test and dev.
 
-    An accent's speakers stand in a fixed order, women and men by turns, so that no accent is trained on one sex
-    alone, where sex could pass for accent; which sex is first, and so first in test, alternates between the accents.
+    The speakers of an accent are taken in a fixed order, women and men by turns, so that no accent is trained on one
+    sex alone, where sex could pass for accent; which sex is first, also in test, alternates between the accents.
     An accent of `TESTED_ONLY` is for tests as a whole. The same speakers always give the same parts.
     """
     parts = {}

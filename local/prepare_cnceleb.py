@@ -21,7 +21,9 @@ from pathlib import Path
 
 from lhotse import CutSet, MonoCut
 
-from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, split_speakers, take_hours, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
+from flowlid.corpora.layout import check_root, find, walk, wrong_root
+from flowlid.files import read_text
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -52,7 +54,7 @@ def is_evaluation(speaker: str) -> bool:
 
 
 def find_root(directory: Path, release: str) -> tuple[Path, list[str]]:
-    """Where a release's data/ stands, the directory itself or below it, and the speakers in data/.
+    """The directory that holds a release's data/, the given one or one below it, and the speakers in data/.
 
     Raises:
         ValueError: it is not this release of CN-Celeb.
@@ -81,17 +83,14 @@ def read_list(path: Path) -> list[str]:
     Raises:
         ValueError: not UTF-8.
     """
-    try:
-        return [line.split()[0] for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error}); unpack the corpus again") from error
+    return [line.split()[0] for line in read_text(path, "utf-8-sig").splitlines() if line.strip()]
 
 
 def add_file(corpus: Corpus, path: Path, speaker: str, name: str, release: str, part: str) -> None:
     """Add a file whose name, less the speaker, is `genre-session-segment`; leave others out."""
     match = re.fullmatch(r"(.+)-(\d+)-(\d+)", name)
     if not match or match[1] not in GENRES:
-        corpus.leave_out("stray", path, "not GENRE-SESSION-SEGMENT with a genre of CN-Celeb")
+        corpus.left_out.add("stray", path, "not GENRE-SESSION-SEGMENT with a genre of CN-Celeb")
         return
     corpus.add(
         Utterance(
@@ -126,19 +125,19 @@ def find_dev_speakers(corpus: Corpus, root: Path, speakers: Sequence[str]) -> li
     listed = dict.fromkeys(read_list(path))
     for line, speaker in enumerate(listed, 1):
         if not re.fullmatch(r"id\d{5}", speaker) or number_of(speaker) >= 800:
-            raise ValueError(f"{path}: entry {line}: {speaker!r} is no development speaker, id00000 to id00799")
+            raise ValueError(f"{path}: entry {line}: {speaker!r} is not a development speaker, id00000 to id00799")
     report_listed(corpus, path, listed, speakers)
     for speaker in speakers:
         if not is_evaluation(speaker) and speaker not in listed:
-            corpus.leave_out("unlisted", root / "data" / speaker, f"not in {path}")
+            corpus.left_out.add("unlisted", root / "data" / speaker, f"not in {path}")
     return [speaker for speaker in speakers if speaker in listed]
 
 
 def report_listed(corpus: Corpus, path: Path, listed: Collection[str], speakers: Collection[str]) -> None:
-    """Name the speakers of a list that are not in data/."""
+    """Leave out the speakers of a list that are not in data/."""
     log.info("%s: %d speakers", path, len(listed))
     for speaker in sorted(set(listed) - set(speakers)):
-        corpus.leave_out("missing", speaker, f"stands in {path}, but there is no data/{speaker}")
+        corpus.left_out.add("missing", speaker, f"in {path}, but there is no data/{speaker}")
 
 
 def add_test(corpus: Corpus, root: Path, speakers: Sequence[str]) -> None:
@@ -157,14 +156,14 @@ def add_test(corpus: Corpus, root: Path, speakers: Sequence[str]) -> None:
     for file in walk(folder, *AUDIO):
         speaker, _, name = file.stem.partition("-")
         if listed is not None and file.stem not in listed:
-            corpus.leave_out("unlisted", file, f"not in {path}")
+            corpus.left_out.add("unlisted", file, f"not in {path}")
         elif not re.fullmatch(r"id\d{5}", speaker) or not is_evaluation(speaker):
-            corpus.leave_out("stray", file, "does not begin with an evaluation speaker, id00800 to id00999")
+            corpus.left_out.add("stray", file, "does not begin with an evaluation speaker, id00800 to id00999")
         else:
             add_file(corpus, file, speaker, name, "1", "test")
         seen.add(file.stem)
     for name in sorted((listed or set()) - seen):
-        corpus.leave_out("missing", name, f"stands in {path}, but not in {folder}")
+        corpus.left_out.add("missing", name, f"in {path}, but not in {folder}")
 
 
 def check_release(corpus: Corpus, root: Path, speakers: Sequence[str], release: str) -> None:
@@ -212,7 +211,7 @@ def settle_parts(corpus: Corpus, hours: float) -> None:
 
 
 def cut_test(corpus: Corpus, seconds: float) -> None:
-    """Add the test's recordings in windows of this length as a part of their own; remainders are counted."""
+    """Add the test's recordings in windows of this length as a part of their own; remainders are left out."""
     part = f"test_{seconds:g}s"
     tests = {utt.id: utt for utt in corpus.utterances if utt.part == "test"}
     cuts = CutSet.from_cuts(
@@ -223,7 +222,7 @@ def cut_test(corpus: Corpus, seconds: float) -> None:
     for window in cuts.cut_into_windows(seconds):
         name, _, number = window.id.rpartition("-")
         if window.duration < seconds:
-            corpus.left_out[f"remainder of {part}"] += 1
+            corpus.left_out.add(f"remainder of {part}", name, f"{window.duration:.3f} s")
             rest += window.duration
             continue
         whole += 1
@@ -236,7 +235,7 @@ def cut_test(corpus: Corpus, seconds: float) -> None:
                 duration=window.duration,
             )
         )
-    remainders = corpus.left_out[f"remainder of {part}"]
+    remainders = corpus.left_out.count(f"remainder of {part}")
     log.info("%s: %d windows; %d remainders left out, %.1f s in all", part, whole, remainders, rest)
     if tests and not whole:
         log.warning("%s: no test file is as long as %g s: there is no such part", part, seconds)
@@ -269,7 +268,7 @@ def read_windows(text: str) -> list[float]:
     """Lengths of windows in seconds, each once.
 
     Raises:
-        ValueError: something that is no length.
+        ValueError: something that is not a length.
     """
     try:
         windows = sorted({float(word) for word in text.split()})
@@ -289,7 +288,9 @@ def main() -> None:
         "--check-counts", choices=("true", "false"), default="false", help="stop unless there are all eleven genres"
     )
     parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
-    parser.add_argument("--hours", type=float, default=0, help="at most so many hours of train, dev and test; 0: all")
+    parser.add_argument(
+        "--hours", type=float, default=0, help="at most this many hours each of train, dev and test; 0: all"
+    )
     parser.add_argument("--windows", default="1 3", help='lengths of test windows in seconds; "" for none')
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
     args = parser.parse_args()

@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from flowlid.corpora.corpus import Corpus, Utterance, check_root, split_speakers, walk, wrong_root
-from flowlid.kaldi.tables import listed
+from flowlid.corpora.corpus import Corpus, Utterance, split_speakers
+from flowlid.corpora.layout import check_root, walk, wrong_root
+from flowlid.files import raise_problems
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -73,7 +74,7 @@ class Layout:
     scores: dict[Path, str] = field(default_factory=dict)
 
     def add(self, root: Path, path: Path) -> bool:
-        """Take a file in; whether it is one of this corpus."""
+        """Add a file; whether it is one of this corpus."""
         relative = path.relative_to(root).as_posix()
         if match := _STUDENT.fullmatch(relative):
             self.readings.append(Reading(path, *(part.lower() for part in match.groups())))
@@ -182,7 +183,7 @@ def read_tabs(paths: Iterable[Path]) -> Names:
                 passed.append(number)
         log.info("%s: %d rows; not read: %s", path, rows, ", ".join(map(str, of_kind.values())) or "no other version")
         if passed:
-            log.warning("%s: passed over %d lines that are no rows, the first is line %d", path, len(passed), passed[0])
+            log.warning("%s: skipped %d lines that are not rows, the first is line %d", path, len(passed), passed[0])
     return names
 
 
@@ -209,13 +210,13 @@ def read_scores(
                 absent.append(f"{path}:{number}: no recording wav/JE/{rated}; give the volume that holds it")
             wrong = [mark for mark in ratings if not _RATING.fullmatch(mark)]
             if wrong or not ratings:
-                what = f"{' '.join(wrong)!r} is no rating" if wrong else "a path without a rating"
+                what = f"{' '.join(wrong)!r} is not a rating" if wrong else "a path without a rating"
                 problems.append(f"{path}:{number}: {what}; 1 (poor) to 5 (good), 0 (not ratable) or -1 (no rater)")
             elif key is not None:
                 good = [float(mark) for mark in ratings if float(mark) > 0]
                 marks.setdefault(key, {}).setdefault(name, []).extend(good)
     if problems or (absent and (strict or not marks)):
-        raise ValueError(listed([*problems, *absent]))
+        raise_problems([*problems, *absent])
     means = {key: {name: fmean(good) if good else None for name, good in own.items()} for key, own in marks.items()}
     return means, absent
 
@@ -257,7 +258,7 @@ def fill(corpus: Corpus, layout: Layout, names: Names, words: bool, strict: bool
     keys = {reading.key for reading in layout.readings if reading.site}
     scores, absent = read_scores(layout.scores, keys, names, strict)
     for row in absent:
-        corpus.leave_out("rated, not there", row, "--check-counts true makes this an error")
+        corpus.left_out.add("rated, not there", row, "--check-counts true makes this an error")
     rated = Counter(name for own in scores.values() for name in own)
     for name in sorted(set(RATED) | set(rated)):
         log.info("rated recordings of %s: %d (published: %s)", name, rated[name], RATED.get(name, "unknown"))
@@ -267,18 +268,15 @@ def fill(corpus: Corpus, layout: Layout, names: Names, words: bool, strict: bool
     for reading in layout.readings:
         match = _READ.fullmatch(reading.name)
         if match is None:
-            corpus.leave_out("name", reading.path, "neither a recording name such as S6_001 nor a selection name")
+            corpus.left_out.add("name", reading.path, "neither a recording name such as S6_001 nor a selection name")
         elif match[1] == "w" and not words:
-            corpus.left_out["words"] += 1
+            corpus.left_out.add("words", reading.path, "a single word; --words true keeps it")
         else:
             corpus.add(utterance(reading, names, scores.get(reading.key, {}) if reading.site else {}))
-    if corpus.left_out["words"]:
-        log.info("left out (words): %d recordings of single words; --words true keeps them", corpus.left_out["words"])
-    if layout.models:
-        corpus.left_out["models"] = len(layout.models)
-        log.info("left out (models): %d recordings of model speakers, wav/MDL", len(layout.models))
+    for path in layout.models:
+        corpus.left_out.add("models", path, "of a model speaker, wav/MDL")
     for path in layout.elsewhere:
-        corpus.leave_out("place", path, "not in wav/JE/<site>/<speaker>, wav/AE/<speaker> or wav/MDL")
+        corpus.left_out.add("place", path, "not in wav/JE/<site>/<speaker>, wav/AE/<speaker> or wav/MDL")
 
 
 def split(utterances: Sequence[Utterance]) -> list[Utterance]:

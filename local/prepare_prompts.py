@@ -8,14 +8,12 @@ Without --corpus the packages are fetched (local/fetch_debian_packages.sh; no ro
 With it they are taken from DIR/<package>/usr/share/asterisk/sounds/..., or from a machine where they are
 installed: DIR is then / or /usr/share/asterisk/sounds.
 
-A prompt (such as `vm-goodbye`) is one utterance. Its part (train, dev or test) hangs on its name alone, so
-that a prompt and its translations stand on the same side in every language and voice.
+A prompt (such as `vm-goodbye`) is one utterance. Its part (train, dev or test) depends on its name alone, so
+that a prompt and its translations are in the same part in every language and voice. OUT_DIR/prompts_left_out.tsv
+names the files that are left out, and why.
 """
 
-import gzip
-import hashlib
 import io
-import json
 import logging
 import os
 import re
@@ -30,21 +28,21 @@ import numpy as np
 import soundfile
 from lhotse import AudioSource, Recording, SupervisionSegment
 
-from flowlid.audio.headers import riff_bytes_missing
-from flowlid.corpora.duplicates import Sound, same_recording
-from flowlid.files import atomic_write
+from flowlid.audio.headers import check_file
+from flowlid.corpora.corpus import MAX_DAMAGED, order, write_jsonl
+from flowlid.corpora.duplicates import Sound, find_repeated, same_recording
+from flowlid.files import LeftOut, atomic_write, raise_problems, write_tsv
 from flowlid.program import argument_parser, log_provenance, run
 
 logger = logging.getLogger("prepare_prompts")
 
 RATE = 8000
 SOUNDS = "usr/share/asterisk/sounds"
-# Sounds that every package repeats, re-scaled or re-coded: tones, noises, and monkeys.
+# Sounds that every package has, re-scaled or re-coded: tones, noises and monkeys.
 NOT_SPEECH = re.compile(
     r"silence/.*|beep|beeperr|ascending-2tone|descending-2tone|confbridge-join|confbridge-leave|tt-monkeys"
 )
 REASONS = ("not_speech", "shared", "repeated", "unreadable")
-MAX_UNREADABLE = 0.05
 GSM_FRAME = 33  # bytes, for 160 samples; the first four bits are 1101
 FRAME = RATE // 40
 
@@ -99,7 +97,7 @@ def prompt_key(prompt: str) -> str:
 
 def part_of(prompt: str) -> str:
     """Part of a prompt, by the SHA-1 of its key modulo 100: 70 train, 10 dev, 20 test."""
-    bucket = int(hashlib.sha1(prompt_key(prompt).encode()).hexdigest(), 16) % 100
+    bucket = int(order(prompt_key(prompt)), 16) % 100
     return "train" if bucket < 70 else "dev" if bucket < 80 else "test"
 
 
@@ -107,7 +105,7 @@ def find_voices(corpus: Path, voices: Iterable[Voice]) -> dict[Voice, Path]:
     """Folder of each voice in `corpus`.
 
     Raises:
-        ValueError: `corpus` is no directory, or packages are missing from it; all are named.
+        ValueError: `corpus` is not a directory, or packages are missing from it; all are named.
     """
     if not corpus.is_dir():
         raise ValueError(f"--corpus {corpus}: there is no such directory")
@@ -140,18 +138,15 @@ def read_audio(path: Path, codec: str) -> np.ndarray:
     Raises:
         ValueError: empty, truncated, not what its name says, not mono or not at 8 kHz.
     """
-    data = path.read_bytes()
-    if not data:
-        raise ValueError("empty file")
+    check_file(path)
     raw = {}
     if codec == "gsm":
+        data = path.read_bytes()
         if len(data) % GSM_FRAME or any(byte >> 4 != 0b1101 for byte in data[::GSM_FRAME]):
             raise ValueError(f"{len(data)} bytes that are not GSM 06.10 frames of {GSM_FRAME}")
         raw = {"samplerate": RATE, "channels": 1, "format": "RAW", "subtype": "GSM610"}
-    elif missing := riff_bytes_missing(path):
-        raise ValueError(f"truncated: {missing} bytes of samples are missing")
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="int16", always_2d=True, **raw)
+        samples, rate = soundfile.read(path, dtype="int16", always_2d=True, **raw)
     except soundfile.SoundFileError as error:
         raise ValueError(str(error)) from error
     if samples.shape[1] != 1 or rate != RATE:
@@ -161,28 +156,28 @@ def read_audio(path: Path, codec: str) -> np.ndarray:
     return samples[:, 0]
 
 
-def read_voice(voice: Voice, folder: Path) -> tuple[list[Clip], Counter[str]]:
-    """Read a voice's speech; count what is left out, and log its names.
+def read_voice(voice: Voice, folder: Path) -> tuple[list[Clip], LeftOut]:
+    """Read a voice's speech; second, what is left out of it.
 
     Raises:
         ValueError: more than 5% of the files cannot be read.
     """
-    clips, left_out, total = [], Counter(), 0
-    for path in _walk(folder, voice.codec):
-        total += 1
+    clips, left_out, problems = [], LeftOut(), []
+    paths = list(_walk(folder, voice.codec))
+    for path in paths:
         prompt = path.relative_to(folder).with_suffix("").as_posix()
         if NOT_SPEECH.fullmatch(prompt):
-            _leave_out(left_out, "not_speech", path, "tone, noise or silence")
+            left_out.add("not_speech", path, "tone, noise or silence")
             continue
         try:
             clips.append(Clip(voice, prompt, path, read_audio(path, voice.codec)))
         except (ValueError, OSError) as error:
-            _leave_out(left_out, "unreadable", path, str(error))
-    if left_out["unreadable"] > MAX_UNREADABLE * total:
-        raise ValueError(
-            f"{folder}: {left_out['unreadable']} of {total} files cannot be read (named above); "
-            f"unpack {voice.package} again"
-        )
+            why = str(error).removeprefix(f"{path}: ")
+            problems.append(f"{path}: {why}")
+            left_out.add("unreadable", path, why)
+    if len(problems) > MAX_DAMAGED * len(paths):
+        heading = f"{folder}: {len(problems)} of {len(paths)} files cannot be read; unpack {voice.package} again:"
+        raise_problems(problems, heading)
     return clips, left_out
 
 
@@ -196,13 +191,8 @@ def _walk(folder: Path, codec: str) -> Iterator[Path]:
                 yield path
 
 
-def _leave_out(left_out: Counter[str], reason: str, path: Path, why: str) -> None:
-    left_out[reason] += 1
-    logger.info("left out (%s): %s: %s", reason, path, why)
-
-
 def find_shared(clips: list[Clip]) -> dict[Clip, str]:
-    """Clips that stand in two voices, with the other's name: no single speaker or language can own them."""
+    """Clips that two voices have, with where the other is: they belong to no single speaker or language."""
     groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
     for clip in clips:
         groups["name", prompt_key(clip.prompt)].append(clip)
@@ -216,28 +206,12 @@ def find_shared(clips: list[Clip]) -> dict[Clip, str]:
     return shared
 
 
-def find_repeated(clips: list[Clip]) -> dict[Clip, Clip]:
-    """Clips of one voice that repeat another, each with the one, first by name, that it repeats."""
-    repeated: dict[Clip, Clip] = {}
-    by_length = sorted(clips, key=lambda clip: len(clip.samples))
-    for index, a in enumerate(by_length):
-        for b in by_length[index + 1 :]:
-            if not a.may_repeat(b):
-                break
-            if same_recording(a, b):
-                first, second = sorted((repeated.get(a, a), repeated.get(b, b)), key=lambda clip: clip.prompt)
-                if first is not second:
-                    repeated[second] = first
-                    repeated.update({clip: first for clip, other in repeated.items() if other is second})
-    return repeated
-
-
-def select(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]]) -> dict[str, list[Clip]]:
+def select(clips: dict[str, list[Clip]], left_out: dict[str, LeftOut]) -> dict[str, list[Clip]]:
     """Drop from each voice what another voice also has, and the second and later copies of a recording."""
     shared = find_shared([clip for group in clips.values() for clip in group])
     kept = {}
     for name, group in clips.items():
-        repeated = find_repeated(group)
+        repeated = find_repeated(group, lambda clip: clip.prompt)
         # A copy of a shared recording is shared too, whichever of the two was found in the other voice.
         for clip, first in repeated.items():
             if clip in shared or first in shared:
@@ -245,9 +219,9 @@ def select(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]]) -> d
                 shared.setdefault(first, f"same as {clip.prompt}")
         for clip in group:
             if clip in shared:
-                _leave_out(left_out[name], "shared", clip.path, shared[clip])
+                left_out[name].add("shared", clip.path, shared[clip])
             elif clip in repeated:
-                _leave_out(left_out[name], "repeated", clip.path, f"same recording as {repeated[clip].prompt}")
+                left_out[name].add("repeated", clip.path, f"same recording as {repeated[clip].prompt}")
         kept[name] = [clip for clip in group if clip not in shared and clip not in repeated]
         if not kept[name]:
             raise ValueError(f"{VOICES[name].package}: no speech in it; unpack it again")
@@ -296,19 +270,9 @@ def _decoded(clip: Clip, audio: Path) -> Path:
     return path
 
 
-def _manifest(out_dir: Path, kind: str, voice: Voice) -> Path:
-    return out_dir / f"prompts_{kind}_{voice.name}.jsonl.gz"
-
-
-def _write_jsonl(path: Path, items: Iterable[Recording | SupervisionSegment]) -> None:
-    lines = "".join(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items)
-    with atomic_write(path, "wb") as file:
-        file.write(gzip.compress(lines.encode(), mtime=0))  # no time stamp: same corpus, same bytes
-
-
-def write_summary(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]], out_dir: Path) -> None:
+def write_summary(clips: dict[str, list[Clip]], left_out: dict[str, LeftOut], out_dir: Path) -> None:
     """Log, and write to `out_dir`/summary.tsv, files and minutes of each voice and language."""
-    rows = ["\t".join(["language", "voice", "files", "minutes", "train", "dev", "test", *REASONS])]
+    rows = [["language", "voice", "files", "minutes", "train", "dev", "test", *REASONS]]
     languages = sorted({VOICES[name].language for name in clips})
     for language in [*languages, "all"]:
         names = [name for name in clips if language in (VOICES[name].language, "all")]
@@ -318,13 +282,12 @@ def write_summary(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]
             for clip in (clip for name in group for clip in clips[name]):
                 minutes[part_of(clip.prompt)] += len(clip.samples) / RATE / 60
             lengths = [minutes.total(), minutes["train"], minutes["dev"], minutes["test"]]
-            lost = sum((left_out[name] for name in group), Counter())
+            lost = sum((left_out[name].counts() for name in group), Counter())
             files = sum(len(clips[name]) for name in group)
             cells = [*(f"{value:.2f}" for value in lengths), *(str(lost[reason]) for reason in REASONS)]
-            rows.append("\t".join([language, label, str(files), *cells]))
-    with atomic_write(out_dir / "summary.tsv") as file:
-        file.writelines(row + "\n" for row in rows)
-    logger.info("minutes, and files left out:\n%s", "\n".join(row.expandtabs(13) for row in rows))
+            rows.append([language, label, str(files), *cells])
+    write_tsv(out_dir / "summary.tsv", rows)
+    logger.info("minutes, and files left out:\n%s", "\n".join("\t".join(row).expandtabs(13) for row in rows))
 
 
 def prepare(corpus: Path, names: list[str], out_dir: Path) -> None:
@@ -339,22 +302,26 @@ def prepare(corpus: Path, names: list[str], out_dir: Path) -> None:
         clips[voice.name], left_out[voice.name] = read_voice(voice, folder)
     clips = select(clips, left_out)
     manifests = {name: make_manifests(VOICES[name], group, out_dir) for name, group in clips.items()}
-    for name, (recordings, supervisions) in manifests.items():
-        _write_jsonl(_manifest(out_dir, "recordings", VOICES[name]), recordings)
-        _write_jsonl(_manifest(out_dir, "supervisions", VOICES[name]), supervisions)
-    for voice in (voice for name, voice in VOICES.items() if name not in clips):
-        for path in (_manifest(out_dir, "recordings", voice), _manifest(out_dir, "supervisions", voice)):
-            if path.exists():
+    for name in VOICES:
+        for number, kind in enumerate(("recordings", "supervisions")):
+            path = out_dir / f"prompts_{kind}_{name}.jsonl.gz"
+            if name in manifests:
+                write_jsonl(path, (item.to_dict() for item in manifests[name][number]))
+            elif path.exists():
                 logger.info("removing %s: its voice was not asked for", path)
                 path.unlink()
     write_summary(clips, left_out, out_dir)
+    lost = LeftOut()
+    lost.rows = [row for of_voice in left_out.values() for row in of_voice.rows]
+    for line in lost.write(out_dir / "prompts_left_out.tsv"):
+        logger.info("%s", line)
 
 
 def fetch(cache: Path, names: list[str]) -> Path:
     """Fetch the packages of the voices `names` into `cache`/prompts, and return that place.
 
     Raises:
-        ValueError: they could not be fetched; what to do stands in the log.
+        ValueError: they could not be fetched; the log says what to do.
     """
     script = Path(__file__).resolve().parent / "fetch_debian_packages.sh"
     place = cache / "prompts"

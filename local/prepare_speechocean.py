@@ -6,8 +6,8 @@ Example: local/prepare_speechocean.py /corpora/speechocean762 data/manifests
 
 ROOT holds WAVE, train, test and resource, in any case. What train/wav.scp and test/wav.scp name is taken, and nothing
 else: WAVE holds more files. Scores are those of resource/scores.json, or the means over the experts of
-resource/scores-detail.json; a copy may lack both, and then has no scores. `score` is the sentence's total;
-score_accuracy, score_fluency, score_prosodic and score_completeness stand beside it, all from 0 to 10.
+resource/scores-detail.json; a copy that has neither has no scores. `score` is the sentence's total;
+score_accuracy, score_fluency, score_prosodic and score_completeness are fields too, all from 0 to 10.
 
 The part is that of the list, but a tenth of the training speakers becomes dev.
 """
@@ -19,8 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
-from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, split_speakers, walk, wrong_root
-from flowlid.kaldi.tables import listed
+from flowlid.corpora.corpus import Corpus, Utterance, split_speakers
+from flowlid.corpora.layout import check_root, find, walk, wrong_root
+from flowlid.files import raise_problems
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -58,7 +59,7 @@ def find_corpus(root: Path) -> Path:
     missing = [name for name in lists if find(place, name) is None]
     log.info("%s: found WAVE and %s", place, " ".join(name for name in lists if name not in missing))
     if missing:
-        log.warning("%s: missing, and done without: %s", place, " ".join(missing))
+        log.warning("%s: missing, and continuing without: %s", place, " ".join(missing))
     return place
 
 
@@ -80,9 +81,8 @@ def read_lists(root: Path) -> dict[str, Lists]:
     shared = set(parts["train"]["utt2spk"].values()) & set(parts["test"]["utt2spk"].values())
     if shared:
         names = " ".join(sorted(shared)[:_SHOWN])
-        problems.append(f"{root}: {len(shared)} speakers stand in train and in test, such as {names}; fetch it again")
-    if problems:
-        raise ValueError(listed(problems))
+        problems.append(f"{root}: {len(shared)} speakers are in train and in test, such as {names}; fetch it again")
+    raise_problems(problems)
     return parts
 
 
@@ -97,9 +97,9 @@ def _read_list(path: Path, name: str, problems: list[str]) -> dict[str, str]:
             problems.append(f"{path}:{number}: not UTF-8; fetch the file again")
             continue
         if key in table:
-            problems.append(f"{path}:{number}: {key!r} stands there twice; remove one row")
+            problems.append(f"{path}:{number}: {key!r} is there twice; remove one row")
         elif key and not re.fullmatch(form, value):
-            problems.append(f"{path}:{number}: {value!r} of {key!r} is not {meaning}; mend the row")
+            problems.append(f"{path}:{number}: {value!r} of {key!r} is not {meaning}; correct the row")
         elif key:
             table[key] = value
     return table
@@ -109,7 +109,7 @@ def read_scores(root: Path) -> Scores:
     """Scores of each utterance by field, from whichever file is there; nothing if none is.
 
     Raises:
-        ValueError: a file that is no JSON, or every score in it that is not one.
+        ValueError: a file that is not JSON, or every score in it that is not one.
     """
     for name in ("scores.json", "scores-detail.json"):
         path = find(root, f"resource/{name}")
@@ -125,8 +125,7 @@ def read_scores(root: Path) -> Scores:
         # the experts' completeness is a share, that of scores.json is not
         shares = all(mark <= 1 for entry in content.values() for mark in _marks(entry.get("completeness")))
         found = {utt: _sentence(f"{path}: {utt}", entry, shares, problems) for utt, entry in content.items()}
-        if problems:
-            raise ValueError(listed(problems))
+        raise_problems(problems)
         log.info("scores from %s: %d utterances", path, len(found))
         return found
     log.warning(
@@ -150,7 +149,7 @@ def _sentence(where: str, entry: Mapping[str, object], shares: bool, problems: l
         most = 1 if name == "completeness" and shares else 10
         marks = _marks(entry.get(name))
         if not marks or not all(0 <= mark <= most for mark in marks):
-            problems.append(f"{where}: {name}: {entry.get(name)!r} is no score from 0 to {most}; mend the entry")
+            problems.append(f"{where}: {name}: {entry.get(name)!r} is not a score from 0 to {most}; correct the entry")
         else:
             field = "score" if name == "total" else f"score_{name}"
             fields[field] = round(fmean(marks) * 10 / most, 4)
@@ -177,12 +176,9 @@ def fill(corpus: Corpus, root: Path, lists: Mapping[str, Lists], scores: Scores)
                 )
             )
     named = {utt.path for utt in corpus.utterances}
-    files = list(walk(find(root, "WAVE"), ".wav"))
-    unlisted = [path for path in files if path not in named]
-    if unlisted:
-        corpus.left_out["unlisted"] = len(unlisted)
-        folders = " ".join(sorted({path.parent.name for path in unlisted}))
-        log.info("left out (unlisted): %d files of WAVE that no list names, in %s", len(unlisted), folders)
+    for path in walk(find(root, "WAVE"), ".wav"):
+        if path not in named:
+            corpus.left_out.add("unlisted", path, "a file of WAVE that no list names")
     if scores:
         bare = [utt.id for utt in corpus.utterances if "score" not in utt.custom]
         log.log(logging.WARNING if bare else logging.INFO, "without score: %d %s", len(bare), " ".join(bare[:_SHOWN]))

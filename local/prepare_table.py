@@ -34,19 +34,18 @@ from flowlid.corpora.speech_table import (
     Row,
     check_known,
     check_rows,
-    read_table,
+    read_speech_table,
     shared_speakers,
 )
 from flowlid.corpora.speech_table_audio import Found, check_sound, open_files, read_tree, write_channels
 from flowlid.features.fbank import FbankOptions
-from flowlid.files import atomic_write
+from flowlid.files import atomic_write, some
 from flowlid.kaldi.options import read_options
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
 SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}
-_SHOWN = 8
 
 
 def read_fields(text: str, problems: Problems) -> dict[str, str]:
@@ -57,13 +56,13 @@ def read_fields(text: str, problems: Problems) -> dict[str, str]:
         if not (name and equals and value):
             problems.add(f"--set-fields: {word!r} is not NAME=VALUE")
         elif name in (*REQUIRED, *OPTIONAL) or (name in RESERVED and name != "corpus"):
-            problems.add(f"--set-fields: {name} is no field that all can share; choose another name")
+            problems.add(f"--set-fields: {name} is not a field that all can share; choose another name")
         fields[name] = value
     return fields
 
 
 def check_languages(rows: Iterable[Row], problems: Problems) -> None:
-    """Check that each language has a speaker for each part; say which speakers stand in several languages."""
+    """Check that each language has a speaker for each part; log which speakers are in several languages."""
     speakers: dict[str, set[str]] = defaultdict(set)
     languages: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -78,7 +77,7 @@ def check_languages(rows: Iterable[Row], problems: Problems) -> None:
             )
     several = sorted(name for name, own in languages.items() if len(own) > 1)
     if several:
-        log.warning("taken for one person in several languages: %s; rename them if not", _some(several))
+        log.warning("taken for one person in several languages: %s; rename them if not", some(several))
 
 
 def full_names(row: Row, prefix: str) -> tuple[str, str]:
@@ -115,7 +114,7 @@ def make_utterances(rows: Iterable[Row], recordings: Found, name: str, fields: M
         )
     log.info("utterances and speakers are called %s-..., such as %s", name, utterances[0].id)
     if renamed:
-        log.info("%d utterances got their speaker before their id, for Kaldi's order: %s", len(renamed), _some(renamed))
+        log.info("%d utterances got their speaker before their id, for Kaldi's order: %s", len(renamed), some(renamed))
     return utterances
 
 
@@ -180,7 +179,7 @@ def fbank_conf(path: Path, rate: int) -> str:
     """An fbank.conf for recordings of `rate` Hz and more: that of `path`, with --sample-frequency and downsampling.
 
     Raises:
-        ValueError: `path` is no such file, or its options do not fit the rate.
+        ValueError: `path` does not exist, or its options do not fit the rate.
     """
     if not path.is_file():
         raise ValueError(f"--fbank-config {path}: there is no such file")
@@ -208,7 +207,7 @@ def say_what_is_there(rows: Sequence[Row], recordings: Found, share_speakers: bo
         log.warning("mixed sampling rates: %s; %s, %d Hz", counts, advice, min(rates))
     shared = sorted(shared_speakers(rows)) if share_speakers else []
     if shared:
-        log.warning("%d speakers stand in train and in dev or test sets, as allowed: %s", len(shared), _some(shared))
+        log.warning("%d speakers are in train and in dev or test sets, as allowed: %s", len(shared), some(shared))
     commands = sum(recording.sources[0].type == "command" for recording in recordings.values())
     if commands:
         log.warning("%d files are decoded by a command; run the stages with --allow-pipes true", commands)
@@ -224,10 +223,6 @@ def say_what_is_told_apart(rows: Sequence[Row]) -> None:
         log.info("languages that no train set has, unseen to the models: %s", " ".join(unseen))
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-
 def prepare(args: argparse.Namespace) -> None:
     """Check everything; then, unless that is all that was asked for, write everything.
 
@@ -236,7 +231,9 @@ def prepare(args: argparse.Namespace) -> None:
     """
     source, share = args.table, args.allow_shared_speakers == "true"
     problems = Problems(source)
-    rows, columns = (read_tree(source, problems), []) if source.is_dir() else read_table(source, args.root, problems)
+    rows, columns = (
+        (read_tree(source, problems), []) if source.is_dir() else read_speech_table(source, args.root, problems)
+    )
     fields = read_fields(args.set_fields, problems)
     check_rows(rows, share, args.need_train == "true", problems)
     check_known(rows, args.languages.split(), problems)
@@ -297,7 +294,7 @@ def main() -> None:
     )
     parser.add_argument("--allow-shared-speakers", choices=("true", "false"), default="false", help="of train and test")
     parser.add_argument("--need-train", choices=("true", "false"), default="true", help="a train set must be there")
-    parser.add_argument("--languages", metavar='"L L"', default="", help="languages that may stand in it; empty: any")
+    parser.add_argument("--languages", metavar='"L L"', default="", help="the languages it may have; empty: any")
     parser.add_argument("--check-only", action="store_true", help="say what is wrong, and write nothing")
     parser.add_argument(
         "--write-sets", action="store_true", help="write OUT_DIR/sets.yaml, a set for each in the table"

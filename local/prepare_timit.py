@@ -17,14 +17,15 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance
+from flowlid.corpora.layout import check_root, find, walk, wrong_root
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
 EXPECTED = "TRAIN/ and TEST/ with DR1/ to DR8/, of speakers such as DR1/FCJF0/SA1.WAV"
 DEPTH = 6  # levels below ROOT where TRAIN and TEST are looked for
-SUFFIXES = (".wav", ".sph", ".flac", ".wav.wav")  # a double is passed over for what stands before it
+SUFFIXES = (".wav", ".sph", ".flac", ".wav.wav")  # a double is skipped for what comes before it
 SENTENCE = re.compile(r"(dr[1-8])/([fm][a-z]{3}\d)/(s[aix]\d+)")
 CORE = frozenset(
     "mdab0 mwbt0 felc0 mtas1 mwew0 fpas0 mjmp0 mlnt0 fpkt0 mlll0 mtls0 fjlm0 mbpm0 mklt0 fnlp0 mcmj0 mjdh0 fmgd0 "
@@ -61,7 +62,7 @@ def find_tree(root: Path) -> Path:
     if not found:
         raise wrong_root(root, "TIMIT", EXPECTED)
     if len(found) > 1:
-        raise ValueError(f"{root}: TIMIT stands there twice: {', '.join(map(str, found.values()))}; give one of them")
+        raise ValueError(f"{root}: TIMIT is there twice: {', '.join(map(str, found.values()))}; give one of them")
     return next(iter(found.values()))
 
 
@@ -75,11 +76,10 @@ def find_speech(corpus: Corpus, folder: Path) -> dict[tuple[str, str, str], Path
         if match and f".{suffix}" in SUFFIXES:
             found.setdefault(match.groups(), []).append((SUFFIXES.index(f".{suffix}"), path))
         else:
-            corpus.leave_out("stray", path, "not the name of a sentence, such as DR1/FCJF0/SX127.WAV")
-    doubles = sum(len(paths) - 1 for paths in found.values())
-    if doubles:
-        corpus.left_out["doubles"] += doubles
-        log.info("left out (doubles): %d copies of a sentence, such as SA1.WAV.wav beside SA1.WAV", doubles)
+            corpus.left_out.add("stray", path, "not the name of a sentence, such as DR1/FCJF0/SX127.WAV")
+    for paths in found.values():
+        for _, path in sorted(paths)[1:]:
+            corpus.left_out.add("doubles", path, f"a copy of {min(paths)[1].name}")
     return {key: min(paths)[1] for key, paths in found.items()}
 
 
@@ -131,7 +131,7 @@ def add_speech(corpus: Corpus, tree: Path, with_sa: bool) -> None:
                 log.warning("%s/%s: SPKRINFO.TXT has %s; the folder is taken", dialect, speaker, sorted(listed))
         for (dialect, speaker, sentence), path in found.items():
             if sentence.startswith("sa") and not with_sa:
-                corpus.left_out["sa"] += 1
+                corpus.left_out.add("sa", path, "a sentence that everybody reads; --sa true keeps it")
                 continue
             corpus.add(
                 Utterance(

@@ -21,7 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowlid.corpora.corpus import Corpus, Utterance, check_root, find, split_speakers, take_hours, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
+from flowlid.corpora.layout import check_root, find, walk, wrong_root
+from flowlid.files import read_text, some
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -39,7 +41,6 @@ COUNTS = {  # part -> speakers, utterances, as published
 EXPECTED = "files such as {}id10001/1zcIwhmdeo4/00001{}"
 _UTTERANCE = re.compile(r"(?:^|.*/)(id\d{5})/([\w-]{11})/(\d{5})\.\w+$", re.ASCII)
 _FIRST_RELEASE = re.compile(r"(?:^|.*/)([^/\s]+)/([\w-]{11})_(\d{7})\.\w+$", re.ASCII)
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _converted(files: Sequence[File], release: str) -> list[File]:
     decoded = {key(file) for file in files if file.path.suffix.lower() != ".m4a"}
     kept = [file for file in files if file.path.suffix.lower() != ".m4a" or key(file) not in decoded]
     if len(kept) < len(files):
-        log.info("VoxCeleb%s: %d .m4a files passed over for their conversions", release, len(files) - len(kept))
+        log.info("VoxCeleb%s: %d .m4a files skipped for their conversions", release, len(files) - len(kept))
     return kept
 
 
@@ -135,11 +136,7 @@ def read_people(root: Path, release: str) -> dict[str, Person] | None:
     if path is None:
         log.warning("%s: no %s: no genders or nationalities, and test speakers by directory alone", root, name)
         return None
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error}); fetch the table again") from error
-    lines = text.splitlines()
+    lines = read_text(path, "utf-8-sig").splitlines()
     mark = "\t" if lines and "\t" in lines[0] else ","
     rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=mark, quoting=csv.QUOTE_NONE)]
     people = {person.id: person for person in _people(path, rows, release)}
@@ -189,7 +186,7 @@ def find_tests(files: Iterable[File], people: Mapping[str, Person], release: str
         folders.setdefault(file.speaker, set()).add(file.part or "")
     if not people and any("dev" in parts for parts in folders.values()):
         bare = [speaker for speaker, parts in folders.items() if parts == {""}]
-        log.info("VoxCeleb%s: %d speakers stand outside dev/: the test's archive, unpacked", release, len(bare))
+        log.info("VoxCeleb%s: %d speakers are outside dev/: the unpacked archive of the test", release, len(bare))
         folders |= {speaker: {"test"} for speaker in bare}
     tables = {speaker: people[speaker].part for speaker in folders if speaker in people}
     tests = {speaker for speaker, parts in folders.items() if "test" in parts or tables.get(speaker) == "test"}
@@ -198,7 +195,7 @@ def find_tests(files: Iterable[File], people: Mapping[str, Person], release: str
     if torn:
         log.warning(
             "VoxCeleb%s: %d speakers are of the test by one of directory, table and number, but of dev by another: %s; "
-            "all that they say is taken for test", release, len(torn), _some(torn),
+            "all that they say is taken for test", release, len(torn), some(torn),
         )  # fmt: skip
     return tests
 
@@ -207,13 +204,13 @@ def read_release(corpus: Corpus, root: Path, release: str, strict: bool) -> None
     """Add the utterances of a release, with part train or test."""
     files, strays = find_files(root, release)
     for path in strays:
-        corpus.leave_out("stray", path, "not SPEAKER/VIDEO/NUMBER, as an utterance of VoxCeleb is")
+        corpus.left_out.add("stray", path, "not SPEAKER/VIDEO/NUMBER, as an utterance of VoxCeleb is")
     people = read_people(root, release)
     files = name_by_id(files, people, root)
     unknown = sorted({file.speaker for file in files} - (people or {}).keys())
     if people is not None and unknown:
         log.warning(
-            "VoxCeleb%s: %d speakers are not in the table, gender unknown: %s", release, len(unknown), _some(unknown)
+            "VoxCeleb%s: %d speakers are not in the table, gender unknown: %s", release, len(unknown), some(unknown)
         )
     tests = find_tests(files, people or {}, release)
     found = {
@@ -288,10 +285,6 @@ def prepare(
     return corpus
 
 
-def _some(names: Sequence[str]) -> str:
-    return " ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
-
-
 def main() -> None:
     """Parse the command line and prepare."""
     parser = argument_parser(__doc__)
@@ -304,7 +297,7 @@ def main() -> None:
         help="stop unless there are as many speakers as published",
     )
     parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
-    parser.add_argument("--hours", type=float, default=0, help="at most so many hours of each part; 0: all")
+    parser.add_argument("--hours", type=float, default=0, help="at most this many hours of each part; 0: all")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
     args = parser.parse_args()
     log_provenance()

@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowlid.corpora.corpus import Corpus, Utterance, check_root, split_speakers, take_hours, walk, wrong_root
+from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
+from flowlid.corpora.layout import check_root, walk, wrong_root
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -79,7 +80,7 @@ class Discs:
         indices: index files by path.
         dots: transcripts by name: "01ic0200".
         tables: of speakers.
-        stray: sound files that are no recordings of WSJ.
+        stray: sound files that are not recordings of WSJ.
         passed: how many recordings are of the second microphone, or copies of one.
     """
 
@@ -91,7 +92,7 @@ class Discs:
     passed: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: Path) -> bool:
-        """Take a file in; whether it is one of WSJ."""
+        """Add a file; whether it is one of WSJ."""
         lower = path.absolute().as_posix().lower()
         stem, suffix = path.name.lower().partition(".")[0], _suffix(path)
         if suffix == ".dot" and re.fullmatch(r"\w{6}00", stem):
@@ -134,11 +135,11 @@ def find_discs(corpus: Corpus, roots: Sequence[Path]) -> Discs:
     if not discs.speech:
         raise ValueError(f"{corpus.root}: no recordings of WSJ's close-talk microphone in it; expected {EXPECTED}")
     for path in discs.stray:
-        corpus.leave_out("stray", path, "not the name of a recording, such as wsj0/si_tr_s/01i/01ic0201.wv1")
+        corpus.left_out.add("stray", path, "not the name of a recording, such as wsj0/si_tr_s/01i/01ic0201.wv1")
     for place, count in sorted(Counter(key.rsplit("/", 2)[0] for key in discs.speech).items()):
         log.info("found %s: %d recordings", place, count)
     suffixes = Counter(_suffix(path) for path in discs.speech.values())
-    log.info("recordings by suffix: %s; passed over: %s", dict(suffixes), dict(discs.passed) or "nothing")
+    log.info("recordings by suffix: %s; skipped: %s", dict(suffixes), dict(discs.passed) or "nothing")
     if set(suffixes) - {".wv1"}:
         log.info("converted recordings are taken for the close-talk microphone, unless their name has .wv2")
     lengths = len(discs.indices), len(discs.dots), len(discs.tables)
@@ -160,18 +161,18 @@ def read_index(path: Path) -> list[str]:
         if match := re.fullmatch(r"(?:\w+:)?\s*/?(wsj[01]/\S*/\w{8})(?:\.\w+)?", line.strip().lower()):
             entries.append(match.group(1))
         elif line.strip() and not line.startswith(";"):
-            log.warning("%s: line %d: passed over %r: not DISC:PATH, as 11_1_1:wsj0/...", path, number, line)
+            log.warning("%s: line %d: skipped %r: not DISC:PATH, as 11_1_1:wsj0/...", path, number, line)
     return entries
 
 
 def choose(corpus: Corpus, discs: Discs, source: Source) -> list[str]:
-    """Keys of the recordings of an index or a folder; those of the index that are not there are left out by name."""
+    """Keys of the recordings of an index or a folder; those of the index that are not there are left out."""
     if not source.path.endswith(".ndx"):
         own = sorted(key for key in discs.speech if key.startswith(f"{source.path}/"))
         read = [key for key in own if key.rpartition("/")[2][3] in READ]
         if read:
             log.warning("%s: no index of it, so all %d read recordings of the folder", source.path, len(read))
-            log.info("%s: passed over %d that are not of type %s", source.path, len(own) - len(read), " or ".join(READ))
+            log.info("%s: skipped %d that are not of type %s", source.path, len(own) - len(read), " or ".join(READ))
         return _without_dropped(corpus, read)
     if source.path not in discs.indices:
         return []
@@ -182,14 +183,14 @@ def choose(corpus: Corpus, discs: Discs, source: Source) -> list[str]:
     if found:
         absent = Counter(key.rpartition("/")[0] for key in listed if key not in discs.speech)
         for folder, count in absent.items():
-            corpus.leave_out("missing", folder, f"{count} recordings of {source.path} are not there")
+            corpus.left_out.add("missing", folder, f"{count} recordings of {source.path} are not there")
     return found
 
 
 def _without_dropped(corpus: Corpus, keys: list[str]) -> list[str]:
     kept = [key for key in keys if not key.startswith(DROPPED)]
     if len(kept) < len(keys):
-        corpus.leave_out("dropped", DROPPED, f"{len(keys) - len(kept)} recordings; the usual si84 is without them")
+        corpus.left_out.add("dropped", DROPPED, f"{len(keys) - len(kept)} recordings; the usual si84 is without them")
     return kept
 
 
@@ -278,15 +279,17 @@ def select_hours(corpus: Corpus, hours: float) -> None:
     others = [utt for utt in corpus.utterances if utt.part != "train"]
     train = [utt for utt in corpus.utterances if utt.part == "train"]
     for speaker in sorted({utt.speaker for utt in others} & {utt.speaker for utt in train}):
-        corpus.leave_out("in dev or eval", speaker, "its training speech, since it stands in dev or eval too")
+        corpus.left_out.add("in dev or eval", speaker, "its training speech, since it is in dev or eval too")
         train = [utt for utt in train if utt.speaker != speaker]
     held = sum(utt.duration for utt in train) / 3600
     if held < hours < math.inf:
         log.warning("--hours %g: there are only %.2f hours of training speech; all are taken", hours, held)
     chosen = take_hours(train, hours)
     log.info("%d of %d training utterances taken, of %.2f hours", len(chosen), len(train), held)
-    if len(chosen) < len(train):
-        corpus.left_out["not among the hours"] += len(train) - len(chosen)
+    kept = {utt.id for utt in chosen}
+    for utt in train:
+        if utt.id not in kept:
+            corpus.left_out.add("not among the hours", utt.id, f"beyond --hours {hours:g}")
     corpus.utterances = split_speakers(chosen, SHARES) + others
 
 

@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
-"""Join what the jobs of steps/make_fbank.sh wrote into one data directory, and count what is missing.
+"""Join what the jobs of steps/make_fbank.sh wrote into one data directory.
 
 Example: steps/gather_fbank.py data/train 4
+Writes feats.scp, vad.scp, utt2num_frames, and left_out.tsv: the utterances without features, and why. Features of
+fewer than 95% of the utterances are an error.
 """
 
-import logging
 from pathlib import Path
 
 from flowlid import program
-from flowlid.kaldi.datadir import DataDir, check_enough, read_table
-from flowlid.kaldi.tables import write_table
-
-log = logging.getLogger("flowlid")
+from flowlid.features.extract import gather
+from flowlid.kaldi.datadir import DataDir
 
 
 def main() -> None:
@@ -19,21 +18,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="data directory")
     parser.add_argument("jobs", type=int, help="number of jobs")
     args = parser.parse_args()
-
-    utts = DataDir(args.data).utts
-    tables: dict[str, dict[str, str]] = {name: {} for name in ("vad.scp", "utt2num_frames", "feats.scp")}
-    for job in range(1, args.jobs + 1):
-        out = args.data / "fbank" / str(job)
-        for name, table in tables.items() if (out / "utt2num_frames").exists() else ():
-            table.update(read_table(out / name))
-    missing = [utt for utt in utts if utt not in tables["feats.scp"]]
-    if missing:
-        log.warning("%s: no features of %s", args.data, " ".join(missing))
-    logs = f"'left out' in {args.data}/log/make_fbank.*.log"
-    check_enough(len(utts) - len(missing), len(utts), args.data, logs)
-    for name, table in tables.items():
-        write_table(args.data / name, table)
-    log.info("%s: features of %d of %d utterances", args.data, len(tables["feats.scp"]), len(utts))
+    gather(DataDir(args.data), [args.data / "fbank" / str(job) for job in range(1, args.jobs + 1)])
 
 
 if __name__ == "__main__":

@@ -6,23 +6,23 @@ Example: steps/make_data_dirs.py --sets sets.yaml data/manifests data
 
 All *recordings*.jsonl.gz and *supervisions*.jsonl.gz of MANIFEST_DIR are read. The sets file:
 
-    disjoint: speaker    # no value of this field may stand in a train set and in a dev or test set
+    disjoint: speaker    # no value of this field may be in both a train set and a dev or test set
     label: accent        # the field that becomes utt2lang; if left out, language
     classes: {native: [native, mixed]}   # values of that field that count as one class; others as themselves
-    optional: [test_je_poor]             # sets that are left out, by name, where a corpus was not given
+    optional: [test_je_poor]             # sets that are skipped, with a log line, if a corpus was not given
     sets:                # name: field -> a value, several, or a range; the name starts with train, dev or test
       train_wsj_ce: {corpus: [wsj, ce], part: train}
       test_je_poor: {corpus: je, accent: japanese, score: {min: 1, below: 2.5}}   # or max, above
-      test_wsj_ce_je: [test_wsj_ce, test_je]         # sets that stand before it, joined
+      test_wsj_ce_je: [test_wsj_ce, test_je]         # sets named before it, joined
 
-Fields are language, speaker, gender, recording_id, and whatever the supervisions hold in `custom`. What DATA_DIR
-holds then, stands in DATA_DIR/sets.tsv; sets of an earlier run that are not made any more are removed.
+Fields are language, speaker, gender, recording_id, and whatever the supervisions hold in `custom`. DATA_DIR/sets.tsv
+lists the sets made; sets of an earlier run that the sets file no longer makes are removed.
 """
 
 from pathlib import Path
 
-from flowlid.corpora.data_dirs import count, logger, make_tables, need_segments, read_manifests, write_dirs
-from flowlid.corpora.sets import read_sets, select
+from flowlid.corpora.data_dirs import logger, make_sets, read_manifests, write_dirs
+from flowlid.corpora.sets import read_sets
 from flowlid.program import argument_parser, log_provenance, run
 
 
@@ -34,15 +34,7 @@ def main() -> None:
     parser.add_argument("data_dir", metavar="DATA_DIR", type=Path, help="where the data directories go")
     args = parser.parse_args()
     log_provenance()
-    sets = read_sets(args.sets)
-    recordings, supervisions = read_manifests(args.manifest_dir)
-    chosen = select(sets, supervisions)
-    tables = {name: make_tables(name, items, recordings) for name, items in chosen.items()}
-    # of all or of none: an utterance of several sets has the same line in each
-    if not any(need_segments(items, recordings) for items in chosen.values()):
-        for set_tables in tables.values():
-            del set_tables["segments"]
-    counts = count(chosen)
+    tables, counts = make_sets(read_sets(args.sets), *read_manifests(args.manifest_dir))
     write_dirs(tables, counts, args.data_dir)
     logger.info("sets:\n%s", "\n".join("".join(cell.ljust(24) for cell in row).rstrip() for row in counts))
 

@@ -12,7 +12,7 @@ allow_pipes=false              # run commands that stand in wav.scp
 
 help_message="Usage: $0 [options] <data-dir>
 Writes feats.scp, vad.scp and utt2num_frames into the directory, archives into <data-dir>/fbank.
-Fails if fewer than 95% of the utterances could be used; fewer are named in <data-dir>/log.
+Fails if fewer than 95% of the utterances could be used; those that could not are named in <data-dir>/left_out.tsv.
 Options: --nj $nj, --cmd $cmd, --fbank-config $fbank_config, --vad-config $vad_config,
   --allow-pipes $allow_pipes
 Example: $0 --nj 8 data/train"
@@ -36,13 +36,12 @@ utts=$(wc -l <"$data/utt2spk")
 if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 
 # the archives are about to be written again: no scp file may point into them meanwhile
-rm -f "$data"/log/make_fbank.*.log "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp}
+rm -f "$data"/log/make_fbank.*.log "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv}
 utils/split_data.py --per-utt "$data" "$nj"
 # shellcheck disable=SC2086  # $cmd holds a program and its options
 foreground $cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
   steps/compute_fbank.py --allow-pipes "$allow_pipes" "$fbank_config" "$vad_config" \
   "$data/split${nj}utt/JOB" "$data/fbank/JOB"
-grep -h 'left out' "$data"/log/make_fbank.*.log | sed 's/.*left out/left out/' >&2 || true
 awk '/ resampled [0-9]+ utterances /{n[$(NF-3)" to "$(NF-1)] += $(NF-6)} END{for (k in n) print "resampled " n[k] " utterances from " k " Hz"}' \
   "$data"/log/make_fbank.*.log >&2
 steps/gather_fbank.py "$data" "$nj"

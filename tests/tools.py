@@ -147,3 +147,11 @@ def check_picture(draw: Callable[[Path], None], place: Path) -> None:
     assert min(pixels.shape[:2]) > 200 and pixels.min() < 0.2
     for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
         assert edge.min() > 0.99, "something touches the edge of the picture"
+
+
+def left_out(path: Path) -> list[str]:
+    """The rows of a left_out.tsv, each as "(reason): item: detail"."""
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    assert header == "item\treason\tdetail"
+    cells = [row.split("\t") for row in rows]
+    return [f"({reason}): {item}: {detail}" for item, reason, detail in cells]

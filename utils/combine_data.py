@@ -12,8 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from flowlid.files import raise_problems
 from flowlid.kaldi.datadir import DataDir, disagreements
-from flowlid.kaldi.tables import invert, listed, table_names, write_directory
+from flowlid.kaldi.tables import invert, table_names, write_directory
 from flowlid.program import argument_parser, run
 
 _Tables = dict[str, dict[str, str]]
@@ -42,8 +43,7 @@ def merge(name: str, sources: dict[Path, _Tables]) -> dict[str, str]:
                 other = origin[key] / name
                 problems.append(f"{path / name}:{number}: {key!r} has another value in {other}; rename one")
             origin.setdefault(key, path)
-    if problems:
-        raise ValueError(listed(problems))
+    raise_problems(problems)
     return dict(sorted(merged.items()))
 
 
@@ -64,9 +64,7 @@ def main() -> None:
             print(f"combine_data.py: {name} left out: not in {', '.join(missing[name])}")
     merged = {name: merge(name, sources) for name in names if not missing[name]}
     merged["spk2utt"] = invert(merged["utt2spk"])
-    problems = disagreements(args.dest, merged)
-    if problems:
-        raise ValueError(f"{args.dest}: not made; it would have\n{listed(problems)}")
+    raise_problems(disagreements(args.dest, merged), f"{args.dest}: not made; it would have")
     write_directory(args.dest, merged)
     print(f"combine_data.py: {len(merged['utt2spk'])} utterances of {len(sources)} directories in {args.dest}")
 

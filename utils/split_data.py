@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid.files import atomic_directory
 from flowlid.kaldi.datadir import DataDir
-from flowlid.kaldi.tables import select, table_names, write_directory
+from flowlid.kaldi.tables import split, table_names, write_directory
 from flowlid.program import argument_parser, run
 
 
 def cut(groups: Sequence[Sequence[str]], parts: int) -> list[list[str]]:
-    """Join neighbouring groups of utterances to `parts` lists, none empty, each as near U / parts as they come."""
+    """Join neighbouring groups of utterances to `parts` lists, none empty, each as near to U / parts as possible."""
     ends = list(itertools.accumulate(map(len, groups), initial=0))
     cuts = [0]
     for part in range(1, parts):
@@ -55,9 +55,9 @@ def main() -> None:
     if args.parts < 1:
         raise ValueError(f"{args.parts} parts: give a positive number")
     directory = DataDir(args.dir)
-    split = args.dir / f"split{args.parts}{'utt' if args.per_utt else ''}"
-    if is_current(args.dir, split, args.parts):
-        print(f"split_data.py: {split} is up to date")
+    place = args.dir / f"split{args.parts}{'utt' if args.per_utt else ''}"
+    if is_current(args.dir, place, args.parts):
+        print(f"split_data.py: {place} is up to date")
         return
     directory.validate()
     groups = directory.table("spk2utt").values()
@@ -65,11 +65,10 @@ def main() -> None:
     if args.parts > len(groups):
         of_what = "utterances; ask for fewer" if args.per_utt else "speakers; ask for fewer, or give --per-utt"
         raise ValueError(f"{args.dir}: {args.parts} parts asked for of {len(groups)} {of_what}")
-    tables = directory.tables()
-    with atomic_directory(split) as new:
-        for part, utts in enumerate(cut(groups, args.parts), 1):
-            write_directory(new / str(part), select(tables, utts))
-    print(f"split_data.py: {len(directory.utts)} utterances in {args.parts} parts in {split}")
+    with atomic_directory(place) as new:
+        for part, tables in enumerate(split(directory.tables(), cut(groups, args.parts)), 1):
+            write_directory(new / str(part), tables)
+    print(f"split_data.py: {len(directory.utts)} utterances in {args.parts} parts in {place}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from flowlid.files import read_text
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import select, write_directory
 from flowlid.program import argument_parser, run
@@ -39,10 +40,7 @@ def lengths(directory: DataDir) -> dict[str, float]:
 
 def read_list(path: Path) -> list[str]:
     """The first token of each line; ValueError names a line that has none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason}); convert it with iconv -t UTF-8") from error
+    lines = read_text(path).splitlines()
     for number, line in enumerate(lines, 1):
         if not line.split():
             raise ValueError(f"{path}:{number}: empty line; remove it")
@@ -90,8 +88,8 @@ def parse() -> argparse.Namespace:
     which.add_argument("--last", action="store_true", help="the last N utterances")
     which.add_argument("--shortest", action="store_true", help="the N shortest utterances")
     which.add_argument("--per-spk", action="store_true", help="N utterances of each speaker, or all it has")
-    which.add_argument("--utt-list", type=Path, metavar="FILE", help="the utterances in FILE, one a line; no N")
-    which.add_argument("--spk-list", type=Path, metavar="FILE", help="all of the speakers in FILE, one a line; no N")
+    which.add_argument("--utt-list", type=Path, metavar="FILE", help="the utterances in FILE, one per line; no N")
+    which.add_argument("--spk-list", type=Path, metavar="FILE", help="all of the speakers in FILE, one per line; no N")
     parser.add_argument("source", metavar="SRC", help="data directory")
     parser.add_argument("number", nargs="?", metavar="N", help="how many utterances, a positive number")
     parser.add_argument("dest", type=Path, metavar="DEST", help="data directory to make")

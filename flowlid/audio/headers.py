@@ -1,4 +1,4 @@
-"""Recordings opened by their headers: what lhotse reads by itself, and NIST SPHERE and AAC through their decoders."""
+"""Recordings opened by their headers: what lhotse reads by itself, and NIST SPHERE and AAC through decoders."""
 
 import json
 import os
@@ -37,13 +37,7 @@ def open_recording(path: str | Path, name: str, mono: bool = True) -> Recording:
         ValueError: a file that is missing, empty, cut off, unreadable or not mono.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no audio file {path}; mend the path")
-    if not path.stat().st_size:
-        raise ValueError(f"{path}: empty, not one byte")
-    missing = riff_bytes_missing(path)
-    if missing:
-        raise ValueError(f"{path}: cut off, {missing} bytes are missing; fetch the file again")
+    check_file(path)
     header = sphere_header(path)
     if header is not None:
         recording = _sphere(path, name, header)
@@ -58,8 +52,21 @@ def open_recording(path: str | Path, name: str, mono: bool = True) -> Recording:
     return recording
 
 
+def check_file(path: str | Path, name: str = "") -> None:
+    """Raise ValueError, beginning with `name`, for a file that is missing, empty, or a WAV file that was cut off."""
+    where = f"{name}: " if name else ""
+    if not os.path.isfile(path):
+        hint = "write / between folders" if "\\" in os.path.basename(path) else "correct the path"
+        raise ValueError(f"{where}no audio file {path}; {hint}")
+    if not os.path.getsize(path):
+        raise ValueError(f"{where}{path}: empty, not one byte; fetch the file again, or leave it out")
+    missing = riff_bytes_missing(path)
+    if missing:
+        raise ValueError(f"{where}{path}: cut off, {missing} bytes are missing; fetch the file again")
+
+
 def sphere_header(path: str | Path) -> dict[str, str | int | float] | None:
-    """Fields of a NIST SPHERE header, and its size in bytes as `header_size`; None if the file is no SPHERE.
+    """Fields of a NIST SPHERE header, and its size in bytes as `header_size`; None if the file is not SPHERE.
 
     Line 1 is NIST_1A, line 2 the header's size, then `name -type value` to `end_head`; -i is a whole number, -r
     a real one, -sN a string of N characters.
@@ -85,7 +92,7 @@ def sphere_header(path: str | Path) -> dict[str, str | int | float] | None:
 def riff_bytes_missing(path: str | Path) -> int:
     """How many bytes of samples a RIFF (WAV) file lacks of what its header promises; 0 for any other file.
 
-    libsndfile reads a cut WAV without a word, as if it were whole and shorter.
+    libsndfile reads a cut WAV without complaint, as if it were whole and shorter.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size

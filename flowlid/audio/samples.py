@@ -1,11 +1,10 @@
 """Samples of an utterance, with every way in which a file can be bad named.
 
-What libsndfile reads as it stands (WAV, FLAC, plain SPHERE, ...) is opened once and read by it. Files of another
+What libsndfile reads directly (WAV, FLAC, plain SPHERE, ...) is opened once and read by it. Files of another
 rate are resampled by lhotse, and those that libsndfile does not read go through lhotse's other decoders.
 """
 
 import io
-import os
 
 import numpy as np
 import soundfile
@@ -13,7 +12,7 @@ from lhotse import Recording
 from lhotse.audio import AudioLoadingError, DurationMismatchError
 from lhotse.utils import compute_num_samples
 
-from flowlid.audio.headers import reason_of, riff_bytes_missing
+from flowlid.audio.headers import check_file, reason_of
 from flowlid.kaldi.arks import command_output, is_pipe
 
 _STEP = np.float32(2**-15)  # of 16-bit samples
@@ -46,9 +45,9 @@ def read_audio(
     """
     data = command_output(specifier, name, allow_pipes) if is_pipe(specifier) else None
     if data is None:
-        _check_file(specifier, name)
+        check_file(specifier, name)
     try:
-        samples = _as_it_stands(specifier if data is None else io.BytesIO(data), sampling_rate, start, end)
+        samples = _read_directly(specifier if data is None else io.BytesIO(data), sampling_rate, start, end)
         if samples is not None:
             return samples, sampling_rate
         recording = _open(specifier, name, data)
@@ -57,7 +56,7 @@ def read_audio(
         if start >= recording.duration or (end is not None and end > recording.duration + _OVERSHOOT):
             raise ValueError(
                 f"{name}: its segment is {start} to {end} s, but {specifier} ends at {recording.duration} s; "
-                "mend segments"
+                "correct segments"
             )
         duration = None if end is None else min(end, recording.duration) - start
         if rate != sampling_rate:
@@ -68,7 +67,7 @@ def read_audio(
         raise ValueError(f"{name}: {specifier}: not readable as audio ({reason}); convert or remove it") from error
 
 
-def _as_it_stands(source: str | io.BytesIO, sampling_rate: int, start: float, end: float | None) -> np.ndarray | None:
+def _read_directly(source: str | io.BytesIO, sampling_rate: int, start: float, end: float | None) -> np.ndarray | None:
     """The samples (n,) of an utterance that needs nothing but decoding; None: look closer, or say what is wrong."""
     try:
         with soundfile.SoundFile(source) as file:
@@ -86,16 +85,6 @@ def _as_it_stands(source: str | io.BytesIO, sampling_rate: int, start: float, en
             return samples if len(samples) == wanted else None
     except (RuntimeError, TypeError):  # TypeError: a file named .raw has no header to tell its rate
         return None
-
-
-def _check_file(path: str, name: str) -> None:
-    if not os.path.isfile(path):
-        raise ValueError(f"{name}: no audio file {path}; mend the path, or run stage 0 and 1 again")
-    if not os.path.getsize(path):
-        raise ValueError(f"{name}: {path}: empty, not one byte; leave it out of the data directory")
-    missing = riff_bytes_missing(path)
-    if missing:
-        raise ValueError(f"{name}: {path}: cut off, {missing} bytes are missing; fetch the file again")
 
 
 def _check_header(recording: Recording, where: str, sampling_rate: int, downsample: bool, upsample: bool) -> None:

@@ -1,16 +1,15 @@
-"""From a corpus on the disk to lhotse manifests: what every `local/prepare_<corpus>.py` does alike.
+"""From a corpus on disk to lhotse manifests: what every `local/prepare_<corpus>.py` has in common.
 
-A preparation looks for what it knows of the layout, adds an `Utterance` for each piece of speech, opens the
-recordings (headers alone), and writes one pair of manifests. What it leaves out, it names in the log.
+A preparation looks for the files that it knows (`flowlid.corpora.layout`), adds an `Utterance` per piece of speech,
+opens the recordings (headers only), and writes one pair of manifests. `<name>_left_out.tsv` names what it leaves out.
 """
 
 import gzip
 import hashlib
 import json
 import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +17,12 @@ from pathlib import Path
 from lhotse import Recording, SupervisionSegment
 
 from flowlid.audio.headers import MissingDecoder, open_recording
-from flowlid.files import atomic_write
+from flowlid.files import LeftOut, atomic_write, raise_problems, write_tsv
 
 log = logging.getLogger("flowlid")
 
 MAX_DAMAGED = 0.05  # share of files that may be unreadable before the copy of the corpus is taken for broken
-_GENDERS = {"f": "f", "female": "f", "m": "m", "male": "m"}
-_SHOWN = 8
+GENDERS = {"f": "f", "female": "f", "m": "m", "male": "m"}
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,12 @@ class Corpus:
         self.name, self.root = name, Path(root)
         self.utterances: list[Utterance] = []
         self.recordings: dict[Path, Recording] = {}
-        self.left_out: Counter[str] = Counter()
+        self.left_out = LeftOut()
         self._wrong_counts: list[str] = []
 
     def add(self, utterance: Utterance) -> None:
-        """Take an utterance in."""
+        """Add an utterance."""
         self.utterances.append(utterance)
-
-    def leave_out(self, reason: str, what: object, why: str) -> None:
-        """Count, under `reason`, and name something that is left out."""
-        self.left_out[reason] += 1
-        log.info("left out (%s): %s: %s", reason, what, why)
 
     def check_count(self, what: str, found: int, expected: int, strict: bool, fatal: bool = True) -> None:
         """Compare a count with that of the published corpus: a difference is logged, and if `strict` an error.
@@ -98,7 +91,7 @@ class Corpus:
         log.warning("%s%s", message, "; --check-counts true makes this an error" if fatal else "")
 
     def open(self, jobs: int = 4, kind: Callable[[Path, str], Recording] = open_recording) -> None:
-        """Read the headers of all recordings; utterances of damaged files are left out, by name.
+        """Read the headers of all recordings; damaged files are left out with their utterances.
 
         Afterwards every utterance has a duration.
 
@@ -116,26 +109,25 @@ class Corpus:
         if twice:
             paths = [str(utt.path) for utt in self.utterances if utt.id == twice[0]]
             raise ValueError(
-                f"{self.root}: {len(twice)} utterance ids stand twice, such as {twice[0]} ({', '.join(paths[:2])}); "
-                "remove one copy"
+                f"{self.root}: {len(twice)} utterance ids are there twice, such as {twice[0]} "
+                f"({', '.join(paths[:2])}); remove one copy"
             )
-        ids, first = self._recording_ids(), ""
+        ids, problems = self._recording_ids(), []
         with ThreadPoolExecutor(max(1, jobs)) as pool:
             opened = pool.map(lambda item: _try_open(kind, *item), ids.items())
             for path, found in zip(ids, opened, strict=True):
                 if isinstance(found, Recording):
                     self.recordings[path] = found
                 else:
-                    first = first or found
-                    self.leave_out("damaged", path, found.removeprefix(f"{path}: "))
-        if len(ids) - len(self.recordings) > max(MAX_DAMAGED * len(ids), 1):
-            raise ValueError(
-                f"{self.root}: {len(ids) - len(self.recordings)} of {len(ids)} files cannot be read, all named above; "
-                f"the first: {first}; if they are cut off, copy or unpack the corpus again"
+                    problems.append(found)
+                    self.left_out.add("damaged", path, found.removeprefix(f"{path}: "))
+        if len(problems) > max(MAX_DAMAGED * len(ids), 1) or not self.recordings:
+            raise_problems(
+                problems,
+                f"{self.root}: {len(problems)} of {len(ids)} files cannot be read; if they are cut off, copy or unpack "
+                "the corpus again:",
             )
         self.utterances = [self._timed(utt) for utt in self.utterances if utt.path in self.recordings]
-        if not self.utterances:
-            raise ValueError(f"{self.root}: no file of {self.name} can be read (named above); copy it again")
 
     def _recording_ids(self) -> dict[Path, str]:
         """Id of each file: that of its utterance if it has only one, which is all of it."""
@@ -156,23 +148,21 @@ class Corpus:
     def write(self, out_dir: str | Path) -> None:
         """Write `<out_dir>/<name>_{recordings,supervisions}.jsonl.gz`, and log the counts.
 
-        Counts go to `<name>_summary.tsv` and, of what was left out, to `<name>_left_out.tsv`. The same corpus gives
-        the same bytes.
+        Counts go to `<name>_summary.tsv`; `<name>_left_out.tsv` names what was left out. The same corpus gives the
+        same bytes.
         """
         out_dir = Path(out_dir)
         utterances = sorted(self.utterances, key=lambda utt: utt.id)
         used = {self.recordings[utt.path].id: self.recordings[utt.path] for utt in utterances}
-        _write_jsonl(out_dir / f"{self.name}_recordings.jsonl.gz", (used[name].to_dict() for name in sorted(used)))
+        write_jsonl(out_dir / f"{self.name}_recordings.jsonl.gz", (used[name].to_dict() for name in sorted(used)))
         supervisions = (self._supervision(utt).to_dict() for utt in utterances)
-        _write_jsonl(out_dir / f"{self.name}_supervisions.jsonl.gz", supervisions)
+        write_jsonl(out_dir / f"{self.name}_supervisions.jsonl.gz", supervisions)
         rows = self._summary(utterances)
-        left_out = [["reason", "count"], *([reason, str(count)] for reason, count in sorted(self.left_out.items()))]
-        for name, table in (("summary", rows), ("left_out", left_out)):
-            with atomic_write(out_dir / f"{self.name}_{name}.tsv") as file:
-                file.writelines("\t".join(row) + "\n" for row in table)
+        write_tsv(out_dir / f"{self.name}_summary.tsv", rows)
         rates = Counter(recording.sampling_rate for recording in used.values())
         log.info("%s: sampled at %s", self.name, ", ".join(f"{rate} Hz ({n} files)" for rate, n in rates.items()))
-        log.info("%s: left out: %s", self.name, dict(self.left_out) or "nothing")
+        for line in self.left_out.write(out_dir / f"{self.name}_left_out.tsv"):
+            log.info("%s: %s", self.name, line)
         log.info("%s:\n%s", self.name, "\n".join("\t".join(row).expandtabs(14) for row in rows))
 
     def _supervision(self, utt: Utterance) -> SupervisionSegment:
@@ -185,7 +175,7 @@ class Corpus:
             text=utt.text,
             language=utt.language,
             speaker=utt.speaker,
-            gender=None if utt.gender is None else _gender(utt),
+            gender=None if utt.gender is None else read_gender(utt.gender, f"utterance {utt.id}"),
             custom={key: value for key, value in custom.items() if value is not None},
         )
 
@@ -199,63 +189,6 @@ class Corpus:
             speakers = len({utt.speaker for utt in own})
             rows.append([part, str(len(own)), str(speakers), f"{hours:.3f}", languages, accents])
         return rows
-
-
-def walk(root: str | Path, *suffixes: str) -> Iterator[Path]:
-    """Files below `root` with these endings (or all), in any case (".wav" finds X.WAV), sorted; links are followed.
-
-    Hidden files, such as the `._name` that copies from a Mac bring, are passed over.
-    """
-    seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:  # a link back up the tree
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if (not suffixes or name.lower().endswith(suffixes)) and not name.startswith("."):
-                yield Path(folder) / name
-
-
-def find(root: str | Path, relative: str) -> Path | None:
-    """`root`/`relative` whatever the case of its names on the disk; None if there is no such file or folder."""
-    path = Path(root)
-    for part in relative.split("/"):
-        if (path / part).exists():
-            path = path / part
-            continue
-        try:
-            same = sorted(name for name in os.listdir(path) if name.lower() == part.lower())
-        except (NotADirectoryError, FileNotFoundError):
-            return None
-        if not same:
-            return None
-        path = path / same[0]
-    return path
-
-
-def check_root(root: str | Path, name: str, expected: str) -> None:
-    """Check that a corpus root is a directory with something in it.
-
-    Raises:
-        ValueError: it is not; `expected` says what should stand there.
-    """
-    if not Path(root).is_dir():
-        raise ValueError(f"{root}: no such directory; expected the root of {name}: {expected}")
-    if not os.listdir(root):
-        raise ValueError(f"{root}: an empty directory; expected the root of {name}: {expected}")
-
-
-def wrong_root(root: str | Path, name: str, expected: str) -> ValueError:
-    """The error for a directory that is not this corpus: what it should hold, and what it holds."""
-    held = sorted(os.listdir(root))
-    more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
-    return ValueError(
-        f"{root}: this is not {name}: expected {expected}, but it holds {', '.join(held[:_SHOWN])}{more}; "
-        "give the directory above those, or the right corpus"
-    )
 
 
 def order(text: str) -> str:
@@ -282,7 +215,7 @@ def split_speakers(utterances: Iterable[Utterance], shares: Mapping[str, float])
     for utt in utterances:
         seconds[utt.speaker] += utt.duration
     if len(seconds) < len(shares):
-        raise ValueError(f"{len(seconds)} speakers cannot make the parts {', '.join(shares)} without standing in two")
+        raise ValueError(f"{len(seconds)} speakers are too few for the parts {', '.join(shares)}")
     total = seconds.total()
     held = dict.fromkeys(shares, 0.0)
     part_of = {}
@@ -328,15 +261,19 @@ def _safe(name: str) -> str:
     return "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
 
 
-def _gender(utt: Utterance) -> str:
-    try:
-        return _GENDERS[utt.gender.strip().lower()]
-    except KeyError:
-        raise ValueError(f"utterance {utt.id}: gender {utt.gender!r}; known: {' '.join(_GENDERS)}") from None
+def read_gender(word: str, where: str) -> str:
+    """ "f" or "m" of a word for it, such as "Female"; ValueError, with `where`, for any other."""
+    gender = GENDERS.get(word.strip().lower())
+    if gender is None:
+        raise ValueError(
+            f"{where}: gender {word!r} is none of {' '.join(GENDERS)}; correct it where the corpus is prepared"
+        )
+    return gender
 
 
-def _write_jsonl(path: Path, items: Iterable[Mapping[str, object]]) -> None:
-    # one at a time, since there may be a million; no name or time in the header: same corpus, same bytes
+def write_jsonl(path: Path, items: Iterable[Mapping[str, object]]) -> None:
+    """Write a manifest: one JSON object per line, gzip; the same items give the same bytes."""
+    # one at a time, since there may be a million; no name or time in the header
     with atomic_write(path, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
         for item in items:
             packed.write((json.dumps(item, ensure_ascii=False) + "\n").encode())

@@ -10,12 +10,13 @@ from lhotse import RecordingSet, SupervisionSet
 from lhotse.audio import Recording
 from lhotse.supervision import SupervisionSegment
 
-from flowlid.files import atomic_write
+from flowlid.corpora.corpus import read_gender
+from flowlid.corpora.sets import Sets, select
+from flowlid.files import write_tsv
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import invert, write_table
 
 logger = logging.getLogger("make_data_dirs")
-GENDERS = {"f": "f", "female": "f", "m": "m", "male": "m"}
 TABLES = (
     "wav.scp", "reco2dur", "segments", "utt2spk", "spk2utt", "utt2lang", "utt2dur", "spk2gender", "text", "utt2score",
 )  # fmt: skip
@@ -51,9 +52,26 @@ def _read(folder: Path, kind: str, manifest: type) -> dict:
             raise ValueError(f"{path}: not a lhotse manifest of {kind} ({error!r}); prepare it again") from error
         for item in items:
             if item.id in found:
-                raise ValueError(f"{path}: {kind} id {item.id} stands in {origin[item.id]} too; keep one of them")
+                raise ValueError(f"{path}: {kind} id {item.id} is in {origin[item.id]} too; keep one of them")
             found[item.id], origin[item.id] = item, path
     return found
+
+
+def make_sets(
+    sets: Sets, recordings: Mapping[str, Recording], supervisions: Mapping[str, SupervisionSegment]
+) -> tuple[dict[str, Tables], list[list[str]]]:
+    """Tables of the data directory of each set, by name, and the rows of sets.tsv (`count`).
+
+    Raises:
+        ValueError: as `flowlid.corpora.sets.select` and `make_tables`.
+    """
+    chosen = select(sets, supervisions)
+    tables = {name: make_tables(name, items, recordings) for name, items in chosen.items()}
+    # segments for all sets or for none: an utterance of several sets has the same line in each
+    if not any(need_segments(items, recordings) for items in chosen.values()):
+        for set_tables in tables.values():
+            del set_tables["segments"]
+    return tables, count(chosen)
 
 
 def make_tables(name: str, items: list[SupervisionSegment], recordings: Mapping[str, Recording]) -> Tables:
@@ -61,7 +79,7 @@ def make_tables(name: str, items: list[SupervisionSegment], recordings: Mapping[
 
     Raises:
         ValueError: an utterance without speaker, outside its recording, or whose recording
-            is no single mono file that exists.
+            is not a single mono file that exists.
     """
     tables: Tables = {file: {} for file in TABLES}
     for item in items:
@@ -82,7 +100,7 @@ def make_tables(name: str, items: list[SupervisionSegment], recordings: Mapping[
         if (item.custom or {}).get("score") is not None:
             tables["utt2score"][item.id] = f"{_score(item):g}"
     tables["spk2utt"] = invert(tables["utt2spk"])
-    # Kaldi wants the first two for all or not at all, and so does a correlation.
+    # Kaldi needs text and spk2gender for all or not at all, and so does a correlation utt2score.
     wanted = {"text": "utt2spk", "utt2score": "utt2spk", "spk2gender": "spk2utt"}
     for file, keys in ((file, tables[other]) for file, other in wanted.items()):
         missing = keys.keys() - tables[file].keys()
@@ -106,7 +124,7 @@ def _score(item: SupervisionSegment) -> float:
     try:
         return float(item.custom["score"])
     except (TypeError, ValueError):
-        raise ValueError(f"supervision {item.id}: score {item.custom['score']!r} is no number; mend it") from None
+        raise ValueError(f"supervision {item.id}: score {item.custom['score']!r} is not a number; correct it") from None
 
 
 def _times(item: SupervisionSegment, recording: Recording) -> tuple[float, float]:
@@ -115,7 +133,7 @@ def _times(item: SupervisionSegment, recording: Recording) -> tuple[float, float
     if item.start < -sample or item.end > recording.duration + sample or item.duration <= 0:
         raise ValueError(
             f"supervision {item.id}: {item.start} to {item.end} s is not within its recording "
-            f"{recording.id} of {recording.duration} s; mend the manifest"
+            f"{recording.id} of {recording.duration} s; correct the manifest"
         )
     start = 0.0 if item.start < sample else float(item.start)
     return start, recording.duration if item.end > recording.duration - sample else float(item.end)
@@ -135,9 +153,7 @@ def _source_of(recording: Recording) -> str:
 
 
 def _add_gender(spk2gender: dict[str, str], item: SupervisionSegment) -> None:
-    gender = GENDERS.get(item.gender.lower())
-    if gender is None:
-        raise ValueError(f"supervision {item.id}: gender {item.gender!r} is none of {' '.join(GENDERS)}")
+    gender = read_gender(item.gender, f"supervision {item.id}")
     if spk2gender.setdefault(item.speaker, gender) != gender:
         raise ValueError(f"supervision {item.id}: speaker {item.speaker} is of another gender in other utterances")
 
@@ -161,8 +177,8 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
             for file, table in set_tables.items():
                 write_table(new / file, table)
             DataDir(new).validate(("wav.scp", "utt2spk", "spk2utt", "utt2lang", "utt2dur"))
-        # Until all is in place it names the old sets too: a run that is killed leaves none that the next one forgets.
-        write_counts(made, [*counts, *([name] for name in before if name not in tables)])
+        # Until all is in place sets.tsv names the old sets too, so that the run after a killed one still removes them.
+        write_tsv(made, [*counts, *([name] for name in before if name not in tables)])
         for name in tables:
             new, final = Path(temporary) / name, data_dir / name
             if _contents(new) == _contents(final):
@@ -174,14 +190,9 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
             new.rename(final)
         for name in sorted(set(before) - set(tables)):
             if (data_dir / name).is_dir():
-                logger.info("%s: removed, the sets file does not make it any more", data_dir / name)
+                logger.info("%s: removed, the sets file no longer makes it", data_dir / name)
                 (data_dir / name).rename(Path(temporary) / f"{name}.old")
-        write_counts(made, counts)
-
-
-def write_counts(path: Path, rows: list[list[str]]) -> None:
-    with atomic_write(path) as file:
-        file.writelines("\t".join(row) + "\n" for row in rows)
+        write_tsv(made, counts)
 
 
 def _contents(path: Path) -> dict[str, bytes]:

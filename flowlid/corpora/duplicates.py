@@ -1,7 +1,9 @@
-"""Recordings that stand twice in a corpus, copied with another gain, dither or length."""
+"""Duplicate recordings in a corpus, copied with another gain, dither or length."""
 
 import hashlib
+from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from scipy.signal import correlate
@@ -40,6 +42,9 @@ class Sound:
         return abs(len(self.samples) - len(other.samples)) <= _MAX_SHIFT * self.rate
 
 
+_S = TypeVar("_S", bound=Sound)
+
+
 def same_recording(a: Sound, b: Sound) -> bool:
     """Whether two sounds are one recording: the same samples, or a normalized cross-correlation of 0.9 or more."""
     if a.digest == b.digest:
@@ -47,6 +52,22 @@ def same_recording(a: Sound, b: Sound) -> bool:
     if not a.may_repeat(b) or _peak(a.loudness, b.loudness) < _SAME:
         return False
     return _peak(a.samples.astype(np.float32), b.samples.astype(np.float32)) >= _SAME
+
+
+def find_repeated(sounds: Iterable[_S], name: Callable[[_S], str]) -> dict[_S, _S]:
+    """Sounds that repeat another one, each with the one, first by name, that it repeats."""
+    repeated: dict[_S, _S] = {}
+    by_length = sorted(sounds, key=lambda sound: len(sound.samples))
+    for index, a in enumerate(by_length):
+        for b in by_length[index + 1 :]:
+            if not a.may_repeat(b):
+                break
+            if same_recording(a, b):
+                first, second = sorted((repeated.get(a, a), repeated.get(b, b)), key=name)
+                if first is not second:
+                    repeated[second] = first
+                    repeated.update({sound: first for sound, other in repeated.items() if other is second})
+    return repeated
 
 
 def _peak(a: np.ndarray, b: np.ndarray) -> float:

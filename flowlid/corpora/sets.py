@@ -7,17 +7,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import yaml
 from lhotse import SupervisionSegment
 
-from flowlid.files import nearest
+from flowlid.files import nearest, read_yaml
 
 log = logging.getLogger("flowlid")
 
-FIELDS = ("language", "speaker", "gender", "recording_id")  # others stand in a supervision's `custom`
+FIELDS = ("language", "speaker", "gender", "recording_id")  # others are in a supervision's `custom`
 _KEYS = ("disjoint", "label", "classes", "optional", "sets")
 _BOUNDS = ("min", "max", "above", "below")
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Sets:
         path: of the file, for messages.
         sets: name -> field -> condition, an utterance belongs to the set if all hold; or name -> other sets, named
             before it, that it joins.
-        disjoint: field of which no value may stand in a train set and in a dev or test set; None: not checked.
+        disjoint: field of which no value may be in both a train set and a dev or test set; None: not checked.
         label: field that becomes the utterance's language (utt2lang).
         classes: value of that field -> the class that it counts as; other values are classes by themselves.
         optional: sets that are left out where a corpus was not given.
@@ -85,10 +83,7 @@ def read_sets(path: Path) -> Sets:
     Raises:
         ValueError: no YAML, an unknown key, a set without a selection, or a name of no known kind.
     """
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {error}") from error
+    config = read_yaml(path)
     if not isinstance(config, dict) or not isinstance(config.get("sets"), dict) or not config["sets"]:
         raise ValueError(f"{path}: expected the keys `disjoint` (a field) and `sets` (name -> selection)")
     for key in config:
@@ -115,7 +110,7 @@ def _classes(path: Path, classes: object) -> dict[str, str]:
     for name, values in (classes or {}).items():
         for value in _texts(values, f"{path}: classes: {name}"):
             if class_of.setdefault(value, str(name)) != str(name):
-                raise ValueError(f"{path}: classes: {value!r} stands under {class_of[value]} and {name}; keep one")
+                raise ValueError(f"{path}: classes: {value!r} is under {class_of[value]} and {name}; keep one")
     return class_of
 
 
@@ -125,7 +120,7 @@ def _selection(path: Path, name: object, value: object, before: Collection[str])
     if isinstance(value, list) and value:
         for other in value:
             if other not in before:
-                raise ValueError(f"{path}: set {name}: no set {other!r} stands before it{nearest(str(other), before)}")
+                raise ValueError(f"{path}: set {name}: no set {other!r} comes before it{nearest(str(other), before)}")
         return value
     if not isinstance(value, dict) or not value:
         raise ValueError(f"{path}: set {name}: expected field -> value or list of values, or sets, not {value!r}")
@@ -139,15 +134,15 @@ def _condition(value: object, where: str) -> Values | Range:
         if bound not in _BOUNDS:
             raise ValueError(f"{where}: unknown bound {bound!r}{nearest(str(bound), _BOUNDS)}")
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise ValueError(f"{where}: {bound}: {number!r} is no number")
+            raise ValueError(f"{where}: {bound}: {number!r} is not a number")
     return Range(**value)
 
 
 def _texts(value: object, where: str) -> list[str]:
     values = value if isinstance(value, list) else [value]
-    # YAML 1.1 reads the language codes `no` and `on` as booleans.
+    # `true` and `false` without quotes are no names (`read_yaml` refuses `no` and `on`)
     if not values or any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in values):
-        raise ValueError(f"{where}: {value!r} is no value or list of values; put it in quotes")
+        raise ValueError(f"{where}: {value!r} is not a value or list of values; put it in quotes")
     return [str(item) for item in values]
 
 
@@ -185,7 +180,7 @@ def select(sets: Sets, supervisions: Mapping[str, SupervisionSegment]) -> dict[s
             log.warning("%s: set %s left out (it is optional): %s", sets.path, name, problem)
             del chosen[name]
     if sets.disjoint is None:
-        log.warning("%s has no `disjoint: FIELD`, so that nobody checks what train and test sets share", sets.path)
+        log.warning("%s has no `disjoint: FIELD`: what train and test sets share is not checked", sets.path)
     for key, name in (("disjoint", sets.disjoint), ("label", sets.label)):
         if name is not None and name not in known:
             raise ValueError(f"{sets.path}: {key}: unknown field {name!r}{nearest(name, known)}")
@@ -216,7 +211,9 @@ def _labelled(sets: Sets, item: SupervisionSegment) -> SupervisionSegment:
 
 
 def check_leaks(sets: Sets, chosen: Mapping[str, list[SupervisionSegment]]) -> None:
-    """Check that no train set shares a value of `disjoint` with a dev or test set; log shared speakers.
+    """Check that no train set shares a value of `disjoint` with a dev or test set, and log what that guarantees.
+
+    Other fields are not checked: where `disjoint` is not the speaker, the sets that share speakers are logged.
 
     Raises:
         ValueError: a shared value, with the two sets, or an utterance without the field.
@@ -226,14 +223,17 @@ def check_leaks(sets: Sets, chosen: Mapping[str, list[SupervisionSegment]]) -> N
         speakers = {item.speaker for item in chosen[train]}
         same = [name for name in others if speakers & {item.speaker for item in chosen[name]}]
         if same:
-            log.info("%s shares speakers with %s", train, " ".join(same))
+            checked = f"only {sets.disjoint} is kept apart" if sets.disjoint else "nothing is kept apart"
+            log.info("%s shares speakers with %s: %s", train, " ".join(same), checked)
         for other in others if sets.disjoint else []:
             shared = _values(sets, train, chosen[train]) & _values(sets, other, chosen[other])
             if shared:
                 raise ValueError(
-                    f"{sets.path}: leak: {train} and {other} share {len(shared)} values of {sets.disjoint}, such as "
-                    f"{', '.join(sorted(shared)[:_SHOWN])}; select other parts, or say what else must be disjoint"
+                    f"{sets.path}: leak: {train} and {other} share {len(shared)} values of {sets.disjoint}: "
+                    f"{some(sorted(shared))}; select other parts, or say what else must be disjoint"
                 )
+    if sets.disjoint:
+        log.info("checked: no %s is in both a train set and a dev or test set", sets.disjoint)
 
 
 def _values(sets: Sets, name: str, items: list[SupervisionSegment]) -> set[str]:

@@ -1,13 +1,15 @@
-"""Tables of recorded speech, written by hand or with a spreadsheet: read and checked, with all their errors at once."""
+"""Tables of recorded speech, written by hand or with a spreadsheet: read and checked, all errors reported at once."""
 
 import csv
-import difflib
 import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from flowlid.corpora.corpus import GENDERS
+from flowlid.files import closest, raise_problems
 
 REQUIRED = ("utt_id", "path", "speaker", "language")
 OPTIONAL = ("set", "start", "end", "channel", "gender", "score")
@@ -19,8 +21,6 @@ RESERVED = {
     "corpus": "its value is the table's name",
     "duration": "the end of an utterance is the column end, in seconds of the file",
 }
-GENDERS = ("f", "female", "m", "male")
-MAX_SHOWN = 50
 _LONGEST_SET = 100  # letters, since it is the name of directories
 SIDES = ("train", "dev", "test")  # what a set's name starts with
 _UNICODE_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -28,7 +28,7 @@ _UNICODE_16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Row:
-    """One utterance as a table, or a directory tree, tells of it; "" or None where it does not.
+    """One utterance as a table or a directory tree describes it; "" or None for what it does not say.
 
     Attributes:
         line: of the table, from 1; 0: the row is a file of a directory tree.
@@ -55,32 +55,27 @@ class Row:
 
 
 class Problems:
-    """What is wrong with a table or a directory tree, gathered so that all of it is said at once."""
+    """The problems of a table or a directory tree, collected so that all are reported at once."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
         self._found: list[tuple[int, str]] = []
 
     def add(self, text: str, where: Row | int = 0) -> None:
-        """Take a problem in; `where` is its row, its line, or 0: the whole."""
+        """Add a problem; `where` is its row, its line, or 0 for the whole."""
         line = where.line if isinstance(where, Row) else where
         place = where.path if isinstance(where, Row) and not line else self.source
         text = text.removeprefix(f"{place}: ")
         self._found.append((line, f"{place}:{line}: {text}" if line else f"{place}: {text}"))
 
     def check(self) -> None:
-        """Raise ValueError, if there is a problem, with the first 50 by line, and how many more there are."""
-        found = sorted(self._found, key=lambda item: item[0])
-        if not found:
-            return
-        shown = [text for _, text in found[:MAX_SHOWN]]
-        if len(found) > MAX_SHOWN:
-            shown.append(f"and {len(found) - MAX_SHOWN} more")
+        """Raise ValueError if there are problems: the first 50, by line, and how many more there are."""
+        found = [text for _, text in sorted(self._found, key=lambda item: item[0])]
         count = "1 error" if len(found) == 1 else f"{len(found)} errors"
-        raise ValueError("\n".join([f"{self.source}: {count}; nothing was written:", *shown]))
+        raise_problems(found, f"{self.source}: {count}; nothing was written:", 50)
 
 
-def read_table(path: Path, root: Path | None, problems: Problems) -> tuple[list[Row], list[str]]:
+def read_speech_table(path: Path, root: Path | None, problems: Problems) -> tuple[list[Row], list[str]]:
     """The rows of a table that can be read, and the names of its columns.
 
     The first line that is neither blank nor a comment ("#") names the columns. They are separated by tabs if it has
@@ -151,15 +146,14 @@ def _check_header(header: Sequence[str], line: int, problems: Problems) -> None:
     unknown = [name for name in header if name and name not in REQUIRED + OPTIONAL]
     for name in REQUIRED:
         if name not in header:
-            near = difflib.get_close_matches(name, {other.lower(): other for other in unknown}, 1)
-            other = next((other for other in unknown if near and other.lower() == near[0]), None)
+            other = closest(name, unknown)
             hint = f"; rename {other!r}, if it is that" if other else f"; there are {' '.join(filter(None, header))}"
             problems.add(f"no column {name}{hint}", line)
     for number, name in enumerate(header, 1):
         if not name:
             problems.add(f"column {number} has no name", line)
         elif header.index(name) != number - 1:
-            problems.add(f"column {name} stands twice", line)
+            problems.add(f"column {name} is there twice", line)
         elif name in RESERVED:
             problems.add(f"no column may be called {name}: {RESERVED[name]}; rename it", line)
         elif _broken(name):
@@ -182,7 +176,7 @@ def _row(values: Mapping[str, str], line: int, root: Path, wrong: Callable[[str]
         wrong(f"start {start or 0:g} is not before end {end:g}")
     channel = values.get("channel", "")
     if channel and not re.fullmatch(r"[0-9]{1,3}", channel):
-        wrong(f"channel {channel!r} is no whole number from 0 on")
+        wrong(f"channel {channel!r} is not a whole number from 0 on")
     gender = values.get("gender", "").lower()
     if gender and gender not in GENDERS:
         wrong(f"gender {values['gender']!r} is none of {' '.join(GENDERS)}; leave it empty where it is not known")
@@ -207,9 +201,9 @@ def _row(values: Mapping[str, str], line: int, root: Path, wrong: Callable[[str]
 
 def _check_set(name: str, wrong: Callable[[str], None]) -> None:
     if name and not name.startswith(SIDES):
-        wrong(f"set {name!r} is of no known kind; its name starts with train, dev or test")
+        wrong(f"set {name!r} is of an unknown kind; its name starts with train, dev or test")
     elif name and not re.fullmatch(r"[\w.-]+", name) and not _broken(name):
-        wrong(f"set {name!r} is no file name; use letters, digits and _ . -")
+        wrong(f"set {name!r} is not a file name; use letters, digits and _ . -")
     elif len(name) > _LONGEST_SET:
         wrong(f"set {name[:20]!r}... has {len(name)} letters; name it with {_LONGEST_SET} at most")
 
@@ -222,7 +216,7 @@ def _number(text: str, name: str, wrong: Callable[[str], None]) -> float | None:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        wrong(f"{name} {text!r} is no number" + ("; write a point, no comma" if "," in text else ""))
+        wrong(f"{name} {text!r} is not a number" + ("; write a point, not a comma" if "," in text else ""))
         return None
     return number
 
@@ -232,7 +226,7 @@ def _broken(text: str) -> bool:
 
 
 def check_known(rows: Iterable[Row], languages: Collection[str], problems: Problems) -> None:
-    """Check that no language stands in the rows but these; any may if there are none."""
+    """Check that the rows have no language but these; an empty collection allows any."""
     for row in rows if languages else ():
         if row.language and row.language not in languages:
             problems.add(f"language {row.language!r}: here it must be {' or '.join(languages)}, what is spoken", row)
@@ -243,7 +237,7 @@ def check_rows(rows: Iterable[Row], share_speakers: bool, need_train: bool, prob
 
     Args:
         rows: of the whole table or tree.
-        share_speakers: whether a speaker may stand in a train set and in a dev or test set.
+        share_speakers: whether a speaker may be in a train set and in a dev or test set.
         need_train: whether there must be a train set.
         problems: gets what is wrong.
     """
@@ -254,7 +248,7 @@ def check_rows(rows: Iterable[Row], share_speakers: bool, need_train: bool, prob
             problems.add("no row is of a train set, one whose name starts with train: nothing to train on")
         for speaker, (tested, trained) in shared_speakers(rows).items() if not share_speakers else ():
             problems.add(
-                f"speaker {speaker!r} stands in {tested.set} here, and in {trained.set} in {trained}; leave one side "
+                f"speaker {speaker!r} is in {tested.set} here, and in {trained.set} in {trained}; leave one side "
                 "out, or accept it with --allow-shared-speakers true",
                 tested,
             )
@@ -276,7 +270,7 @@ def _check_repeats(rows: Sequence[Row], problems: Problems) -> None:
     pieces: dict[tuple, Row] = {}
     for row in rows:
         if row.utt_id and ids.setdefault(row.utt_id, row) is not row:
-            problems.add(f"utt_id {row.utt_id!r} stands in {ids[row.utt_id]} too; ids are unique", row)
+            problems.add(f"utt_id {row.utt_id!r} is in {ids[row.utt_id]} too; ids are unique", row)
         other = genders.setdefault(row.speaker, row) if row.speaker and row.gender else row
         if (other.gender or "")[:1] != (row.gender or "")[:1]:
             problems.add(f"speaker {row.speaker!r} is {row.gender} here, but {other.gender} in {other}", row)

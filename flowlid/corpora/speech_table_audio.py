@@ -13,9 +13,9 @@ import soundfile
 from lhotse import Recording
 
 from flowlid.audio.headers import open_recording
-from flowlid.corpora.corpus import walk
+from flowlid.corpora.layout import walk
 from flowlid.corpora.speech_table import Problems, Row
-from flowlid.files import atomic_write
+from flowlid.files import atomic_write, some
 
 log = logging.getLogger("flowlid")
 
@@ -23,13 +23,12 @@ AUDIO = tuple(".wav .flac .sph .nist .wv1 .wv2 .mp3 .ogg .opus .m4a .aac .aif .a
 TOLERANCE = 0.01  # seconds that an end may lie after the file's, since tables hold rounded numbers
 _BLOCK = 2**20  # samples that are copied at a time
 _NO_LANGUAGES = ("train", "training", "dev", "valid", "validation", "test", "eval", "wav", "audio", "data")
-_SHOWN = 8
 
 Found = dict[Path, Recording]
 
 
 def read_tree(root: Path, problems: Problems) -> list[Row]:
-    """A row for each sound file of a tree language/speaker/file; other files are counted, and passed over."""
+    """A row for each sound file of a tree language/speaker/file; other files are counted, and skipped."""
     rows, passed = [], Counter()
     for path in walk(root):
         parts = path.relative_to(root).with_suffix("").parts
@@ -46,10 +45,10 @@ def read_tree(root: Path, problems: Problems) -> list[Row]:
     for language, speakers in found.items():
         log.info("%s: found language %s, %d speakers", root, language, len(speakers))
         if language.lower() in _NO_LANGUAGES:
-            problems.add(f"folder {language} is no language; expected language/speaker/file, or give a table")
+            problems.add(f"folder {language} is not a language; expected language/speaker/file, or give a table")
     if passed:
-        kinds = ", ".join(f"{suffix} ({count})" for suffix, count in passed.most_common(_SHOWN))
-        log.info("%s: passed over %d files that are no sound: %s", root, passed.total(), kinds)
+        kinds = some([f"{suffix} ({count})" for suffix, count in passed.most_common()])
+        log.info("%s: skipped %d files that are not audio: %s", root, passed.total(), kinds)
     if not rows:
         problems.add(f"no sound below it; expected language/speaker/file, file ending in {' '.join(AUDIO)}")
     return rows
@@ -64,9 +63,6 @@ def open_files(rows: Iterable[Row], jobs: int, problems: Problems) -> Found:
 
     def look(path: Path) -> Recording | str:
         try:
-            if not path.is_file():
-                hint = "; write / between folders" if "\\" in path.name else ""
-                return f"there is no file {path}{hint}"
             return open_recording(path, path.stem, mono=False)
         except (ValueError, OSError) as error:
             return str(error)

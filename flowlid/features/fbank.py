@@ -60,7 +60,7 @@ class FbankOptions:
             raise ValueError(f"--num-mel-bins must be 3 or more, not {self.num_mel_bins}")
         if not 0 <= self.low_freq < high <= nyquist:
             raise ValueError(
-                f"--low-freq={self.low_freq} and --high-freq={self.high_freq} are no band within 0 to {nyquist} Hz, "
+                f"--low-freq={self.low_freq} and --high-freq={self.high_freq} are not a band within 0 to {nyquist} Hz, "
                 "half of --sample-frequency"
             )
         if not all(self.sample_frequency * ms >= 1000 for ms in (self.frame_length, self.frame_shift)):
@@ -178,7 +178,7 @@ class _Filterbank(Wav2LogFilterBank):
         else:
             centred.copy_(frames)
         torch.sub(centred[:, 1:], centred[:, :-1], alpha=self.preemph_coeff, out=framed[:, 1:])
-        torch.mul(centred[:, 0], 1 - self.preemph_coeff, out=framed[:, 0])  # as if the first sample stood there twice
+        torch.mul(centred[:, 0], 1 - self.preemph_coeff, out=framed[:, 0])  # as if the first sample were there twice
         framed *= self.wav2win._window
         measured = centred if self.wav2win.raw_energy else framed
         energy = (torch.linalg.vecdot(measured, measured) + 1e-15).log_()

@@ -58,7 +58,7 @@ def read_matrix(specifier: str, name: str, allow_pipes: bool = False) -> np.ndar
     double and compressed matrices are read; kaldiio's pickles, numpy files and sounds are not.
 
     Args:
-        specifier: what stands behind the key in the scp file.
+        specifier: the value of the key in the scp file.
         name: what errors call it: "data/x/feats.scp: utterance u1".
         allow_pipes: whether a command may be run.
 
@@ -133,7 +133,7 @@ class ArkWriter:
 
     @contextmanager
     def _open(self) -> Iterator["ArkWriter"]:
-        # The archive is renamed first: an scp file never stands without its archive.
+        # The archive is renamed first: an scp file never exists without its archive.
         with atomic_write(self._scp_path) as self._scp, atomic_write(self._ark_path, "wb") as self._ark:
             yield self
             self._ark.flush()
@@ -164,7 +164,7 @@ def _read(specifier: str, name: str, allow_pipes: bool) -> np.ndarray:
     else:
         match = _SPECIFIER.fullmatch(specifier.strip())
         if match is None:
-            raise ValueError(f"{name}: {specifier!r} is no PATH:OFFSET; run stage 2 again")
+            raise ValueError(f"{name}: {specifier!r} is not PATH:OFFSET; run stage 2 again")
         path, offset, ranges = match.groups()
         source = _opener(path, name)
     try:
@@ -218,10 +218,10 @@ def _cut(array: np.ndarray, ranges: str, name: str) -> np.ndarray:
             slices.append(slice(None))
         elif first and last.isdigit() and int(first) <= int(last):
             if int(first) >= array.shape[axis] or int(last) >= array.shape[axis] + (_OVERHANG if axis == 0 else 0):
-                raise ValueError(f"{name}: range [{ranges}] outside an array of shape {array.shape}; mend it")
+                raise ValueError(f"{name}: range [{ranges}] outside an array of shape {array.shape}; correct it")
             slices.append(slice(int(first), int(last) + 1))
         else:
-            raise ValueError(f"{name}: [{ranges}] is no range of rows and columns such as [0:99,0:39]; mend it")
+            raise ValueError(f"{name}: [{ranges}] is not a range of rows and columns such as [0:99,0:39]; correct it")
     if len(parts) > array.ndim:
-        raise ValueError(f"{name}: range [{ranges}] has more parts than the array has dimensions; mend it")
+        raise ValueError(f"{name}: range [{ranges}] has more parts than the array has dimensions; correct it")
     return np.ascontiguousarray(array[tuple(slices)])

@@ -1,38 +1,37 @@
-"""Kaldi data directories: opened lazily, and checked as a whole."""
+"""Kaldi data directories: opened lazily, checked as a whole, and put in order."""
 
 import itertools
+import shutil
 from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from flowlid.kaldi.arks import ArkWriter, ark_path, command_output, is_pipe, read_matrix, read_vector
+from flowlid.files import raise_problems
+from flowlid.kaldi.arks import read_matrix, read_vector
 from flowlid.kaldi.tables import (
     invert,
     key_kind,
-    listed,
     parse_segment,
     read_table,
     scan_table,
+    select,
     table_names,
-    write_table,
+    write_directory,
 )
-
-__all__ = ["ArkWriter", "DataDir", "ark_path", "check_enough", "command_output", "disagreements", "invert"]
-__all__ += ["is_pipe", "read_matrix", "read_table", "read_vector", "write_table"]
 
 ENOUGH = 0.95  # share of its utterances that a stage must get through
 
 
-def check_enough(done: int, wanted: int, where: str | Path, logs: str) -> None:
-    """Raise ValueError if a stage got through fewer than 95% of its utterances; `logs` tells why."""
+def check_enough(done: int, wanted: int, where: str | Path, reasons: str | Path) -> None:
+    """Raise ValueError if a stage got through fewer than 95% of its utterances; the file `reasons` tells why."""
     if done < ENOUGH * wanted:
-        raise ValueError(f"{where}: features of {done} of {wanted} utterances, less than {ENOUGH:.0%}; see {logs}")
+        raise ValueError(f"{where}: features of {done} of {wanted} utterances, less than {ENOUGH:.0%}; see {reasons}")
 
 
 class DataDir:
-    """A Kaldi data directory (FileNotFoundError: it is none); each table is read once, when first asked for."""
+    """A Kaldi data directory; each table is read once, when first asked for. FileNotFoundError: no such directory."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -86,7 +85,7 @@ class DataDir:
         return voiced
 
     def _specifier(self, name: str, utt: str) -> tuple[str, str]:
-        """What stands behind `utt` in an scp file, and what errors call it."""
+        """The specifier of `utt` in an scp file, and what errors call it."""
         if utt not in self.table(name):
             raise ValueError(f"{self.path / name}: no utterance {utt!r}; run stage 2 again for {self.path}")
         return self.table(name)[utt], f"{self.path / name}: utterance {utt}"
@@ -119,8 +118,7 @@ class DataDir:
             clean = {name: table for name, table in clean.items() if key_kind(name) != "rec"}
         if "utt2spk" in clean:
             problems += disagreements(self.path, clean)
-        if problems:
-            raise ValueError(listed(problems))
+        raise_problems(problems)
         self._tables = clean
 
 
@@ -166,3 +164,51 @@ def _differences(path: Path, table: Mapping[str, str], wanted: Set[str], noun: s
     if unknown:
         number, key = unknown[0]
         yield f"{path}:{number}: {key!r} is not one of the {noun} ({len(unknown)} such lines); {fix}"
+
+
+def fix_directory(path: str | Path) -> tuple[int, dict[str, list[str]]]:
+    """Sort the tables of a directory in C order, and keep only the utterances that all of them hold.
+
+    Repeated identical lines are removed, and so are recordings and speakers that no utterance uses; spk2utt is made
+    from utt2spk. The tables as they were go to <path>/.backup.
+
+    Returns:
+        The number of utterances kept, and those dropped by the first table that lacks them, sorted.
+
+    Raises:
+        ValueError: a malformed line, a key with two values, or nothing left; the directory is as it was.
+        FileNotFoundError: no such directory.
+    """
+    path = DataDir(path).path
+    tables: dict[str, dict[str, str]] = {}
+    problems: list[str] = []
+    for name in sorted({"utt2spk", *table_names(path)} - {"spk2utt"}):
+        table, found = scan_table(path / name, ordered=False)
+        tables[name] = dict(sorted(table.items()))
+        problems += found
+    raise_problems(problems)
+    dropped = _incomplete(tables)
+    utts = tables["utt2spk"].keys() - set().union(*dropped.values())
+    if not utts:
+        raise ValueError(f"{path}: no utterance is in all of {', '.join(tables)}; remove the file that is wrong")
+    fixed = select(tables, utts)
+    raise_problems(disagreements(path, fixed), f"{path}: cannot be fixed; sorted and filtered, it would still have")
+    backup = path / ".backup"
+    backup.mkdir(exist_ok=True)
+    for name in table_names(path):
+        shutil.copy2(path / name, backup / name)
+    write_directory(path, fixed)
+    return len(utts), dropped
+
+
+def _incomplete(tables: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Utterances by the first table that lacks them, themselves or their speaker or recording."""
+    utt2rec = {utt: parse_segment(value)[0] for utt, value in tables.get("segments", {}).items()}
+    key_of = {"utt": {}, "spk": tables["utt2spk"], "rec": utt2rec}
+    kept, dropped = set(tables["utt2spk"]), {}
+    for name in sorted(tables, key=lambda name: key_kind(name) != "utt"):  # segments before the recordings
+        lacking = {utt for utt in kept if key_of[key_kind(name)].get(utt, utt) not in tables[name]}
+        if lacking:
+            dropped[name] = sorted(lacking)
+        kept -= lacking
+    return dropped

@@ -1,30 +1,31 @@
 """Kaldi configuration files: lines `--name=value`."""
 
-import difflib
 import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from flowlid.files import nearest, read_text
 
 
 def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an instance of cls)
     """Read a Kaldi configuration file: lines `--name=value`, "#" starts a comment.
 
     Raises:
-        ValueError: a line of another form, an unknown option (the nearest known one is named), or a
+        ValueError: a line of another form, an unknown option (a known one is suggested), or a
             value of the wrong type or out of range; the message names the file, and the line if one is wrong.
     """
     kinds = {field.name: type(field.default) for field in fields(cls)}
     values: dict[str, Any] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         for word in _words(line, f"{path}:{number}"):
             name, equals, text = word.removeprefix("--").partition("=")
             key = name.replace("-", "_")
             if not word.startswith("--") or not equals:
-                raise ValueError(f"{path}:{number}: {word!r} is no option; write --name=value")
+                raise ValueError(f"{path}:{number}: {word!r} is not an option; write --name=value")
             if key not in kinds:
-                near = difflib.get_close_matches(key, kinds, n=1, cutoff=0)[0].replace("_", "-")
-                raise ValueError(f"{path}:{number}: unknown option --{name}; the nearest known one is --{near}")
+                known = [f"--{kind.replace('_', '-')}" for kind in kinds]
+                raise ValueError(f"{path}:{number}: unknown option --{name}{nearest(f'--{name}', known)}")
             values[key] = _parse(text, kinds[key], f"{path}:{number}: --{name}")
     try:
         return cls(**values)

@@ -4,12 +4,11 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from flowlid.files import atomic_write
+from flowlid.files import atomic_write, raise_problems
 
-_SHOWN = 20  # problems that one error lists
 _SPACE = " \t\n\r\v\f"  # what separates fields for Kaldi; Python's str.split takes more
 _STAGE_2 = ("feats.scp", "vad.scp", "utt2num_frames", "cmvn.scp")
 _KINDS = {
@@ -71,8 +70,7 @@ def read_table(path: str | Path) -> dict[str, str]:
             utt2spk, a segment that ends before it starts, ...); or the file is empty.
     """
     table, problems = scan_table(path)
-    if problems:
-        raise ValueError(listed(problems))
+    raise_problems(problems)
     return table
 
 
@@ -104,7 +102,7 @@ def scan_table(path: str | Path, ordered: bool = True) -> tuple[dict[str, str], 
         if line.endswith(b"\r"):
             problems.append(f"{path}:{number}: Windows line end; convert the file with sed -i 's/\\r$//'")
         if form is not None and not form(value):
-            problems.append(f"{path}:{number}: {value!r} is not {meaning}; mend the line")
+            problems.append(f"{path}:{number}: {value!r} is not {meaning}; correct the line")
         if key in table and table[key] != value:
             problems.append(f"{path}:{number}: duplicate key {key!r} with another value {value!r}; remove one")
         elif ordered and key in table:
@@ -130,13 +128,7 @@ def _malformed(line: bytes, error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 ({error.reason}); convert the file with iconv -t UTF-8"
     key = line.strip().decode(errors="replace")
-    return f"{f'key {key!r} has no value' if key else 'empty line'}; mend or remove the line"
-
-
-def listed(problems: list[str]) -> str:
-    """Problems as the text of one error: the first 20, and how many more there are."""
-    more = [f"... and {len(problems) - _SHOWN} problems more"] if len(problems) > _SHOWN else []
-    return "\n".join([*problems[:_SHOWN], *more])
+    return f"{f'key {key!r} has no value' if key else 'empty line'}; correct or remove the line"
 
 
 def write_table(path: str | Path, table: Mapping[str, str]) -> None:
@@ -167,25 +159,35 @@ def select(tables: Mapping[str, Mapping[str, str]], utts: Collection[str]) -> di
 
     Only recordings and speakers of these utterances remain; spk2utt is made anew.
     """
-    utts = set(utts)
-    segments = tables.get("segments")
-    kept = {
-        "utt": utts,
-        "spk": {tables["utt2spk"][utt] for utt in utts},
-        "rec": {parse_segment(segments[utt])[0] for utt in utts} if segments else utts,
-    }
-    cut = {
-        name: {key: value for key, value in table.items() if key in kept[key_kind(name)]}
-        for name, table in tables.items()
-    }
-    return {**cut, "spk2utt": invert(cut["utt2spk"])}
+    return split(tables, [utts])[0]
+
+
+def split(tables: Mapping[str, Mapping[str, str]], parts: Sequence[Collection[str]]) -> list[dict[str, dict[str, str]]]:
+    """The tables of each part of a data directory, given by its utterances, as `select` makes them.
+
+    Takes one pass over the tables, whatever the number of parts.
+    """
+    utt2spk, segments = tables["utt2spk"], tables.get("segments")
+    part_of: dict[str, dict[str, dict[int, None]]] = {"utt": {}, "spk": {}, "rec": {}}
+    for number, utts in enumerate(parts):
+        for utt in utts:
+            recording = parse_segment(segments[utt])[0] if segments else utt
+            for kind, key in (("utt", utt), ("spk", utt2spk[utt]), ("rec", recording)):
+                part_of[kind].setdefault(key, {})[number] = None
+    made: list[dict[str, dict[str, str]]] = [{name: {} for name in tables} for _ in parts]
+    for name, table in tables.items():
+        numbers = part_of[key_kind(name)]
+        for key, value in table.items():
+            for number in numbers.get(key, ()):
+                made[number][name][key] = value
+    return [{**part, "spk2utt": invert(part["utt2spk"])} for part in made]
 
 
 def write_directory(path: str | Path, tables: Mapping[str, Mapping[str, str]]) -> None:
     """Write the tables (file name -> table) of a data directory; other tables of an old one are removed.
 
     A new directory appears whole or not at all. In an old one utt2spk goes first and comes back last,
-    so that what an interruption leaves is no valid data directory.
+    so that an interruption leaves an invalid data directory.
 
     Raises:
         ValueError: as `write_table`; `path` is as it was.

@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from flowlid.files import nearest
+from flowlid.files import nearest, read_yaml
 from flowlid.report.tables import NONE, Result, Table, count_text, nats_text
 
 _KEYS = ("source", "figures")
@@ -58,10 +56,7 @@ def read_reference(path: str | Path) -> Reference:
         ValueError: no YAML, an unknown key, an entry without its parts, or a path that cannot exist.
         FileNotFoundError: no such file.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("figures"), dict):
         raise ValueError(f"{path}: expected the keys `source` (a text) and `figures` (experiment -> list of figures)")
     _check_keys(content, _KEYS, str(path))

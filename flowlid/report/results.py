@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from flowlid.files import read_json
+from flowlid.files import read_json, read_yaml
 from flowlid.report.tables import Result
 
 _ABOUT = (
@@ -91,9 +89,6 @@ def _entries(path: Path, keys: Sequence[str]) -> Result:
 def _data_section(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {error}") from error
+    content = read_yaml(path)
     section = content.get("data") if isinstance(content, dict) else None
     return section if isinstance(section, dict) else {}

@@ -3,11 +3,8 @@
 import errno
 import json
 import os
-import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,20 +12,17 @@ import kaldiio
 import numpy as np
 import pytest
 import torch
-from tools import ROOT, SPEECH, YAML, Ended, audio_dir, call, contents, feature_dir, speech, write_wav
+from damage import assert_refused, cut_archive, edit, full_disk, lines_of, point, put_value, remove, silence
+from tools import ROOT, YAML, Ended, call, contents, feature_dir
 
 from flowlid.files import read_json
 from flowlid.flow import precision
 from flowlid.flow.checkpoint import load_payload, save_payload
-from flowlid.kaldi.arks import ArkWriter
-from flowlid.kaldi.datadir import DataDir, read_table
 from flowlid.kaldi.tables import write_table
 from flowlid.training.trainer import Trainer
 
 TRAIN = {"a-1": "en", "a-2": "en", "b-1": "es", "b-2": "es"}
 TEST = {"c-1": "en", "c-2": "en", "d-1": "es", "d-2": "es"}
-FBANK = "--sample-frequency=8000\n"
-VAD = "--vad-energy-threshold=5\n"
 
 
 @dataclass(frozen=True)
@@ -67,73 +61,7 @@ def trained(template: Path, tmp_path: Path) -> Experiment:
     return Experiment(run / "tiny.yaml", run / "data", run / "exp" / "tiny")
 
 
-def assert_refused(ended: Ended, *words: str) -> None:
-    errors = [line for line in ended.log.splitlines() if line.startswith("ERROR ")]
-    assert ended.code == 1 and len(errors) == 1, ended
-    for word in words:
-        assert word in ended.log
-
-
-@contextmanager
-def full_disk(limit: int) -> Iterator[None]:
-    """Let no file grow beyond `limit` bytes: writing more fails in the middle, as on a full disk."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-
-
-# A data directory with features, read by training and scoring; a damage gets its path and its first utterance
-
-
-def edit(name: str, old: str, new: str) -> Callable[[Path, str], None]:
-    """Replace `old` by `new` in a file; X stands for the first utterance."""
-
-    def damage(path: Path, first: str) -> None:
-        text, wanted = (path / name).read_text(), old.replace("X", first)
-        assert wanted in text
-        (path / name).write_text(text.replace(wanted, new.replace("X", first)))
-
-    return damage
-
-
-def lines_of(name: str, change: Callable[[list[str]], list[str]]) -> Callable[[Path, str], None]:
-    def damage(path: Path, first: str) -> None:
-        lines = (path / name).read_text().splitlines(keepends=True)
-        (path / name).write_text("".join(change(lines)))
-
-    return damage
-
-
-def remove(name: str) -> Callable[[Path, str], None]:
-    return lambda path, first: (path / name).unlink()
-
-
-def point(name: str, specifier: str) -> Callable[[Path, str], None]:
-    """Let the first utterance's line of an scp file point elsewhere."""
-    return lambda path, first: write_table(path / name, {**read_table(path / name), first: specifier})
-
-
-def put_value(number: float) -> Callable[[Path, str], None]:
-    def damage(path: Path, first: str) -> None:
-        matrices = {utt: np.array(x) for utt, x in kaldiio.load_scp(str(path / "feats.scp")).items()}
-        matrices[first][4, 2] = number
-        kaldiio.save_ark(str(path / "feats.ark"), matrices, scp=str(path / "feats.scp"))
-
-    return damage
-
-
-def cut_archive(path: Path, first: str) -> None:
-    (path / "feats.ark").write_bytes((path / "feats.ark").read_bytes()[:100])
-
-
-def silence(path: Path, first: str) -> None:
-    with ArkWriter(path / "vad.ark", path / "vad.scp") as write:
-        for utt in DataDir(path).utts:
-            write(utt, np.full(30, float(utt != first), np.float32))
-
+# A data directory with features, read by training and scoring
 
 DAMAGES = {
     "no directory": (lambda path, first: shutil.rmtree(path), ": no such data directory; make it with run.sh --st"),
@@ -261,8 +189,8 @@ def test_disk_full_at_the_last_flush(trained: Experiment, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("epochs", "epoch", "unknown key training.epoch; the nearest known one is training.epochs"),
-        ("training", "trainig", "unknown key trainig; the nearest known one is training"),
+        ("epochs", "epoch", "unknown key training.epoch (did you mean 'epochs'?)"),
+        ("training", "trainig", "unknown key trainig (did you mean 'training'?)"),
         ("epochs: 2", "epochs: two", "training.epochs must be a whole number, not 'two'"),
         ("type: dnf", "type: gan", "model.type must be one of dnf, nf, not 'gan'"),
         ("train: train, ", "", "data.train is missing: name the training set's directory"),
@@ -395,153 +323,6 @@ def test_one_language_for_a_discriminative_flow(trained: Experiment) -> None:
 
 
 # Feature extraction
-
-
-@pytest.fixture
-def conf(tmp_path: Path) -> tuple[Path, Path]:
-    (tmp_path / "fbank.conf").write_text(FBANK)
-    (tmp_path / "vad.conf").write_text(VAD)
-    return tmp_path / "fbank.conf", tmp_path / "vad.conf"
-
-
-def bad_audio(path: Path) -> dict[str, str]:
-    """An utterance of each kind of bad audio in `path`, and what the log must say of it."""
-    whole = (SPEECH / "en.wav").read_bytes()
-    for name, content in (("cut", whole[:9000]), ("empty", b""), ("garbage", whole[1:]), ("header", whole[:44])):
-        (path / f"u-{name}.wav").write_bytes(content)
-    write_wav(path / "u-rate.wav", speech(0.3), 16000)
-    write_wav(path / "u-channels.wav", np.column_stack([speech(0.3)] * 2))
-    write_wav(path / "u-short.wav", speech(0.3)[:199])
-    write_wav(path / "u-silent.wav", np.zeros(2400))
-    write_wav(path / "u-nothing.wav", np.zeros(0))
-    return {
-        "u-channels": "2 channels; write the wanted channel",
-        "u-cut": "cut off, 17402 bytes are missing; fetch the file again",
-        "u-empty": "empty, not one byte; leave it out",
-        "u-garbage": "not readable as audio",
-        "u-header": "cut off, 26358 bytes are missing",
-        "u-missing": "no audio file",
-        "u-nothing": "empty, not one sample; leave it out",
-        "u-rate": "sampled at 16000 Hz, but conf/fbank.conf says 8000; resample",
-        "u-short": "199 samples, less than one frame (200); remove it",
-        "u-silent": "no voiced frame; remove it, or lower --vad-energy-threshold",
-    }
-
-
-def test_bad_audio_is_named_and_too_much_of_it_fails(tmp_path: Path, conf: tuple[Path, Path]) -> None:
-    data, wav = tmp_path / "data", tmp_path / "bad"
-    wav.mkdir()
-    expected = bad_audio(wav)
-    audio_dir(data, {**dict.fromkeys(expected, "en"), "u-good": "en"})
-    good = read_table(data / "wav.scp")["u-good"]
-    write_table(data / "wav.scp", {**{utt: str(wav / f"{utt}.wav") for utt in expected}, "u-good": good})
-    before = contents(data)
-    ended = call("compute_fbank", *conf, data, data / "fbank" / "1")
-    assert ended.code == 0 and "features of 1 of 11 utterances" in ended.log
-    left_out = [line for line in ended.log.splitlines() if "left out" in line]
-    for line, (utt, message) in zip(left_out, expected.items(), strict=True):
-        assert line.startswith(f"ERROR left out: {data}/wav.scp: utterance {utt}: ") and message in line
-    assert list(read_table(data / "fbank" / "1" / "feats.scp")) == ["u-good"]
-    assert_refused(call("gather_fbank", data, 1), "features of 1 of 11 utterances, less than 95%; ")
-    assert {name: content for name, content in contents(data).items() if not name.startswith("fbank")} == before
-
-
-def test_a_few_bad_files_are_taken_out(
-    tmp_path: Path, conf: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    data = audio_dir(tmp_path / "data", {f"a-{number:02}": "en" for number in range(20)})
-    (data / "wav" / "a-07.wav").write_bytes(b"")
-    assert call("compute_fbank", *conf, data, data / "fbank" / "1").code == 0
-    gathered = call("gather_fbank", data, 1)
-    assert gathered.code == 0 and "WARNING" in gathered.log and "no features of a-07" in gathered.log
-    copied = call("copy_features", data, data)
-    assert copied.code == 0 and "taken out, no features: a-07" in copied.log
-    DataDir(data).validate(require=("utt2spk", "spk2utt", "utt2lang", "wav.scp", "feats.scp", "vad.scp", "cmvn.scp"))
-    assert len(DataDir(data).utts) == 19 and "a-07" not in DataDir(data).utts
-
-
-def test_a_coded_file_that_was_cut_off_is_noticed(tmp_path: Path, conf: tuple[Path, Path]) -> None:
-    data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"}, seconds=0.5)
-    table = read_table(data / "wav.scp")
-    # what a decoder gives of half a file: it ends well, with half of the sound
-    write_wav(tmp_path / "half.wav", speech(0.2, 1))
-    write_table(data / "wav.scp", {"a-1": table["a-1"], "a-2": f"cat {tmp_path}/half.wav |"})
-    write_table(data / "reco2dur", {"a-1": "0.500", "a-2": "0.500"})
-    ended = call("compute_fbank", "--allow-pipes", "true", *conf, data, tmp_path / "out")
-    assert "utterance a-2: 0.20 s of the 0.50 s that reco2dur says" in ended.log
-    assert list(read_table(tmp_path / "out/feats.scp")) == ["a-1"]
-
-
-def test_resampling_is_done_if_allowed_and_said(tmp_path: Path, conf: tuple[Path, Path]) -> None:
-    data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"})
-    write_wav(data / "wav/a-2.wav", speech(0.3, 1, rate=44100), 44100)
-    ended = call("compute_fbank", *conf, data, tmp_path / "out")
-    assert "sampled at 44100 Hz, but conf/fbank.conf says 8000" in ended.log
-    assert "--allow-downsample=true" in ended.log
-    fbank = tmp_path / "down.conf"
-    fbank.write_text(conf[0].read_text() + "--allow-downsample=true\n")
-    ended = call("compute_fbank", fbank, conf[1], data, tmp_path / "out")
-    assert "resampled 1 utterances from 44100 to 8000 Hz" in ended.log
-    assert read_table(tmp_path / "out/utt2num_frames") == {"a-1": "28", "a-2": "28"}
-
-
-def test_nothing_usable(tmp_path: Path, conf: tuple[Path, Path]) -> None:
-    data = audio_dir(tmp_path / "data", {"a-1": "en"}, seconds=0.01)
-    assert call("compute_fbank", *conf, data, data / "fbank/1").code == 0  # one job of many may find nothing
-    ended = call("gather_fbank", data, 1)
-    assert ended.code == 1 and f"{data}: features of 0 of 1 utterances" in ended.log
-
-
-def test_disk_full_while_extracting(tmp_path: Path, conf: tuple[Path, Path]) -> None:
-    data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"})
-    assert call("compute_fbank", *conf, data, tmp_path / "out").code == 0
-    before = contents(tmp_path / "out")
-    with full_disk(6000):
-        ended = call("compute_fbank", *conf, data, tmp_path / "out")
-    assert_refused(ended, "File too large")
-    assert contents(tmp_path / "out") == before
-
-
-def test_pipes_in_wav_scp(tmp_path: Path, conf: tuple[Path, Path]) -> None:
-    data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"})
-    table = read_table(data / "wav.scp")
-    write_table(data / "wav.scp", {**table, "a-1": f"cat {table['a-1']} |"})
-    ended = call("compute_fbank", *conf, data, tmp_path / "out")
-    assert "utterance a-1: " in ended.log and "give --allow-pipes true" in ended.log
-    assert list(read_table(tmp_path / "out" / "feats.scp")) == ["a-2"]
-    ended = call("compute_fbank", "--allow-pipes", "true", *conf, data, tmp_path / "out")
-    assert ended.code == 0 and list(read_table(tmp_path / "out" / "feats.scp")) == ["a-1", "a-2"]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("fbank.conf", "--num-mel-bin=40\n", "fbank.conf:1: unknown option --num-mel-bin; the nearest known one is"),
-        ("vad.conf", "--vad-energy-threshold=low\n", "vad.conf:1: --vad-energy-threshold must be a number, not 'low'"),
-    ],
-)
-def test_bad_options_of_extraction(tmp_path: Path, conf: tuple[Path, Path], name: str, text: str, message: str) -> None:
-    (tmp_path / name).write_text(text)
-    data = audio_dir(tmp_path / "data", {"a-1": "en"})
-    assert_refused(call("compute_fbank", *conf, data, tmp_path / "out"), message)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("name", ["utt2spk", "spk2utt", "wav.scp"])
-def test_missing_file_of_extraction(tmp_path: Path, conf: tuple[Path, Path], name: str) -> None:
-    data = audio_dir(tmp_path / "data", {"a-1": "en"})
-    (data / name).unlink()
-    assert_refused(call("compute_fbank", *conf, data, tmp_path / "out"), f"{data}/{name}: no such file; make it with")
-    assert not (tmp_path / "out").exists()
-
-
-def test_segment_past_the_end_of_its_recording(tmp_path: Path, conf: tuple[Path, Path]) -> None:
-    data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"})
-    write_table(data / "segments", {"a-1": "a-1 0 0.25", "a-2": "a-2 0.1 0.9"})
-    ended = call("compute_fbank", *conf, data, tmp_path / "out")
-    assert f"left out: {data}/wav.scp: utterance a-2: " in ended.log and "segment is 0.1 to 0.9 s, but" in ended.log
-    assert read_table(tmp_path / "out" / "utt2num_frames") == {"a-1": "23"}  # 1 + (2000 - 200) / 80
 
 
 def test_other_experiments_are_listed() -> None:

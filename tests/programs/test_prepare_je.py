@@ -5,12 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from lhotse import SupervisionSet, load_manifest
 from replicas import je
-from tools import ROOT, load
+from tools import ROOT, left_out, load
 
 PROGRAM = ROOT / "local" / "prepare_je.py"
 SENTENCES, STUDENTS, AMERICANS = 4, 6, 3
@@ -97,14 +98,17 @@ def test_all_that_is_left_out_is_said(corpus: Path, tmp_path: Path, caplog: pyte
     with caplog.at_level(logging.INFO):
         items = prepare(tmp_path, corpus)
     assert not [item.id for item in items if "-w1_" in item.id or "noise" in item.id or "120" in item.id]
+    rows = left_out(tmp_path / "manifests" / "je_left_out.tsv")
+    assert [row for row in rows if row.startswith(f"(damaged): {corpus}/wav/JE/DOS/F01/S1_120.wav: cut off")]
+    assert [row for row in rows if row.startswith(f"(name): {corpus}/wav/JE/DOS/F01/noise.wav: ")]
+    assert Counter(row.split(":")[0] for row in rows) == {
+        "(damaged)": 1, "(name)": 1, "(words)": STUDENTS, "(models)": 1,
+    }  # fmt: skip
     text = caplog.text
-    assert f"left out (damaged): {corpus}/wav/JE/DOS/F01/S1_120.wav" in text and "cut off" in text
-    assert f"left out (name): {corpus}/wav/JE/DOS/F01/noise.wav" in text
-    assert f"left out (words): {STUDENTS} recordings" in text and "left out (models): 1 recordings" in text
-    assert "'words': 6" in text and "Thumbs" not in text
+    assert "left out (words): 6, named in" in text and "Thumbs" not in text
     assert "students at 2 sites: dos (17 files), hir (15 files)" in text
     assert "not here: iwa kyo" in text and "new: none" in text
-    assert "sentence1.tab: passed over 1 lines that are no rows, the first is line 1" in text
+    assert "sentence1.tab: skipped 1 lines that are not rows, the first is line 1" in text
     assert f"not read: {corpus}/doc/JEcontent/tab/sentence2.tab" in text
     assert "rated recordings of sentence_rhythm: 7 (published: 950)" in text
     assert "1 that nobody could rate, such as dos/f01/s1_002" in text
@@ -197,9 +201,9 @@ def test_every_bad_row_is_told_at_once_with_its_line(copy: Path, tmp_path: Path)
         prepare(tmp_path, copy)
     told = [line.partition("; ")[0] for line in str(error.value).splitlines()]
     assert told == [
-        f"{rated}:2: 'x' is no rating",
+        f"{rated}:2: 'x' is not a rating",
         f"{rated}:4: a path without a rating",
-        f"{rated}:6: '6 nan -2' is no rating",
+        f"{rated}:6: '6 nan -2' is not a rating",
         f"{other}:{line}: no recording wav/JE/HIR/F02/S6_001.wav",
         f"{rated}:3: no recording wav/JE/HIR/M09/S3_001.wav",
         f"{rated}:5: no recording wav/JE/S3_003.wav",
@@ -207,14 +211,13 @@ def test_every_bad_row_is_told_at_once_with_its_line(copy: Path, tmp_path: Path)
     assert not (tmp_path / "manifests").exists()
 
 
-def test_a_rated_recording_that_is_not_there_is_named_and_an_error_if_asked_for(
-    copy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_rated_recording_that_is_not_there_is_named_and_an_error_if_asked_for(copy: Path, tmp_path: Path) -> None:
     (copy / "wav/JE/DOS/F01/W1_001.wav").unlink()  # also of words, which are left out
     told = r"female-word/segmental/scores.lst:\d+: no recording .*W1_001.wav; give the"
-    caplog.set_level(logging.INFO)
     prepare(tmp_path, copy)
-    assert re.search(r"left out \(rated, not there\): .*" + told, caplog.text)
+    assert re.search(
+        r"\(rated, not there\): .*" + told, "\n".join(left_out(tmp_path / "manifests" / "je_left_out.tsv"))
+    )
     with pytest.raises(ValueError, match=told):
         program.prepare([copy], tmp_path / "strict", strict=True)
 
@@ -250,7 +253,7 @@ def test_a_volume_without_students_says_that_others_are_needed(tmp_path: Path) -
 
 
 def test_the_same_volume_twice_is_refused(corpus: Path, copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"utterance ids stand twice, such as je-.*remove one copy"):
+    with pytest.raises(ValueError, match=r"utterance ids are there twice, such as je-.*remove one copy"):
         prepare(tmp_path, corpus, copy)
 
 

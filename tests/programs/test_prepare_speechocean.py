@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from lhotse import SupervisionSet, load_manifest
 from replicas import speechocean
-from tools import ROOT, load
+from tools import ROOT, left_out, load
 
 PROGRAM = ROOT / "local" / "prepare_speechocean.py"
 TRAIN, TEST, UTTERANCES = 4, 3, 3
@@ -46,9 +46,11 @@ def test_what_the_lists_name_is_taken_and_nothing_else(
     speakers = [f"{number:04}" for number in range(1, TRAIN + TEST + 1)]
     expected = [f"speechocean-{s}-0{s}{n:04}" for s in speakers for n in range(10, 10 + UTTERANCES)]
     assert sorted(item.id for item in items) == expected  # the speaker's fourth file of 0001 is cut off
-    assert "left out (unlisted): 2 files of WAVE that no list names, in SPEAKER0001 SPEAKER9601" in caplog.text
-    assert "left out (damaged)" in caplog.text and "000010013.WAV: cut off, 400 bytes are missing" in caplog.text
-    assert "'unlisted': 2, 'damaged': 1" in caplog.text
+    rows = left_out(tmp_path / "manifests" / "speechocean_left_out.tsv")
+    assert [row.split(":")[0] for row in rows] == ["(unlisted)", "(unlisted)", "(damaged)"]
+    assert "SPEAKER0001/" in rows[0] and "SPEAKER9601/" in rows[1]
+    assert "000010013.WAV: cut off, 400 bytes are missing" in rows[2]
+    assert "left out (unlisted): 2, named in" in caplog.text
 
 
 def test_fields_of_an_utterance(prepared: SupervisionSet) -> None:
@@ -128,7 +130,7 @@ def test_optional_lists_may_be_missing(copy: Path, tmp_path: Path, caplog: pytes
             (copy / part / name).unlink()
     items = prepare(tmp_path, copy)
     assert all(item.text is None and item.gender is None and "age" not in item.custom for item in items)
-    assert "missing, and done without: train/text train/spk2gender train/spk2age test/text" in caplog.text
+    assert "missing, and continuing without: train/text train/spk2gender train/spk2age test/text" in caplog.text
 
 
 def test_names_in_lower_case_and_the_directory_above_will_do(
@@ -175,7 +177,7 @@ def test_every_bad_row_is_told_at_once_with_its_line(copy: Path, tmp_path: Path)
         "train/spk2gender:3: 'x' of '0003' is not m or f",
         "train/spk2age:1: 'nine' of '0004' is not a number of years",
         "train: utterance 000020010 of wav.scp is not in utt2spk",
-        "test/utt2spk:2: '000050010' stands there twice",
+        "test/utt2spk:2: '000050010' is there twice",
         "test/text:2: not UTF-8",
         "test: utterance 000050011 of wav.scp is not in utt2spk",
     ]
@@ -192,7 +194,7 @@ def test_a_score_that_is_none_is_refused_with_its_utterance(copy: Path, tmp_path
     with pytest.raises(ValueError) as error:
         prepare(tmp_path, copy)
     told = str(error.value).splitlines()
-    assert told[0].startswith(f"{path}: 000050011: total: {value!r} is no score from 0 to 10")
+    assert told[0].startswith(f"{path}: 000050011: total: {value!r} is not a score from 0 to 10")
     assert told[1].startswith(f"{path}: 000060010: fluency: None is no score")
     assert len(told) == 2
 
@@ -207,15 +209,16 @@ def test_a_file_of_scores_that_is_none_is_refused(copy: Path, tmp_path: Path, te
 def test_a_speaker_in_both_lists_is_refused(copy: Path, tmp_path: Path) -> None:
     path = copy / "test/utt2spk"
     path.write_text(path.read_text().replace("\t0005", "\t0001"))
-    with pytest.raises(ValueError, match="1 speakers stand in train and in test, such as 0001"):
+    with pytest.raises(ValueError, match="1 speakers are in train and in test, such as 0001"):
         prepare(tmp_path, copy)
 
 
-def test_a_listed_file_that_is_missing_is_named(copy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (copy / "WAVE/SPEAKER0001/000010013.WAV").unlink()
-    with caplog.at_level(logging.INFO):
-        prepare(tmp_path, copy)
-    assert f"left out (damaged): {copy}/WAVE/SPEAKER0001/000010013.WAV: no audio file" in caplog.text
+def test_a_listed_file_that_is_missing_is_named(copy: Path, tmp_path: Path) -> None:
+    path = copy / "WAVE/SPEAKER0001/000010013.WAV"
+    path.unlink()
+    prepare(tmp_path, copy)
+    rows = left_out(tmp_path / "manifests" / "speechocean_left_out.tsv")
+    assert f"(damaged): {path}: no audio file {path}; correct the path" in rows
 
 
 def test_another_corpus_is_refused_with_what_is_missing(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lhotse import RecordingSet, SupervisionSet
 from replicas import timit, wsj
-from tools import Ended, call
+from tools import Ended, call, left_out
 
 PREPARE = "../local/prepare_timit"  # beside the steps
 TRAIN, TEST = timit.SPEAKERS["train"], {**timit.SPEAKERS["core"], **timit.SPEAKERS["dev"], **timit.SPEAKERS["other"]}
@@ -74,7 +74,7 @@ def test_every_shape_gives_the_same_utterances(
     assert all(recording.load_audio().shape == (1, 4800) for recording in recordings)
 
 
-def test_doubles_of_the_kaggle_copy_are_counted_and_serve_where_they_stand_alone(
+def test_doubles_of_the_kaggle_copy_are_counted_and_serve_where_they_are_alone(
     roots: dict[str, Path], tmp_path: Path
 ) -> None:
     root = shutil.copytree(roots["kaggle"], tmp_path / "kaggle")
@@ -83,7 +83,7 @@ def test_doubles_of_the_kaggle_copy_are_counted_and_serve_where_they_stand_alone
         path.unlink()
     ended = prepare(root, tmp_path / "out")
     count = 5 * (len(TRAIN) + len(TEST)) - 5
-    assert f"'doubles': {count}" in ended.log
+    assert f"left out (doubles): {count}, named in" in ended.log
     sources = {Path(item.sources[0].source) for item in manifests(tmp_path / "out")[0]}
     assert {path.suffixes[-1] for path in sources if path.parent.name != "MKKK0"} == {".WAV"}
     assert [path.suffixes[-1] for path in sources if path.parent.name == "MKKK0"] == [".wav"] * 3
@@ -91,17 +91,17 @@ def test_doubles_of_the_kaggle_copy_are_counted_and_serve_where_they_stand_alone
 
 def test_sa_sentences_come_on_demand(roots: dict[str, Path], prepared: tuple[Path, Ended], tmp_path: Path) -> None:
     assert not any("-sa" in item.id for item in manifests(prepared[0])[1])
-    assert f"'sa': {2 * (len(TRAIN) + len(TEST))}" in prepared[1].log
+    assert f"left out (sa): {2 * (len(TRAIN) + len(TEST))}, named in" in prepared[1].log
     prepare("--sa", "true", roots["upper"], tmp_path)
     sa = [item.id for item in manifests(tmp_path)[1] if "-sa" in item.id]
     assert len(sa) == 2 * (len(TRAIN) + len(TEST)) and "timit-mdab0-sa1" in sa
 
 
 def test_damaged_and_stray_files_are_named(prepared: tuple[Path, Ended]) -> None:
-    out, ended = prepared
-    log = ended.log.splitlines()
-    assert any("left out (damaged)" in line and "FABC0/SI1011.WAV" in line and "cut off" in line for line in log)
-    assert any("left out (stray)" in line and "DR1/TONE.WAV" in line for line in log)
+    out, _ = prepared
+    rows = left_out(out / "timit_left_out.tsv")
+    assert any(row.startswith("(damaged)") and "FABC0/SI1011.WAV" in row and "cut off" in row for row in rows)
+    assert any(row.startswith("(stray)") and "DR1/TONE.WAV" in row for row in rows)
     ids = {item.id for item in manifests(out)[1]}
     assert "timit-fabc0-si1011" not in ids and "timit-fabc0-sx1010" in ids
 
@@ -113,7 +113,7 @@ def test_the_tree_may_be_some_levels_down_but_not_twice(roots: dict[str, Path], 
     assert prepare(tmp_path / "ldc", tmp_path / "out").code == 0
     shutil.copytree(roots["lower"], tmp_path / "ldc/copy")
     ended = prepare(tmp_path / "ldc", tmp_path / "out")
-    assert ended.code == 1 and "stands there twice" in ended.log
+    assert ended.code == 1 and "is there twice" in ended.log
     assert "ldc/copy" in ended.log.splitlines()[-1] and "LDC93S1" in ended.log.splitlines()[-1]
 
 

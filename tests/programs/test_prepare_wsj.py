@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lhotse import RecordingSet, SupervisionSet
 from replicas import timit, wsj
-from tools import Ended, call, contents
+from tools import Ended, call, contents, left_out
 
 PREPARE = "../local/prepare_wsj"  # beside the steps
 EVALS = {"dev": "dev93", "eval92": "eval92", "eval93": "eval93"}
@@ -146,7 +146,7 @@ def test_without_indices_the_folders_are_taken_and_it_is_said(prepared: tuple[Pa
     ended = prepare(root, tmp_path / "out")
     assert items(tmp_path / "out") == items(prepared[0])
     assert "WARNING wsj1/si_tr_s: no index of it, so all 12 read recordings of the folder" in ended.log
-    assert "wsj1/si_tr_s: passed over 2 that are not of type c or o" in ended.log
+    assert "wsj1/si_tr_s: skipped 2 that are not of type c or o" in ended.log
     assert "no index of it" not in prepared[1].log
 
 
@@ -155,15 +155,16 @@ def test_speaker_401_is_left_out(there: bool, tmp_path: Path) -> None:
     ended = prepare(wsj.build(tmp_path / "ldc", with_dropped=there, seconds=0.3), tmp_path / "out")
     assert (tmp_path / "ldc/wsj0/si_tr_s/401").is_dir() == there
     assert ended.code == 0 and "wsj-401" not in {values[0] for values in items(tmp_path / "out").values()}
-    assert "left out (dropped): wsj0/si_tr_s/401/: 4 recordings" in ended.log
-    assert "left out (missing)" not in ended.log
+    rows = left_out(tmp_path / "out" / "wsj_left_out.tsv")
+    assert any(row.startswith("(dropped): wsj0/si_tr_s/401/: 4 recordings") for row in rows)
+    assert not any(row.startswith("(missing)") for row in rows)
 
 
 def test_damaged_and_stray_files_are_named(prepared: tuple[Path, Ended]) -> None:
-    out, ended = prepared
-    log = ended.log.splitlines()
-    assert any("left out (damaged)" in line and "01i/01ic0202.wv1" in line and "cut off" in line for line in log)
-    assert any("left out (stray)" in line and "01i/test.wv1" in line for line in log)
+    out, _ = prepared
+    rows = left_out(out / "wsj_left_out.tsv")
+    assert any(row.startswith("(damaged)") and "01i/01ic0202.wv1" in row and "cut off" in row for row in rows)
+    assert any(row.startswith("(stray)") and "01i/test.wv1" in row for row in rows)
     assert "wsj-01i-01ic0202" not in items(out) and "wsj-01i-01ic0201" in items(out)
 
 
@@ -175,8 +176,8 @@ def test_what_an_index_names_in_vain_is_said(merged: Path, tmp_path: Path) -> No
     ended = prepare(root, tmp_path / "out")
     assert ended.code == 0
     why = "4 recordings of wsj1/doc/indices/si_tr_s.ndx are not there"
-    assert f"left out (missing): wsj1/si_tr_s/02a: {why}" in ended.log
-    assert f"{index}: line 14: passed over 'no entry at all'" in ended.log
+    assert f"(missing): wsj1/si_tr_s/02a: {why}" in left_out(tmp_path / "out" / "wsj_left_out.tsv")
+    assert f"{index}: line 14: skipped 'no entry at all'" in ended.log
     assert len(of_set(tmp_path / "out", "si_tr_s")) == 19
 
 
@@ -186,8 +187,9 @@ def test_a_training_speaker_of_dev_or_eval_is_left_out(merged: Path, tmp_path: P
     shutil.copy(root / "wsj1/si_dt_20/4k0/4k0c0201.wv1", root / "wsj1/si_tr_s/4k0/4k0c0301.wv1")
     index = root / "wsj1/doc/indices/si_tr_s.ndx"
     index.write_text(index.read_text() + "13_1_1:wsj1/si_tr_s/4k0/4k0c0301.wv1\n")
-    ended = prepare(root, tmp_path / "out")
-    assert "left out (in dev or eval): wsj-4k0" in ended.log
+    prepare(root, tmp_path / "out")
+    rows = left_out(tmp_path / "out" / "wsj_left_out.tsv")
+    assert any(row.startswith("(in dev or eval): wsj-4k0: ") for row in rows)
     assert {values[4] for values in items(tmp_path / "out").values() if values[0] == "wsj-4k0"} == {"dev"}
 
 
@@ -203,7 +205,7 @@ def test_hours_are_met_by_all_speakers_alike(many: Path, tmp_path: Path) -> None
     chosen = {utt: values for utt, values in items(tmp_path).items() if values[5] == "si_tr_s"}
     assert len(chosen) == 80  # 16.0 s: one more would be too much
     assert set(Counter(values[0] for values in chosen.values()).values()) == {2}
-    assert "80 of 120 training utterances taken" in ended.log and "'not among the hours': 40" in ended.log
+    assert "80 of 120 training utterances taken" in ended.log and "left out (not among the hours): 40," in ended.log
     assert len(recordings(tmp_path)) == 80 + 18  # no recording of what was not taken
     again = tmp_path / "again"
     prepare("--hours", 16.1 / 3600, many, again)
@@ -281,4 +283,5 @@ def test_shorten_needs_a_decoder_and_says_which(tmp_path: Path, monkeypatch: pyt
     assert ended.code == 0, ended.log
     found = recordings(tmp_path / "out")
     assert {item.sources[0].type for item in found} == {"command"} and {item.num_samples for item in found} == {4800}
-    assert "01ic0202.wv1: its SPHERE header cannot be read" in ended.log
+    rows = left_out(tmp_path / "out" / "wsj_left_out.tsv")
+    assert any("01ic0202.wv1: its SPHERE header cannot be read" in row for row in rows)

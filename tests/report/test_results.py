@@ -145,7 +145,7 @@ def test_order_is_the_configuration_s_and_sets_not_scored_are_left_out(exp: Path
         (lambda exp: (exp / "dnf_120/score_a_dev/result.json").write_text("{"), "score_a_dev/result.json: not a JSON"),
         (lambda exp: (exp / "dnf_120/train.json").write_text("[]"), "dnf_120/train.json: not a JSON object"),
         (lambda exp: (exp / "dnf_120/latent_test_z/moments.json").write_text("{}"), "moments.json: no entry moments"),
-        (lambda exp: (exp / "dnf_120/config.yaml").write_text("a: ["), "config.yaml: not a YAML"),
+        (lambda exp: (exp / "dnf_120/config.yaml").write_text("a: ["), r"config\.yaml:1: not a YAML"),
         (lambda exp: (exp / "dnf_120/train.json").write_bytes(b"\xff"), "dnf_120/train.json"),
     ],
 )
