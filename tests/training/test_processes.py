@@ -15,8 +15,8 @@ from torch.distributed import TCPStore
 
 from flowlid.config import ModelConfig, TrainingConfig
 from flowlid.evaluation.scoring import score_frames
-from flowlid.flow.flow import build_flow
-from flowlid.flow.transforms import BatchNorm, Composition, real_nvp
+from flowlid.flow.flow import build_flow, real_nvp
+from flowlid.flow.transforms import BatchNorm, Composition
 from flowlid.frames.frameset import FrameSet, moments_of
 from flowlid.training import processes as processes_module
 from flowlid.training.processes import Lost, Processes, score_together
