@@ -1,7 +1,7 @@
-"""Programs of several processes: how they are started, watched and ended.
+"""How the processes of a training start, and how they end: well, told to, or because one of them failed.
 
-One machine: `launch` runs the program's own command line once for each process. Several machines: torchrun on
-each of them does. A process started either way puts its work into `together`.
+Of one machine `launch` starts them, with torchrun's own engine; of several, torchrun does on each. A process that was
+started either way puts its work into `together`.
 """
 
 import ctypes
@@ -24,13 +24,14 @@ log = logging.getLogger("flowlid")
 
 RESTARTS = 3
 _LOST = 75  # exit status of a process that has lost the others: sysexits' EX_TEMPFAIL
+_TRIED_AGAIN = {_LOST, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # and all that ended by a signal
 _ROOM = 5.0  # seconds that a process with nothing new to say leaves to the others
 _LAUNCHER = "FLOWLID_LAUNCHER"  # environment of the workers: who started them
 _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
 def launch(num_procs: int) -> None:
-    """Run this command line in `num_procs` processes, by torchrun's own engine; return when all ended well.
+    """Run this program's own command line in `num_procs` processes; return when all ended well.
 
     Where one was killed, all are started again, RESTARTS times at most: the program is expected to go on from
     what it has saved. An error that a process reported itself would come again, and is the end at once.
@@ -38,20 +39,56 @@ def launch(num_procs: int) -> None:
     Raises:
         SystemExit: 1 after a failure, 128 + the number of the signal that ended this program.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // num_procs)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // num_procs)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "10")  # seconds for a process that is told to end
     os.environ[_LAUNCHER] = str(os.getpid())
     for restart in range(RESTARTS + 1):
         ended = _run_workers(num_procs)
         if not ended:
             return
         report = ", ".join(f"rank {rank}: {_name(code)}" for rank, code in sorted(ended.items()))
-        if any(code > 0 and code != _LOST for code in ended.values()):
-            log.error("%d processes ended, for the reason above (%s)", num_procs, report)
-            sys.exit(1)
-        if restart < RESTARTS:
-            log.warning("a process was killed (%s); starting all again, %d of %d", report, restart + 1, RESTARTS)
-    log.error("a process was killed once more (%s), and %d restarts did not help; is memory short?", report, RESTARTS)
+        told = any(code > 0 and code not in _TRIED_AGAIN for code in ended.values())
+        if told or restart == RESTARTS:
+            break
+        log.warning("a process was killed (%s); starting all again, %d of %d", report, restart + 1, RESTARTS)
+    why = "for the reason above" if told else f"and {RESTARTS} restarts did not help; is memory short?"
+    log.error("%d processes ended (%s), %s", num_procs, report, why)
     sys.exit(1)
+
+
+def started_anew() -> bool:
+    """Whether this process is not one that goes on with what a process before it began."""
+    return _LAUNCHER not in os.environ and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+
+
+def _run_workers(num_procs: int) -> dict[int, int]:
+    """Start the processes and wait; exit status of each that failed by rank, below 0 for a signal."""
+    # here, because a process that launches nothing starts faster without them
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says of each process's end is said here
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_procs,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",  # whatever the machine's name resolves to
+        max_restarts=0,  # `launch` tells a killed process from one that reported an error first
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),  # no redirection, no temporary files
+    )
+    try:
+        elastic_launch(config, sys.executable)(*sys.argv)
+    except ChildFailedError as error:
+        return {rank: failure.exitcode for rank, failure in error.failures.items()}
+    except SignalException as error:
+        sys.exit(128 + error.sigval)  # the first process has told how far training got
+    return {}
 
 
 @contextmanager
@@ -83,37 +120,6 @@ def together(processes: Processes, device: torch.device, timeout: float) -> Iter
         raise
 
 
-def _run_workers(num_procs: int) -> dict[int, int]:
-    """Start the processes and wait; exit status of each that failed by rank, below 0 for a signal."""
-    # here, because a process that launches nothing starts faster without them
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith("torch.distributed"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says of each process's end is said here
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=num_procs,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",  # whatever the machine's name resolves to
-        max_restarts=0,  # `launch` tells a killed process from a wrong input first
-        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),  # no redirection, no temporary files
-    )
-    try:
-        elastic_launch(config, sys.executable)(*sys.argv)
-    except ChildFailedError as error:
-        return {rank: failure.exitcode for rank, failure in error.failures.items()}
-    except SignalException as error:
-        log.error("ended by %s, with all %d processes", error.sigval.name, num_procs)
-        sys.exit(128 + error.sigval)
-    return {}
-
-
 def _watch(processes: Processes, timeout: float, parent: int) -> None:
     """End this process when its parent is gone, or when there was no sign of life for `timeout` seconds.
 
@@ -141,12 +147,6 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.environ.get(_LAUNCHER, str(os.getppid())) != str(os.getppid()):
         os._exit(1)  # it ended before
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _name(code: int) -> str:

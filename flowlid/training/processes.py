@@ -124,7 +124,7 @@ class Processes:
                 with self._heard():
                     distributed.broadcast(tensor, 0)
 
-    def once(self, compute: Callable[[], T]) -> T:
+    def on_rank0(self, compute: Callable[[], T]) -> T:
         """What `compute()` gives in the first process, which alone calls it; numbers, names and CPU tensors."""
         if self.world_size == 1:
             return compute()
