@@ -71,7 +71,7 @@ class Watch:
         if not math.isfinite(step.loss):
             return f"the loss is {step.loss}"
         if step.loss > step.mean_loss + self.jump:
-            return f"the loss jumped to {step.loss:.3f} nats a frame from a running mean of {step.mean_loss:.3f}"
+            return f"the loss jumped to {step.loss:.3f} nats per frame from a running mean of {step.mean_loss:.3f}"
         if not math.isfinite(step.norm):
             return "the gradient is not finite"
         return None
