@@ -29,7 +29,7 @@ def main() -> None:
     again = "the same command" + (" without --overwrite true" if args.overwrite == "true" else "")
     with interruptible(again) as progress:
         if args.num_procs > 1 and processes.world_size == 1:
-            with locked(args.exp):  # what is wrong is told before any process starts
+            with locked(args.exp):  # wrong inputs are reported before any process starts
                 wanted = prepare(*inputs, processes)
             if wanted:
                 launcher.launch(args.num_procs)
@@ -59,10 +59,16 @@ def parse_arguments() -> argparse.Namespace:
         help="train from the start, and replace the model that is there, whatever it was trained with",
     )
     parser.add_argument(
-        "--num-procs", type=int, default=1, help="processes on this machine that train together, on a GPU each if any"
+        "--num-procs",
+        type=int,
+        default=1,
+        help="processes on this machine that train together, each on a GPU if it has any",
     )
     parser.add_argument(
-        "--hang-timeout", type=float, default=1800, help="seconds without a sign of life until such processes give up"
+        "--hang-timeout",
+        type=float,
+        default=1800,
+        help="seconds without a sign of life until such processes give up",
     )
     parser.add_argument("config", type=Path, help="experiment configuration")
     parser.add_argument("data", type=Path, help="where the data directories are")

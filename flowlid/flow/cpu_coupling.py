@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_PIECE = 2**21  # values of a layer's activations; larger pieces fall out of the cache, smaller ones make many calls
+_PIECE = 2**21  # activations of a layer per piece: larger pieces fall out of the cache, smaller ones cost more calls
 
 
 def can_run(layer: nn.Module) -> bool:

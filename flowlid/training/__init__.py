@@ -1,10 +1,10 @@
 """Training a flow by maximum likelihood.
 
-- `experiment`: an experiment's inputs, and the model that is made from them.
-- `directory`: an experiment's directory: who trains in it, and what earlier trainings left there.
+- `experiment`: from an experiment's inputs to its model; what steps/train.py calls.
+- `directory`: an experiment's directory: its lock, and what earlier trainings left there.
 - `trainer`: the epochs (`Trainer`).
-- `schedule`, `epoch`: the learning rate of each step, and what is counted and told of an epoch.
+- `schedule`, `epoch`: the learning rate of each step; an epoch's sums and its record.
 - `divergence`: steps that must not be taken, found on the device.
-- `processes`, `launcher`: several processes that train one flow: what they tell each other, how they start and end.
-- `interruption`: the end of a training that was told to end.
+- `processes`, `launcher`: several processes that train one flow: how they communicate, how they start and fail.
+- `interruption`: what Ctrl-C and SIGTERM do.
 """

@@ -1,4 +1,4 @@
-"""An experiment's directory: who trains in it, and what earlier trainings left there."""
+"""An experiment's directory: its lock, and what earlier trainings left there."""
 
 import fcntl
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger("flowlid")
 def locked(exp: Path) -> Iterator[None]:
     """A block in which no other process trains in `exp`, on any machine whose file system shares locks.
 
-    The lock ends with the process, however that ends.
+    The lock ends with the process, in whatever way that ends.
 
     Raises:
         BlockingIOError: another one does; its process id and host are named.

@@ -1,4 +1,4 @@
-"""What the steps of training gave, judged and kept on the device, so that no step waits for the host."""
+"""The losses of training steps, judged and kept on the device, so that no step waits for the host."""
 
 import math
 from typing import NamedTuple
@@ -26,8 +26,8 @@ class Step(NamedTuple):
 class Watch:
     """Judges steps: one whose loss or gradient is not finite, or whose loss jumps, must not be taken.
 
-    After a bad step all following ones count as bad, until `read` has told the host of them; so a host that looks
-    rarely loses steps, but never a weight.
+    After a bad step all following ones count as bad, until the host has called `read`: a host that looks rarely
+    loses steps, but never a weight.
 
     Args:
         jump: a loss this many nats above the running mean is a jump.

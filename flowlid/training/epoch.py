@@ -1,4 +1,4 @@
-"""What is counted while an epoch is trained, and the record that it leaves in train.jsonl."""
+"""The sums of an epoch while it is trained, and its record in train.jsonl."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One experiment: what its training reads, and how the model is made from it."""
+"""From an experiment's configuration and data to its model."""
 
 import hashlib
 import logging
@@ -42,10 +42,9 @@ class Inputs:
 def prepare(
     config_path: Path, data: Path, exp: Path, overwrite: bool, pipes: bool, processes: Processes
 ) -> Inputs | None:
-    """Read and check all inputs; None where the model that they make is in `exp` already.
+    """Read and check all inputs; None if the model that they give is in `exp` already.
 
-    With `overwrite`, what was trained before is out of the way when this returns: not before all inputs are known to
-    be sound.
+    With `overwrite`, this removes what was trained before, once all inputs are known to be sound.
 
     Raises:
         ValueError: wrong inputs, or a model of another configuration or other data without `overwrite`.
@@ -102,7 +101,7 @@ def make_model(
     provenance: dict[str, str],
     progress: Progress,
 ) -> None:
-    """Train the flow and write all that the program writes."""
+    """Train the flow and write all files of `exp`."""
     config, frames = inputs.config, inputs.frames
     flow = fresh_flow(inputs, device, processes)
     dev = None if inputs.dev is None else (inputs.dev, labels_of(inputs.dev, inputs.classes, config))
@@ -167,7 +166,7 @@ def train(trainer: Trainer, inputs: Inputs, exp: Path, progress: Progress) -> No
                 state["precision"] = trainer.flow.precision
                 save_payload(exp / "checkpoint.pt", "training state", state)
                 write_history(exp / "train.jsonl", history)
-                log.info("%s", epoch_line(record, epochs))  # what the log tells of is safe
+                log.info("%s", epoch_line(record, epochs))  # after it is saved
             progress.epoch = record["epoch"]
 
 
@@ -196,7 +195,7 @@ def summary(name: str, trainer: Trainer, inputs: Inputs, report: dict[str, float
 
 
 def fingerprint(frames: FrameSet) -> str:
-    """What frames are, in a line: their number and a checksum of features, selection, names and languages."""
+    """Identifies frames in one line: their number, and a checksum of features, selection, names and languages."""
     digest = hashlib.sha256(" ".join([*frames.utts, *frames.languages, frames.digest]).encode())
     return f"{len(frames)} frames of {len(frames.utts)} utterances, sha256 {digest.hexdigest()[:16]}"
 
@@ -208,7 +207,7 @@ def labels_of(frames: FrameSet, classes: list[str], config: Config) -> torch.Ten
 
 
 def saved_model_report(path: Path, trainer: Trainer, trained: dict[str, float], config: Config) -> dict[str, float]:
-    """Score the training frames with the saved file, and hold the result against training's own."""
+    """Score the training frames with the saved file, and compare the result with training's own."""
     model, frames = load_model(path).to(trainer.flow.base.means.device), trainer.frames
     model.flow.set_precision(trainer.flow.precision)
     began = time.monotonic()
@@ -222,7 +221,7 @@ def saved_model_report(path: Path, trainer: Trainer, trained: dict[str, float], 
     )
     difference = abs(trained["loglik"] - evaluated["loglik"])
     if config.model.normalization == "batchnorm":
-        if difference > 0.5:  # statistics of batches and of the whole set differ the more, the smaller the batches
+        if difference > 0.5:  # the smaller the batches, the more their statistics differ from the whole set's
             log.warning("%g nats per frame apart: training.batch_size is small for batchnorm", difference)
     elif difference > 0.01:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The end of a training that was told to end: Ctrl-C, or a cluster that takes the machine back."""
+"""What Ctrl-C and SIGTERM do to a training."""
 
 import logging
 import signal
@@ -19,12 +19,12 @@ class Progress:
 
 
 class _Interrupted(BaseException):
-    """Not an Exception: nothing but `interruptible` may take it for an error."""
+    """Not an Exception, so that only `interruptible` catches it."""
 
 
 @contextmanager
 def interruptible(again: str) -> Iterator[Progress]:
-    """A block that SIGINT or SIGTERM ends with a last line in the log and exit status 130 or 143.
+    """A block that SIGINT or SIGTERM ends, with exit status 130 or 143 and a last line in the log.
 
     Args:
         again: what continues, as the line says: "interrupted after epoch 5 of 40; the same command continues".
@@ -32,10 +32,11 @@ def interruptible(again: str) -> Iterator[Progress]:
 
     def end(number: int, frame: object) -> None:
         for each in before:
-            signal.signal(each, signal.SIG_IGN)  # once is enough
+            signal.signal(each, signal.SIG_IGN)  # a second one must not disturb the end
         raise _Interrupted(number)
 
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]  # nohup's wish
+    # a signal that is ignored stays ignored, as nohup wants it
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, end) for number in numbers}
     progress = Progress()
     try:

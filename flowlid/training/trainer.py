@@ -25,8 +25,8 @@ log = logging.getLogger("flowlid")
 
 _START_FRAMES = 20000  # frames that the data-dependent start is computed from
 _SNAPSHOT_STEPS = 50  # a good state is kept at least this often
-_MAX_RECOVERIES = 10  # in a row, before training gives up
-_STEPS_BETWEEN_LOOKS = 50  # on a GPU, which would wait for the host at each; fewer in short epochs
+_MAX_RECOVERIES = 10  # in a row; then training gives up
+_STEPS_BETWEEN_LOOKS = 50  # on a GPU, where each look is a wait; fewer in short epochs
 
 
 class Trainer:
@@ -70,7 +70,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        # a look at the losses makes a GPU wait, and costs nothing on a CPU
+        # reading the losses makes a GPU wait, and costs nothing on a CPU
         looks = 1 if device.type == "cpu" else max(1, min(_STEPS_BETWEEN_LOOKS, self.steps_per_epoch // 10))
         self.watch = Watch(config.jump * flow.dim, device, looks)
         self.history: list[dict[str, Any]] = []
@@ -93,7 +93,7 @@ class Trainer:
         self.processes.copy_first(self.flow)
 
     def _start_frames(self) -> tuple[Tensor, Tensor]:
-        """The first of a random order, and of a class that is not among them the first ones wherever they come."""
+        """The first frames of a random order; of a class that is not among them, the first ones wherever they come."""
         kept, rare, left = [], {}, _START_FRAMES
         for _, x, labels in self._batches(-1, whole=True):
             if left:
@@ -179,7 +179,7 @@ class Trainer:
             self.processes.alive()
             if self.watch.pending == self.watch.capacity or number == self.steps_per_epoch:
                 self._settle(run, number, progress)
-        with torch.no_grad():  # the last update has no next step to show whether it was sound
+        with torch.no_grad():  # no next step shows whether the last update was sound
             _, terms = self._loss(*batch)
         mean = self.watch.mean_loss
         last = Step(batch[0], *terms.tolist(), 0.0, math.nan if mean is None else mean)
@@ -190,7 +190,7 @@ class Trainer:
         return run.record(self._evaluate_dev(), rate) | speed
 
     def _update(self, size: int, x: Tensor, labels: Tensor, rate: float) -> None:
-        """One step of Adam on a batch; it is not taken where loss or gradient are bad, which `watch` tells."""
+        """One step of Adam on a batch, which is not taken if `watch` finds the loss or the gradient bad."""
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms = self._loss(size, x, labels)
         loss.backward()
