@@ -25,7 +25,7 @@ log = logging.getLogger("flowlid")
 RESTARTS = 3
 _LOST = 75  # exit status of a process that has lost the others: sysexits' EX_TEMPFAIL
 _TRIED_AGAIN = {_LOST, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # and every death by a signal
-_ROOM = 5.0  # seconds that a process waits for another one to report an error that both may have
+_ROOM = 15.0  # seconds that a process waits for another one to report an error that both may have
 _LAUNCHER = "FLOWLID_LAUNCHER"  # environment of the workers: who started them
 _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
