@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ClassGaussians(nn.Module):
-    """One Gaussian a class on the latent's first dims, one shared Gaussian on the others.
+    """One Gaussian per class on the latent's first dims, one shared Gaussian on the others.
 
     z = [c; r] with c of `class_dim` dims and r of the `dim - class_dim` others:
 
@@ -52,7 +52,7 @@ class ClassGaussians(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z | y) of every class in nats: (N, D) -> (N, K)."""
         c, r = z[:, : self.class_dim], z[:, self.class_dim :]
-        # one class after the other: the (N, K, D) array of all differences would not fit for large K
+        # class by class: the (N, K, D) array of all differences would not fit in memory for large K
         distance = torch.stack([(c - mean).square().sum(1) for mean in self.means], dim=1)
         per_class = -0.5 * (distance / self.class_variance + self._constant(c.shape[1], self.class_variance))
         residual = -0.5 * (

@@ -19,7 +19,7 @@ from flowlid.flow.flow import Flow, build_flow
 _VERSION = 2
 _FIX = "remove it and train again (stage 3)"
 _JOIN = "+"  # between the languages that a normal flow models as one class
-# what torch.load raises on a file that is none of its own, or half of one
+# what torch.load raises for a file that it did not write, or for half of one
 _UNREADABLE = (
     RuntimeError, UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
     AssertionError, zipfile.BadZipFile, struct.error,
@@ -85,7 +85,7 @@ def load_model(path: str | Path) -> Model:
 def _model(payload: dict[str, Any], where: str) -> Model:
     config = config_from_dict(payload["config"], where)
     dim = payload["feature_dim"] * (2 * config.frames.context + 1)
-    # the mean and standard deviation are in the state: these stand in until it is loaded
+    # placeholders: the mean and standard deviation are in the state
     flow = build_flow(config.model, len(payload["classes"]), torch.zeros(dim), torch.ones(dim))
     flow.load_state_dict(payload["state"])
     stats = payload["global_stats"]
@@ -100,7 +100,7 @@ def _model(payload: dict[str, Any], where: str) -> Model:
 
 def save_payload(path: str | Path, kind: str, payload: dict[str, Any]) -> None:
     """Write tensors, numbers and names, marked with their kind ("model" or "training state"), atomically."""
-    content = io.BytesIO()  # torch's own writer makes a RuntimeError of a full disk
+    content = io.BytesIO()  # torch's own writer turns a full disk into a RuntimeError
     torch.save({"flowlid": kind, "version": _VERSION, **payload}, content)
     with atomic_write(path, "wb") as file:
         file.write(content.getbuffer())
@@ -117,7 +117,7 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such {kind}; train it first (stage 3)")
     content = io.BytesIO(Path(path).read_bytes())  # an OSError of the disk is not one of the content
     try:
-        if zipfile.ZipFile(content).testzip() is not None:  # torch reads damaged numbers without a word
+        if zipfile.ZipFile(content).testzip() is not None:  # torch reads damaged numbers without complaint
             raise ValueError("checksums do not match")
         content.seek(0)
         payload = torch.load(content, map_location="cpu", weights_only=True)

@@ -5,27 +5,48 @@ bias and its activation are one call of oneDNN, in float32 or bfloat16; the deri
 more than their output. Latents, log-determinants, losses and weights are float32 whatever the products run in, and
 so are gradients once a product has made them.
 
-On other devices, and in float64, the plain formulas in `transforms` are computed.
+`Flow.set_precision` installs it, once, in the couplings that it can compute. On other devices, in float64, and in a
+flow whose precision was never set, the plain formulas in `transforms` run.
 """
 
+from types import MethodType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_PIECE = 2**21  # values of a layer's activations; larger pieces fall out of the cache, smaller ones make many calls
+_PIECE = 2**21  # activations of a layer per piece: larger pieces fall out of the cache, smaller ones cost more calls
 
 
-def can_run(x: Tensor, precision: torch.dtype = torch.float32) -> bool:
-    """Whether `coupling` takes these frames: float32 on a CPU that oneDNN knows, for products in that precision."""
-    if x.dtype != torch.float32 or x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+def can_run(layer: nn.Module) -> bool:
+    """Whether an `AffineCoupling` can be computed here: float32 on a CPU whose oneDNN knows its products' precision."""
+    weight = layer.shift[0].weight
+    if weight.dtype != torch.float32 or weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    return precision == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return layer.precision == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def coupling(x: Tensor, layer: nn.Module, inverse: bool) -> tuple[Tensor, Tensor]:
-    """`layer.forward(x)` or `layer.inverse(x)` of an `AffineCoupling`: (N, D) -> (N, D) and (N,)."""
+def install(layer: nn.Module) -> None:
+    """Have an `AffineCoupling` computed here from now on."""
+    layer.forward, layer.inverse = MethodType(_forward, layer), MethodType(_inverse, layer)
+
+
+def remove(layer: nn.Module) -> None:
+    """Have an `AffineCoupling` compute its own formulas again."""
+    for direction in ("forward", "inverse"):
+        vars(layer).pop(direction, None)
+
+
+def _forward(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    return _coupling(layer, x, inverse=False)
+
+
+def _inverse(layer: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
+    return _coupling(layer, z, inverse=True)
+
+
+def _coupling(layer: nn.Module, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
     linears = [m for net in (layer.log_scale, layer.shift) for m in net if isinstance(m, nn.Linear)]
     parameters = [parameter for linear in linears for parameter in (linear.weight, linear.bias)]
     pieces = max(1, round(len(x) * linears[0].out_features / _PIECE))

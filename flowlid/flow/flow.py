@@ -1,15 +1,23 @@
 """A flow: a transform of the frames and a density of the latents, joined."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from flowlid.config import ModelConfig
-from flowlid.flow import precision
+from flowlid.flow import cpu_coupling, precision
 from flowlid.flow.bases import ClassGaussians
-from flowlid.flow.transforms import ActNorm, AffineCoupling, BatchNorm, Composition, Standardization, real_nvp
+from flowlid.flow.transforms import (
+    ActNorm,
+    AffineCoupling,
+    BatchNorm,
+    Composition,
+    Permutation,
+    Standardization,
+    Transform,
+)
 
 log = logging.getLogger("flowlid")
 
@@ -28,10 +36,12 @@ class Flow(nn.Module):
     def __init__(self, transform: Composition, base: ClassGaussians, dim: int) -> None:
         super().__init__()
         self.transform, self.base, self.dim = transform, base, dim
+        self._chooses_kernels = False  # the plain formulas, until `set_precision`
 
     def set_precision(self, name: str) -> None:
         """Run the couplings' products in "float32" or "bfloat16", or in what is best on the flow's device ("auto").
 
+        Call it when the flow is on its device: where `cpu_coupling` can, it computes the couplings from then on.
         Latents, log-determinants and weights stay float32; a float64 flow stays float64 throughout.
 
         Raises:
@@ -40,13 +50,29 @@ class Flow(nn.Module):
         chosen = precision.resolve(name, self.base.means.device)
         for coupling in self._couplings():
             coupling.precision = chosen
+        self._chooses_kernels = True
+        self._choose_kernels()
+
+    def _choose_kernels(self) -> None:
+        for coupling in self._couplings():
+            if cpu_coupling.can_run(coupling):
+                cpu_coupling.install(coupling)
+            else:
+                cpu_coupling.remove(coupling)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Flow":
+        """Move or convert the flow, which is what `to` and `double` call; another device may need other kernels."""
+        super()._apply(fn, recurse)
+        if self._chooses_kernels:
+            self._choose_kernels()
+        return self
 
     def fuse_kernels(self) -> None:
         """On a GPU have torch.compile fuse the transforms' kernels and launch them as one graph; elsewhere nothing.
 
         For training: what such a flow returns is overwritten by its next call.
 
-        A CPU has `fused` instead, which needs no compiler and no minute of compilation.
+        A CPU has `cpu_coupling` instead, which needs no compiler and no minute of compilation.
         """
         if self.base.means.device.type != "cuda":
             return
@@ -125,3 +151,32 @@ def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> 
         trained=config.type == "dnf",
     )
     return Flow(Composition([Standardization(mean, std), *blocks]), base, dim)
+
+
+def real_nvp(
+    dim: int,
+    blocks: int,
+    hidden: int,
+    layers: int = 2,
+    normalization: str = "actnorm",
+    scale_bound: float | None = 2.0,
+) -> list[Transform]:
+    """The blocks of a RealNVP: couplings that keep the even and the odd dims in turn, each normalized.
+
+    The even dims come before the odd ones from the start to the last coupling, so that the halves of each coupling
+    are contiguous.
+
+    Args:
+        dim: D, 2 or more.
+        blocks: number of couplings.
+        normalization: "actnorm", "batchnorm" or "none", after each coupling.
+    """
+    apart = Permutation([*range(0, dim, 2), *range(1, dim, 2)])
+    together = Permutation(apart.back.tolist())
+    norms = {"actnorm": [ActNorm], "batchnorm": [BatchNorm], "none": []}[normalization]
+    chain: list[Transform] = [apart]
+    for block in range(blocks):
+        chain.append(AffineCoupling(dim, block % 2 == 0, hidden, layers, scale_bound))
+        chain.extend([together] if block == blocks - 1 else [])
+        chain.extend(norm(dim) for norm in norms)
+    return chain

@@ -6,13 +6,13 @@ import torch
 
 from flowlid.config import PRECISIONS
 
-_CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86's, and arm64's in the last place
+_CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, and of arm64 (the last)
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
     """Whether products in bfloat16 are faster than in float32 there: by instructions of their own, not emulated.
 
-    Linux alone tells what a CPU can do; elsewhere a CPU counts as one without.
+    Only Linux says what a CPU can do; on other systems a CPU counts as one without.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)

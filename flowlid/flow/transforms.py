@@ -16,8 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowlid.flow import cpu_coupling
-
 
 class Transform(nn.Module):
     """A bijection of R^D; x, z are (N, D), logdet is (N,)."""
@@ -92,6 +90,7 @@ class AffineCoupling(Transform):
     nearly s where it is small, never beyond ±b, so that no single frame can blow up the loss.
 
     The matrix products of the networks may run in another precision (`precision`); all else is in that of x.
+    `Flow.set_precision` has `cpu_coupling` compute the same in fewer passes over memory where it can.
 
     Args:
         dim: D, 2 or more; the first half has one dim more where D is odd.
@@ -118,16 +117,12 @@ class AffineCoupling(Transform):
         self.shift = _network(kept, hidden, moved, layers, nn.ReLU)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if cpu_coupling.can_run(x, self.precision):
-            return cpu_coupling.coupling(x, self, inverse=False)
         log_scale, shift = self._scale_and_shift(x[:, self.kept])
         z = x.clone()
         z[:, self.moved] = x[:, self.moved] * log_scale.exp() + shift
         return z, log_scale.sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        if cpu_coupling.can_run(z, self.precision):
-            return cpu_coupling.coupling(z, self, inverse=True)
         log_scale, shift = self._scale_and_shift(z[:, self.kept])
         x = z.clone()
         x[:, self.moved] = (z[:, self.moved] - shift) * (-log_scale).exp()
@@ -240,35 +235,6 @@ class Composition(Transform):
         for transform in self.transforms:
             transform.initialize(x)
             x, _ = transform(x)
-
-
-def real_nvp(
-    dim: int,
-    blocks: int,
-    hidden: int,
-    layers: int = 2,
-    normalization: str = "actnorm",
-    scale_bound: float | None = 2.0,
-) -> list[Transform]:
-    """The blocks of a RealNVP: couplings that keep the even and the odd dims in turn, each normalized.
-
-    So that the halves of a coupling are contiguous, the even dims stand before the odd ones from the beginning to
-    the last coupling.
-
-    Args:
-        dim: D, 2 or more.
-        blocks: number of couplings.
-        normalization: "actnorm", "batchnorm" or "none", after each coupling.
-    """
-    apart = Permutation([*range(0, dim, 2), *range(1, dim, 2)])
-    together = Permutation(apart.back.tolist())
-    norms = {"actnorm": [ActNorm], "batchnorm": [BatchNorm], "none": []}[normalization]
-    chain: list[Transform] = [apart]
-    for block in range(blocks):
-        chain.append(AffineCoupling(dim, block % 2 == 0, hidden, layers, scale_bound))
-        chain.extend([together] if block == blocks - 1 else [])
-        chain.extend(norm(dim) for norm in norms)
-    return chain
 
 
 def refresh_batchnorm(flow: nn.Module, batches: Iterable[tuple[int, Tensor]]) -> None:

@@ -1,7 +1,10 @@
 """Training a flow by maximum likelihood.
 
-- `experiment`: an experiment's inputs, and what its training writes.
+- `experiment`: from an experiment's inputs to its model; what steps/train.py calls.
+- `directory`: an experiment's directory: its lock, and what earlier trainings left there.
 - `trainer`: the epochs (`Trainer`).
+- `schedule`, `epoch`: the learning rate of each step; an epoch's sums and its record.
 - `divergence`: steps that must not be taken, found on the device.
-- `processes`, `launcher`: several processes that train one flow: what they tell each other, how they start and end.
+- `processes`, `launcher`: several processes that train one flow: how they communicate, how they start and fail.
+- `interruption`: what Ctrl-C and SIGTERM do.
 """

@@ -1,4 +1,4 @@
-"""What the steps of training gave, judged and kept on the device, so that no step waits for the host."""
+"""The losses of training steps, judged and kept on the device, so that no step waits for the host."""
 
 import math
 from typing import NamedTuple
@@ -26,8 +26,8 @@ class Step(NamedTuple):
 class Watch:
     """Judges steps: one whose loss or gradient is not finite, or whose loss jumps, must not be taken.
 
-    After a bad step all following ones count as bad, until `read` has told the host of them; so a host that looks
-    rarely loses steps, but never a weight.
+    After a bad step all following ones count as bad, until the host has called `read`: a host that looks rarely
+    loses steps, but never a weight.
 
     Args:
         jump: a loss this many nats above the running mean is a jump.
@@ -71,7 +71,7 @@ class Watch:
         if not math.isfinite(step.loss):
             return f"the loss is {step.loss}"
         if step.loss > step.mean_loss + self.jump:
-            return f"the loss jumped to {step.loss:.3f} nats a frame from a running mean of {step.mean_loss:.3f}"
+            return f"the loss jumped to {step.loss:.3f} nats per frame from a running mean of {step.mean_loss:.3f}"
         if not math.isfinite(step.norm):
             return "the gradient is not finite"
         return None

@@ -1,7 +1,7 @@
-"""Programs of several processes: how they are started, watched and ended.
+"""How several processes that train one flow are started, and how they end when one of them fails.
 
-One machine: `launch` runs the program's own command line once for each process. Several machines: torchrun on
-each of them does. A process started either way puts its work into `together`.
+On one machine `launch` starts them with torchrun's own engine; on several machines, torchrun does on each. However a
+process was started, it does its work inside `together`.
 """
 
 import ctypes
@@ -24,34 +24,71 @@ log = logging.getLogger("flowlid")
 
 RESTARTS = 3
 _LOST = 75  # exit status of a process that has lost the others: sysexits' EX_TEMPFAIL
-_ROOM = 5.0  # seconds that a process with nothing new to say leaves to the others
+_TRIED_AGAIN = {_LOST, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # and every death by a signal
+_ROOM = 15.0  # seconds that a process waits for another one to report an error that both may have
 _LAUNCHER = "FLOWLID_LAUNCHER"  # environment of the workers: who started them
 _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
 def launch(num_procs: int) -> None:
-    """Run this command line in `num_procs` processes, by torchrun's own engine; return when all ended well.
+    """Run this program's own command line in `num_procs` processes; return when all ended well.
 
-    Where one was killed, all are started again, RESTARTS times at most: the program is expected to go on from
-    what it has saved. An error that a process reported itself would come again, and is the end at once.
+    If one is killed, all are started again, RESTARTS times at most: the program is expected to go on from what it has
+    saved. An error that a process reported itself would come again, so it is final.
 
     Raises:
         SystemExit: 1 after a failure, 128 + the number of the signal that ended this program.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // num_procs)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // num_procs)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "10")  # seconds between SIGTERM and SIGKILL
     os.environ[_LAUNCHER] = str(os.getpid())
     for restart in range(RESTARTS + 1):
         ended = _run_workers(num_procs)
         if not ended:
             return
         report = ", ".join(f"rank {rank}: {_name(code)}" for rank, code in sorted(ended.items()))
-        if any(code > 0 and code != _LOST for code in ended.values()):
-            log.error("%d processes ended, for the reason above (%s)", num_procs, report)
-            sys.exit(1)
-        if restart < RESTARTS:
-            log.warning("a process was killed (%s); starting all again, %d of %d", report, restart + 1, RESTARTS)
-    log.error("a process was killed once more (%s), and %d restarts did not help; is memory short?", report, RESTARTS)
+        reported = any(code > 0 and code not in _TRIED_AGAIN for code in ended.values())
+        if reported or restart == RESTARTS:
+            break
+        log.warning("a process was killed (%s); starting all again, %d of %d", report, restart + 1, RESTARTS)
+    why = "for the reason above" if reported else f"and {RESTARTS} restarts did not help; is memory short?"
+    log.error("%d processes ended (%s), %s", num_procs, report, why)
     sys.exit(1)
+
+
+def started_anew() -> bool:
+    """False in a process that goes on with what its launcher, or the process that it replaces, has begun."""
+    return _LAUNCHER not in os.environ and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+
+
+def _run_workers(num_procs: int) -> dict[int, int]:
+    """Start the processes and wait; the exit status of each that failed by rank, below 0 for a signal."""
+    # imported here, because a process that launches nothing starts faster without them
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # `launch` says how each process ended
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_procs,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",  # whatever the machine's name resolves to
+        max_restarts=0,  # torchrun would also repeat an error that a process has reported
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),  # no redirection, no temporary files
+    )
+    try:
+        elastic_launch(config, sys.executable)(*sys.argv)
+    except ChildFailedError as error:
+        return {rank: failure.exitcode for rank, failure in error.failures.items()}
+    except SignalException as error:
+        sys.exit(128 + error.sigval)  # the first process has logged how far training got
+    return {}
 
 
 @contextmanager
@@ -67,64 +104,31 @@ def together(processes: Processes, device: torch.device, timeout: float) -> Iter
         yield
         return
     _die_with_parent()
-    threading.Thread(target=_watch, args=(processes, timeout, os.getppid()), daemon=True).start()
+    threading.Thread(target=_watch, args=(processes, timeout), daemon=True).start()
     try:
-        processes.connect(device, 2 * timeout)  # the watch, which says more, comes first
+        processes.connect(device, 2 * timeout)  # `_watch` comes first: it says more
         log.info("rank %d of %d processes, pid %d", processes.rank, processes.world_size, os.getpid())
         yield
         processes.disconnect()
     except Lost as error:
-        time.sleep(_ROOM)  # whoever watches over the other process knows more, and ends this one
+        time.sleep(_ROOM)  # the launcher knows how the other process ended, and ends this one
         log.error("the other processes cannot be reached: %s", error)
         sys.exit(_LOST)
     except (ValueError, OSError):
         if not processes.first:
-            time.sleep(_ROOM)  # the first process has the same error as a rule: one message will do
+            time.sleep(_ROOM)  # the first process reports the same error, as a rule, and that ends this one
         raise
 
 
-def _run_workers(num_procs: int) -> dict[int, int]:
-    """Start the processes and wait; exit status of each that failed by rank, below 0 for a signal."""
-    # here, because a process that launches nothing starts faster without them
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+def _watch(processes: Processes, timeout: float) -> None:
+    """End this process when there was no sign of life for `timeout` seconds.
 
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith("torch.distributed"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says of each process's end is said here
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=num_procs,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",  # whatever the machine's name resolves to
-        max_restarts=0,  # `launch` tells a killed process from a wrong input first
-        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),  # no redirection, no temporary files
-    )
-    try:
-        elastic_launch(config, sys.executable)(*sys.argv)
-    except ChildFailedError as error:
-        return {rank: failure.exitcode for rank, failure in error.failures.items()}
-    except SignalException as error:
-        log.error("ended by %s, with all %d processes", error.sigval.name, num_procs)
-        sys.exit(128 + error.sigval)
-    return {}
-
-
-def _watch(processes: Processes, timeout: float, parent: int) -> None:
-    """End this process when its parent is gone, or when there was no sign of life for `timeout` seconds.
-
-    Seconds in which this thread ran too: a job that was suspended as a whole has not hung.
+    Only seconds in which this thread ran count: a job that was suspended as a whole has not hung.
     """
     tick, quiet, seen = min(1.0, timeout / 5), 0.0, processes.signs
     while quiet < timeout:
         time.sleep(tick)
         quiet, seen = (quiet + tick if processes.signs == seen else 0.0), processes.signs
-        if os.getppid() != parent:
-            os._exit(1)
     log.error(
         "no sign of life for %g s: one of the %d processes hangs (it was stopped, or its GPU, disk or network does not "
         "answer). Start the stage again, and training goes on from its last checkpoint; if all was well but slow, "
@@ -136,17 +140,11 @@ def _watch(processes: Processes, timeout: float, parent: int) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have Linux kill this process when the one that started it ends, however that ends; `_watch` does elsewhere."""
+    """Have Linux kill this process when the one that started it ends, in whatever way."""
     if platform.system() == "Linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.environ.get(_LAUNCHER, str(os.getppid())) != str(os.getppid()):
-        os._exit(1)  # it ended before
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        os._exit(1)  # it had ended before
 
 
 def _name(code: int) -> str:

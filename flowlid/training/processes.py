@@ -1,8 +1,8 @@
-"""What the processes that train one flow together tell one another; the only user of torch's process groups.
+"""How the processes that train one flow communicate; the only user of torch's process groups.
 
 `torchrun` starts the processes and tells each its rank. All of them hold the same flow; of each batch they
 take a share, and add up what the shares gave, so that training goes as in one process with the whole batch.
-A process by itself has nobody to ask: the same calls change nothing then.
+In a single process the same calls change nothing.
 """
 
 import os
@@ -40,7 +40,7 @@ class Processes:
         world_size: R.
         local_rank: the process's number on its own machine, and that of its GPU.
         local_world_size: the processes on its machine.
-        signs: signs of life so far, for `launcher.together` to watch.
+        signs: signs of life so far, which `launcher.together` watches.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0, local_world_size: int = 1) -> None:
@@ -50,7 +50,7 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """As torchrun tells in RANK and the other variables; one process where it did not start this one."""
+        """From the variables that torchrun sets, RANK and others; a single process if it did not start this one."""
         if "RANK" not in os.environ:
             return cls()
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
@@ -74,12 +74,12 @@ class Processes:
             distributed.init_process_group(backend, timeout=timedelta(seconds=timeout))
 
     def disconnect(self) -> None:
-        """Part in peace, after the last call of all."""
+        """Leave the group, after the last call."""
         if self.world_size > 1:
             distributed.destroy_process_group()
 
     def alive(self) -> None:
-        """Note that this process works, in what is long and has no other call."""
+        """Note that this process is at work; for long work that makes no other call."""
         self.signs += 1
 
     def share(self, batch: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class Processes:
         """Replace tensors of one type and device by their sums over the processes: the same bits in all of them."""
         if self.world_size == 1:
             return
-        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])  # one message, not one a tensor
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])  # one message, not one per tensor
         with self._heard():
             distributed.all_reduce(flat)
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -100,7 +100,7 @@ class Processes:
         """Make each gradient the sum of the processes' own."""
         self.sum_(*(parameter.grad for parameter in parameters if parameter.grad is not None))
 
-    @torch.compiler.disable  # it talks to others
+    @torch.compiler.disable  # it communicates
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance over all processes' x (n, D), differentiable: (D,) and (D,).
 
@@ -124,7 +124,7 @@ class Processes:
                 with self._heard():
                     distributed.broadcast(tensor, 0)
 
-    def once(self, compute: Callable[[], T]) -> T:
+    def on_rank0(self, compute: Callable[[], T]) -> T:
         """What `compute()` gives in the first process, which alone calls it; numbers, names and CPU tensors."""
         if self.world_size == 1:
             return compute()
@@ -144,7 +144,7 @@ class Processes:
     def first_alone(self) -> Iterator[None]:
         """A block that the others enter when the first process has left it, however long that takes.
 
-        For reading input: what is wrong with it is told once, and what the first one prepares is there for all.
+        For reading input: an error in it is reported once, and what the first process prepares is there for all.
         Meanwhile a thread of the first process tells the others, every few seconds, that it is not done yet.
         """
         if self.world_size == 1:

@@ -1,12 +1,10 @@
 """Training a flow by maximum likelihood, so that it can be stopped at any moment and go on."""
 
 import copy
-import hashlib
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,38 +17,16 @@ from flowlid.flow.transforms import BatchNorm, refresh_batchnorm
 from flowlid.frames.batches import ShuffledBatches
 from flowlid.frames.frameset import FrameSet
 from flowlid.training.divergence import Step, Watch
+from flowlid.training.epoch import Epoch
 from flowlid.training.processes import Processes, score_together
+from flowlid.training.schedule import learning_rate
 
 log = logging.getLogger("flowlid")
 
 _START_FRAMES = 20000  # frames that the data-dependent start is computed from
 _SNAPSHOT_STEPS = 50  # a good state is kept at least this often
-_MAX_RECOVERIES = 10  # in a row, before training gives up
-_STEPS_BETWEEN_LOOKS = 50  # on a GPU, which would wait for the host at each; fewer in short epochs
-
-
-@dataclass
-class _Epoch:
-    """An epoch under way: its good states (weights and optimizer), its recoveries, and sums over frames."""
-
-    number: int
-    good: dict[str, Any]
-    candidate: dict[str, Any] | None = None  # good if the next step shows it
-    since_snapshot: int = 0
-    in_a_row: int = 0
-    recoveries: int = 0
-    frames: int = 0
-    logp: float = 0.0
-    logdet: float = 0.0
-    norm: float = 0.0
-
-    def add(self, step: Step) -> None:
-        """Count a step that was taken."""
-        self.frames += step.frames
-        self.logp += step.logp * step.frames
-        self.logdet += step.logdet * step.frames
-        self.norm += step.norm * step.frames
-        self.in_a_row, self.since_snapshot = 0, self.since_snapshot + 1
+_MAX_RECOVERIES = 10  # in a row; then training gives up
+_STEPS_BETWEEN_LOOKS = 50  # on a GPU, where each look is a wait; fewer in short epochs
 
 
 class Trainer:
@@ -94,7 +70,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        # a look at the losses makes a GPU wait, and costs nothing on a CPU
+        # reading the losses makes a GPU wait, and costs nothing on a CPU
         looks = 1 if device.type == "cpu" else max(1, min(_STEPS_BETWEEN_LOOKS, self.steps_per_epoch // 10))
         self.watch = Watch(config.jump * flow.dim, device, looks)
         self.history: list[dict[str, Any]] = []
@@ -113,11 +89,11 @@ class Trainer:
             ValueError: a class without a frame.
         """
         self.flow.eval()
-        self.processes.once(lambda: self.flow.initialize(*self._start_frames()))
+        self.processes.on_rank0(lambda: self.flow.initialize(*self._start_frames()))
         self.processes.copy_first(self.flow)
 
     def _start_frames(self) -> tuple[Tensor, Tensor]:
-        """The first of a random order, and of a class that is not among them the first ones wherever they come."""
+        """The first frames of a random order; of a class that is not among them, the first ones wherever they come."""
         kept, rare, left = [], {}, _START_FRAMES
         for _, x, labels in self._batches(-1, whole=True):
             if left:
@@ -195,24 +171,26 @@ class Trainer:
     def _epoch(self, epoch: int, progress: Callable[..., None]) -> dict[str, Any]:
         began = time.monotonic()
         self.flow.train()
-        run = _Epoch(epoch, self._snapshot())  # where it starts, so that its first step has something to go back to
+        run = Epoch(epoch, self._snapshot())  # where it starts, so that its first step has something to go back to
         for number, batch in enumerate(self._batches(epoch), 1):
-            rate = self._learning_rate()
+            rate = learning_rate(self.config, self.step, self.steps_per_epoch) * self.rate_scale
             self.step += 1
             self._update(*batch, rate)
             self.processes.alive()
             if self.watch.pending == self.watch.capacity or number == self.steps_per_epoch:
                 self._settle(run, number, progress)
-        with torch.no_grad():  # the last update has no next step to show whether it was sound
+        with torch.no_grad():  # no next step shows whether the last update was sound
             _, terms = self._loss(*batch)
         mean = self.watch.mean_loss
         last = Step(batch[0], *terms.tolist(), 0.0, math.nan if mean is None else mean)
         if self.watch.trouble(last) is not None:
             self._recover(run, number, last)
-        return self._record(run, rate, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        speed = {"seconds": round(seconds, 3), "frames_per_second": round(len(self.frames) / seconds, 1)}
+        return run.record(self._evaluate_dev(), rate) | speed
 
     def _update(self, size: int, x: Tensor, labels: Tensor, rate: float) -> None:
-        """One step of Adam on a batch; it is not taken where loss or gradient are bad, which `watch` tells."""
+        """One step of Adam on a batch, which is not taken if `watch` finds the loss or the gradient bad."""
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms = self._loss(size, x, labels)
         loss.backward()
@@ -224,7 +202,7 @@ class Trainer:
         self.optimizer.found_inf = self.watch.judge(size, terms, norm)  # fused Adam: 1 is no step
         self.optimizer.step()
 
-    def _settle(self, run: "_Epoch", number: int, progress: Callable[..., None]) -> None:
+    def _settle(self, run: Epoch, number: int, progress: Callable[..., None]) -> None:
         """Take note of the steps up to `number` that were not looked at yet, and go back if one was bad."""
         good, bad, lost = self.watch.read()
         first = number - len(good) - lost - (bad is not None)
@@ -237,26 +215,6 @@ class Trainer:
             self._recover(run, first + len(good) + 1, bad, lost)
         elif run.since_snapshot >= _SNAPSHOT_STEPS:
             run.candidate, run.since_snapshot = self._snapshot(), 0
-
-    def _record(self, run: "_Epoch", rate: float, seconds: float) -> dict[str, Any]:
-        if not run.frames:
-            raise ValueError(f"epoch {run.number}: no step could be taken; lower training.learning_rate")
-        logp, logdet, norm = (total / run.frames for total in (run.logp, run.logdet, run.norm))
-        dev_loglik, dev_accuracy = self._evaluate_dev()
-        return {
-            "epoch": run.number,
-            "loss": -(logp + logdet),
-            "loglik": logp + logdet,
-            "logp": logp,
-            "logdet": logdet,
-            "dev_loglik": dev_loglik,
-            "dev_accuracy": dev_accuracy,
-            "learning_rate": rate,
-            "grad_norm": norm,
-            "recoveries": run.recoveries,
-            "seconds": round(seconds, 3),
-            "frames_per_second": round(len(self.frames) / seconds, 1),
-        }
 
     def _loss(self, size: int, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What this process's share x (n, D) adds to a batch's loss, to be differentiated, and the batch's mean terms.
@@ -280,7 +238,7 @@ class Trainer:
     def _snapshot(self) -> dict[str, Any]:
         return copy.deepcopy({"flow": self.flow.state_dict(), "optimizer": self.optimizer.state_dict()})
 
-    def _recover(self, run: "_Epoch", step: int, bad: Step, lost: int = 0) -> None:
+    def _recover(self, run: Epoch, step: int, bad: Step, lost: int = 0) -> None:
         """Go back to the last good state, with half the learning rate."""
         run.candidate, run.recoveries, run.in_a_row = None, run.recoveries + 1, run.in_a_row + 1
         reason, where = self.watch.trouble(bad), f"epoch {run.number}, step {step} of {self.steps_per_epoch}"
@@ -300,18 +258,6 @@ class Trainer:
             self.rate_scale,
             f"; {lost} steps after it were not taken" if lost else "",
         )
-
-    def _learning_rate(self) -> float:
-        """Linear warm-up, then a half cosine to zero over all steps (or constant), times the recoveries' halvings."""
-        config, total = self.config, self.config.epochs * self.steps_per_epoch
-        warmup = min(config.warmup_steps, total // 2)
-        if self.step < warmup:
-            factor = (self.step + 1) / (warmup + 1)
-        elif config.decay == "cosine":
-            factor = 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / (total - warmup)))
-        else:
-            factor = 1.0
-        return config.learning_rate * factor * self.rate_scale
 
     def _evaluate_dev(self) -> tuple[float | None, float | None]:
         if self.dev is None:
@@ -336,9 +282,3 @@ class Trainer:
         """Frames of each batch, and of this process's share (or all of it) spliced frames (n, D) and classes (n,)."""
         share = (0, 1) if whole else (self.processes.rank, self.processes.world_size)
         return ((size, x, self.labels[utts]) for size, x, utts in self.shuffled.epoch(epoch, share))
-
-
-def fingerprint(frames: FrameSet) -> str:
-    """What the training frames are, in a line: their number and a checksum of features, selection and languages."""
-    digest = hashlib.sha256(" ".join([*frames.utts, *frames.languages, frames.digest]).encode())
-    return f"{len(frames)} frames of {len(frames.utts)} utterances, sha256 {digest.hexdigest()[:16]}"

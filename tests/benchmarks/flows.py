@@ -91,7 +91,7 @@ def _with_noise(model: Model) -> Model:
 
 
 def _used(exact: Model, x: Tensor) -> tuple[int, int]:
-    """Parameters that log p(x) depends on, and how many of them stand in matrices: those with a gradient."""
+    """Parameters that log p(x) depends on, and how many of them are in matrices: those with a gradient."""
     exact.log_prob(x).sum().backward()
     found = [parameter for parameter in exact.parameters() if parameter.grad is not None]
     counts = [int(parameter.grad.count_nonzero()) for parameter in found]

@@ -24,7 +24,7 @@ BLOCKS = 10
 class Model(nn.Module):
     """A flow as the benchmark uses it."""
 
-    fixed_products = 0  # products a frame with matrices that are not trained
+    fixed_products = 0  # products per frame with matrices that are not trained
 
     def start(self, x: Tensor) -> None:
         """Data-dependent start from frames x (N, D); peers take it from the first batch that they see in training."""

@@ -2,7 +2,7 @@
 """How much faster processes of one thread each train together than one of them alone, with the same batches.
 
 Example: tests/benchmarks/processes.py --num-procs 2
-Trains through steps/train.py on made-up features, by turns with one process and with several, and prints a
+Trains through steps/train.py on made-up features, alternately with one process and with several, and prints a
 Markdown table: frames per second, median over the epochs of all rounds, and their ratio.
 """
 

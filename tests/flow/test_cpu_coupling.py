@@ -3,6 +3,7 @@
 import copy
 import weakref
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
@@ -59,7 +60,8 @@ def test_values_and_gradients_are_those_of_the_plain_formulas_in_float64(
     reference = copy.deepcopy(coupling).double()
     coupling.precision = precision
     x = noise(count, COUPLINGS[case]["dim"])
-    assert cpu_coupling.can_run(x) and not cpu_coupling.can_run(x.double())
+    assert cpu_coupling.can_run(coupling) and not cpu_coupling.can_run(reference)
+    cpu_coupling.install(coupling)
     ours, theirs = results(coupling, x, inverse), results(reference, x.double(), inverse)
     assert {tensor.dtype for tensor in ours.values()} == {torch.float32}
     assert ours.keys() == theirs.keys() and len(ours) > 6
@@ -71,26 +73,70 @@ def test_values_and_gradients_are_those_of_the_plain_formulas_in_float64(
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_the_plain_path_of_other_devices_computes_the_same(
-    precision: torch.dtype, randomize: Randomize, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plain_formulas_compute_the_same(precision: torch.dtype, randomize: Randomize) -> None:
     coupling = randomize(AffineCoupling(**COUPLINGS["bounded"]))
     coupling.precision = precision
-    fast = results(coupling, noise(300, 7), inverse=False)
-    coupling.zero_grad()
-    monkeypatch.setattr(cpu_coupling, "can_run", lambda x, precision: False)
     plain = results(coupling, noise(300, 7), inverse=False)
+    coupling.zero_grad()
+    cpu_coupling.install(coupling)
+    fast = results(coupling, noise(300, 7), inverse=False)
     assert max(distance(fast[name], plain[name].double()) for name in fast) < TOLERANCE[precision]
+    cpu_coupling.remove(coupling)
+    again = coupling(noise(300, 7))
+    assert torch.equal(again[0], plain["value"]) and torch.equal(again[1], plain["logdet"])
 
 
-def test_no_frame_at_all_is_no_error(randomize: Randomize) -> None:
-    z, logdet = randomize(AffineCoupling(**COUPLINGS["bounded"]))(torch.zeros(0, 7))
+def runs_here(flow: Flow) -> bool:
+    """Whether a pass through the flow, forward and back, computes its couplings by `cpu_coupling`."""
+    calls, real = [], cpu_coupling._coupling
+    with mock.patch.object(cpu_coupling, "_coupling", lambda *args, **named: calls.append(1) or real(*args, **named)):
+        x = torch.zeros(2, flow.dim, dtype=flow.base.means.dtype)
+        flow.inverse(flow(x)[0])
+    assert len(calls) in (0, 2 * 10)
+    return bool(calls)
+
+
+def test_the_kernels_are_chosen_when_the_precision_is_set_and_follow_the_type(randomize: Randomize) -> None:
+    flow = ten_blocks(randomize)
+    assert not runs_here(flow)
+    flow.set_precision("float32")
+    assert runs_here(flow) and runs_here(copy.deepcopy(flow))
+    assert not runs_here(copy.deepcopy(flow).double()) and runs_here(flow)
+    assert not runs_here(flow.double()) and runs_here(flow.float())
+
+
+def test_a_copy_has_couplings_of_its_own(randomize: Randomize) -> None:
+    flow = ten_blocks(randomize)
+    flow.set_precision("float32")
+    other, x = copy.deepcopy(flow), noise(5, 24)
+    before = flow(x)[0]
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert torch.equal(flow(x)[0], before) and not torch.equal(other(x)[0], before)
+
+
+def test_without_onednn_the_plain_formulas_run(randomize: Randomize, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    flow = ten_blocks(randomize)
+    flow.set_precision("float32")
+    assert not runs_here(flow)
+
+
+@pytest.fixture
+def bounded(randomize: Randomize) -> nn.Module:
+    coupling = randomize(AffineCoupling(**COUPLINGS["bounded"]))
+    cpu_coupling.install(coupling)
+    return coupling
+
+
+def test_no_frame_at_all_is_no_error(bounded: nn.Module) -> None:
+    z, logdet = bounded(torch.zeros(0, 7))
     assert z.shape == (0, 7) and logdet.shape == (0,)
 
 
-def test_what_is_kept_for_gradients_goes_with_the_result(randomize: Randomize) -> None:
-    coupling = randomize(AffineCoupling(**COUPLINGS["bounded"]))
-    for direction in (coupling, coupling.inverse):
+def test_what_is_kept_for_gradients_goes_with_the_result(bounded: nn.Module) -> None:
+    for direction in (bounded, bounded.inverse):
         x = noise(10, 7).requires_grad_()
         value, logdet = direction(x)
         node = weakref.ref(value.grad_fn)
@@ -99,10 +145,9 @@ def test_what_is_kept_for_gradients_goes_with_the_result(randomize: Randomize) -
         assert node() is None  # without a cycle that only the collector could break, or could not
 
 
-def test_scoring_keeps_nothing_for_gradients(randomize: Randomize) -> None:
-    coupling = randomize(AffineCoupling(**COUPLINGS["bounded"]))
+def test_scoring_keeps_nothing_for_gradients(bounded: nn.Module) -> None:
     with torch.no_grad():
-        z, logdet = coupling(noise(10, 7))
+        z, logdet = bounded(noise(10, 7))
     assert z.grad_fn is None and logdet.grad_fn is None
 
 
@@ -122,6 +167,7 @@ def test_a_flow_in_bfloat16_is_near_float64_and_decides_as_float32(randomize: Ra
     # two classes that overlap: frames near the boundary are among these
     x = noise(5000, 24, seed=5)
     reference = copy.deepcopy(flow).double().log_prob(x.double())
+    flow.set_precision("float32")
     single = flow.log_prob(x)
     flow.set_precision("bfloat16")
     low = flow.log_prob(x)
@@ -149,9 +195,8 @@ def test_the_inverse_still_inverts(precision: str, randomize: Randomize) -> None
     assert (back_logdet + logdet).abs().mean() < 1e-3
 
 
-def test_a_step_of_training_can_be_compiled_whole(randomize: Randomize, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_of_training_can_be_compiled_whole(randomize: Randomize) -> None:
     # what a GPU runs: the plain formulas as one graph, forward and backward
-    monkeypatch.setattr(cpu_coupling, "can_run", lambda x, precision: False)
     flow = ten_blocks(randomize)
     x = noise(30, 24)
     plain = flow.log_prob(x)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from flowlid.config import ModelConfig
 from flowlid.flow.bases import ClassGaussians
-from flowlid.flow.flow import Flow, build_flow
-from flowlid.flow.transforms import ActNorm, Composition, real_nvp
+from flowlid.flow.flow import Flow, build_flow, real_nvp
+from flowlid.flow.transforms import ActNorm, Composition
 
 Randomize = Callable[..., nn.Module]
 

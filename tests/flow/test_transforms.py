@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
+from flowlid.flow.flow import real_nvp
 from flowlid.flow.transforms import (
     ActNorm,
     AffineCoupling,
@@ -19,7 +20,6 @@ from flowlid.flow.transforms import (
     Permutation,
     Standardization,
     Transform,
-    real_nvp,
     refresh_batchnorm,
 )
 

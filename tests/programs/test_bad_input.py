@@ -268,7 +268,7 @@ def cut_off(trained: Experiment, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
         patch.setattr(Trainer, "_epoch", stop)
         assert trained.train().code == 1
-    assert sorted(path.name for path in trained.exp.iterdir()) == ["checkpoint.pt", "train.jsonl"]
+    assert sorted(path.name for path in trained.exp.glob("[!.]*")) == ["checkpoint.pt", "train.jsonl"]
     return trained
 
 
@@ -296,8 +296,12 @@ def test_training_goes_on_in_the_precision_that_it_began_with(
 def test_checkpoint_of_other_data(cut_off: Experiment) -> None:
     feature_dir(cut_off.data / "train", TRAIN, seed=9)
     before = contents(cut_off.exp)
-    assert_refused(cut_off.train(), "checkpoint.pt: trained on 96 frames of 4 utterances", "remove it to train")
+    assert_refused(
+        cut_off.train(), "checkpoint.pt was trained on other data:\n  96 frames of 4 utt", "--overwrite true"
+    )
     assert contents(cut_off.exp) == before
+    ended = cut_off.train("--overwrite", "true")
+    assert ended.code == 0 and "going on" not in ended.log and "epoch 1 of 2" in ended.log
 
 
 def test_truncated_checkpoint(cut_off: Experiment) -> None:

@@ -21,7 +21,7 @@ def test_steps_after_a_bad_one_are_lost_until_someone_looks() -> None:
     assert good[0] == Step(100, -12, 2, 1, good[0].mean_loss) and math.isnan(good[0].mean_loss)
     assert good[1].mean_loss == 10 and good[2].mean_loss == pytest.approx(9.9)
     assert bad.loss == 30 and lost == 2
-    assert watch.trouble(bad) == "the loss jumped to 30.000 nats a frame from a running mean of 9.710"
+    assert watch.trouble(bad) == "the loss jumped to 30.000 nats per frame from a running mean of 9.710"
     assert watch.mean_loss == pytest.approx(0.9 * 9.9 + 0.1 * 8)
     assert judge(watch, 9) == 0
     assert [step.loss for step in watch.read()[0]] == [9]

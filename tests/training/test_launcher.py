@@ -10,16 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from tools import ROOT, call, feature_dir, load
+from tools import ROOT, call, feature_dir
 
 from flowlid import program
-from flowlid.flow.checkpoint import load_model
-from flowlid.frames.frameset import FrameSet
+from flowlid.flow.checkpoint import load_model, load_payload
 from flowlid.training import launcher
+from flowlid.training.directory import locked
+from flowlid.training.experiment import prepare
 from flowlid.training.processes import Processes
 
 PATIENCE = 240  # seconds; a busy machine may take many of them
@@ -30,7 +32,7 @@ frames: {context: 1}
 model: {type: dnf, blocks: 2, hidden: 8, layers: 1, normalization: batchnorm, precision: float32}
 training: {epochs: %d, batch_size: 101, warmup_steps: 2, learning_rate: 1.0e-2, select: last}
 """
-EPOCHS = 60  # of a training that something happens to on its way
+EPOCHS = 40  # of a training that something happens to on its way
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     feature_dir(place / "data/train", SPEAKERS, frames=100)
     feature_dir(place / "data/dev", SPEAKERS, seed=1)
     (place / "conf").mkdir()
-    for name, epochs in (("short", 2), ("some", EPOCHS), ("endless", 10**6)):
+    for name, epochs in (("some", EPOCHS), ("endless", 10**6)):
         (place / f"conf/{name}.yaml").write_text(YAML % epochs)
+    feature_dir(place / "data/other", dict.fromkeys(SPEAKERS, "fr"))
+    unknown = YAML.replace("dev: dev", "dev: other").replace("select: last", "select: dev_accuracy")
+    (place / "conf/unknown.yaml").write_text(unknown % EPOCHS)  # wrong, but only the first epoch's end shows it
     return place
 
 
@@ -53,6 +58,7 @@ def start(place: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
     def run(command: list[object], log: Path) -> subprocess.Popen:
         environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
         environment |= {"OMP_NUM_THREADS": "1", "MARK": str(tmp_path), "FLOWLID_PROGRESS": "", "TMPDIR": str(tmp_path)}
+        environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "3"  # seconds, for a process that is stopped and cannot hear
         with log.open("w") as file:
             process = subprocess.Popen(
                 list(map(str, command)), cwd=place, env=environment, stdout=file, stderr=file, start_new_session=True
@@ -173,7 +179,6 @@ def test_a_hung_worker_fails_the_training_in_bounded_time(
     running = start(command, tmp_path / "log")
     until((exp / "checkpoint.pt").exists, "a checkpoint")
     os.kill(two_workers(tmp_path)[1], signal.SIGSTOP)
-    # torchrun's engine asks a process to end for 30 seconds before it kills it, and this one cannot hear
     assert running.wait(PATIENCE) == 1
     log = (tmp_path / "log").read_text()
     assert re.search(r"ERROR .* no sign of life for 5 s: one of the 2 processes hangs .*goes on from its last", log)
@@ -183,46 +188,81 @@ def test_a_hung_worker_fails_the_training_in_bounded_time(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a stopped process ends with its parent on Linux only")
-def test_killing_the_launcher_leaves_no_process(start: Callable[..., subprocess.Popen], tmp_path: Path) -> None:
-    running = start(train("--num-procs", 2, "conf/endless.yaml", "data", tmp_path / "exp"), tmp_path / "log")
+def test_killing_the_launcher_leaves_no_process_and_no_lock(
+    place: Path, start: Callable[..., subprocess.Popen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("--num-procs", 2, "conf/endless.yaml", "data", tmp_path / "exp")
+    running = start(train(*command), tmp_path / "log")
     until((tmp_path / "exp/checkpoint.pt").exists, "a checkpoint")
     assert len(marked(tmp_path)) == 3
-    os.kill(two_workers(tmp_path)[1], signal.SIGSTOP)  # one of them cannot even look
+    first, second = two_workers(tmp_path)
+    monkeypatch.chdir(place)
+    for others in (command, command[2:]):
+        ended = call("train", *others)
+        who = f"pid {first} on {socket.gethostname()}"
+        assert ended.code == 1
+        assert f"exp: another training is at work here ({who}); wait for it, or end it" in ended.log.splitlines()[-1]
+    os.kill(second, signal.SIGSTOP)  # one of them cannot even look
     running.kill()
     running.wait()
     until(lambda: not marked(tmp_path), "the end of the workers")
+    with locked(tmp_path / "exp"):
+        pass
 
 
-def test_a_job_that_is_told_to_end_leaves_no_process(start: Callable[..., subprocess.Popen], tmp_path: Path) -> None:
-    command = train("--num-procs", 2, "conf/endless.yaml", "data", tmp_path / "exp")
-    running = start([ROOT / "utils/run.py", tmp_path / "job.log", *command], tmp_path / "log")
+@pytest.mark.parametrize(
+    ("num_procs", "number", "code"), [(1, signal.SIGINT, 130), (2, signal.SIGINT, 130), (2, signal.SIGTERM, 143)]
+)
+def test_a_training_that_is_told_to_end_says_how_far_it_got(
+    num_procs: int, number: int, code: int, start: Callable[..., subprocess.Popen], tmp_path: Path
+) -> None:
+    command = train("--num-procs", num_procs, "conf/endless.yaml", "data", tmp_path / "exp")
+    if number == signal.SIGTERM:  # as run.sh ends a stage
+        command = [ROOT / "utils/run.py", tmp_path / "log", *command]
+    running = start(command, tmp_path / ("job" if number == signal.SIGTERM else "log"))
     until((tmp_path / "exp/checkpoint.pt").exists, "a checkpoint")
-    running.terminate()
-    assert running.wait(PATIENCE) == 128 + signal.SIGTERM
+    running.send_signal(number)
+    assert running.wait(PATIENCE) == code
     until(lambda: not marked(tmp_path), "the end of the workers")
-    assert "ended by SIGTERM, with all 2 processes" in (tmp_path / "job.log").read_text()
+    lines = [line for line in (tmp_path / "log").read_text().splitlines() if not line.startswith("#")]
+    done = load_payload(tmp_path / "exp/checkpoint.pt", "training state")["trainer"]["history"][-1]["epoch"]
+    assert re.search(r" WARNING .*\) interrupted after epoch \d+ of 1000000; the same command continues$", lines[-1])
+    assert f"after epoch {done} of" in lines[-1] or f"after epoch {done - 1} of" in lines[-1]
+    assert sum("interrupted" in line for line in lines) == 1 and "Traceback" not in "".join(lines)
 
 
 def test_a_worker_that_comes_too_late_ends_too(start: Callable[..., subprocess.Popen], tmp_path: Path) -> None:
     program = (
-        "import torch; from flowlid import launcher; from flowlid.distributed import Processes\n"
+        "import torch; from flowlid.training import launcher; from flowlid.training.processes import Processes\n"
         "with launcher.together(Processes(0, 2, 0), torch.device('cpu'), 1000): pass"
     )
-    running = start(["env", "FLOWLID_LAUNCHER=1", sys.executable, "-c", program], tmp_path / "log")
-    assert running.wait(PATIENCE) == 1
+    command = ["env", "FLOWLID_LAUNCHER=1", f"PYTHONPATH={ROOT}", sys.executable, "-c", program]
+    assert start(command, tmp_path / "log").wait(PATIENCE) == 1
+    assert (tmp_path / "log").read_text() == ""  # no error is the reason
 
 
-def test_a_wrong_input_is_told_once_and_not_tried_again(
-    place: Path, start: Callable[..., subprocess.Popen], tmp_path: Path
+def test_a_wrong_input_is_told_once_and_starts_nothing(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(place / "data", tmp_path / "data")
     (tmp_path / "data/train/utt2lang").write_text("".join(f"{utt} en\n" for utt in SPEAKERS))
-    running = start(train("--num-procs", 2, "conf/short.yaml", tmp_path / "data", tmp_path / "exp"), tmp_path / "log")
+    monkeypatch.setattr(launcher, "launch", lambda num_procs: pytest.fail("it was started"))
+    ended = call("train", "--num-procs", 2, place / "conf/some.yaml", tmp_path / "data", tmp_path / "exp")
+    assert ended.code == 1
+    (told,) = [line for line in ended.log.splitlines() if not line.startswith("INFO")]
+    assert told.startswith("ERROR") and "utt2lang: one language, en; a discriminative flow" in told
+
+
+def test_an_error_of_a_worker_is_told_once_and_not_tried_again(
+    start: Callable[..., subprocess.Popen], tmp_path: Path
+) -> None:
+    running = start(train("--num-procs", 2, "conf/unknown.yaml", "data", tmp_path / "exp"), tmp_path / "log")
     assert running.wait(PATIENCE) == 1
-    told = [line for line in (tmp_path / "log").read_text().splitlines() if " INFO " not in line]
+    told = [line for line in (tmp_path / "log").read_text().splitlines() if " ERROR " in line]
     assert len(told) == 2, told
-    assert "ERROR" in told[0] and "utt2lang: one language, en; a discriminative flow" in told[0]
-    assert "ERROR" in told[1] and "2 processes ended, for the reason above (rank 0: exit status 1" in told[1]
+    assert "training.select: dev_accuracy: the development set has no frame of a class" in told[0]
+    assert re.search(r"2 processes ended \(.*rank 0: exit status 1.*\), for the reason above", told[1])
+    assert "starting all again" not in (tmp_path / "log").read_text()
 
 
 def test_torchrun_starts_the_same_program(
@@ -242,14 +282,14 @@ def test_torchrun_starts_the_same_program(
 
 @pytest.mark.parametrize("option", [("--num-procs", "0"), ("--num-procs", "-2"), ("--hang-timeout", "0")])
 def test_numbers_below_one(option: tuple[str, str], place: Path, tmp_path: Path) -> None:
-    ended = call("train", *option, place / "conf/short.yaml", place / "data", tmp_path)
+    ended = call("train", *option, place / "conf/some.yaml", place / "data", tmp_path)
     assert ended.code == 1 and f"{option[0]} {option[1]}: it must be above 0" in ended.log.replace(".0:", ":")
 
 
 def test_torchruns_number_of_processes_holds(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(value))
-    ended = call("train", "--num-procs", 2, place / "conf/short.yaml", place / "data", tmp_path)
+    ended = call("train", "--num-procs", 2, place / "conf/some.yaml", place / "data", tmp_path)
     assert ended.code == 1
     assert "--num-procs 2: torchrun's own number of processes holds; leave the option out" in ended.log
 
@@ -271,14 +311,12 @@ def test_each_process_needs_a_gpu_of_its_own(
         program.choose_device(name, local_rank)
 
 
-def test_all_machines_must_have_the_same_frames(make_frames: Callable[..., FrameSet], tmp_path: Path) -> None:
-    step, second = load("steps/train.py"), Processes(1, 2)
-    second.once = lambda compute: "600 frames of 12 utterances, sha256 of others"
-    inputs = step.Inputs(None, None, make_frames(), None, ["en", "es"], [])
-    with pytest.raises(
-        ValueError, match=r"^600 frames.* here, others in the first process; give all machines the same"
-    ):
-        step.make_model(inputs, torch.device("cpu"), tmp_path, second, {})
+def test_all_machines_must_have_the_same_frames(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = Processes(1, 2)
+    monkeypatch.setattr(second, "first_alone", nullcontext)
+    monkeypatch.setattr(second, "on_rank0", lambda compute: "600 frames of 12 utterances, sha256 of others")
+    with pytest.raises(ValueError, match=r"^640 frames.* here, others in the first process; give all machines the"):
+        prepare(place / "conf/some.yaml", place / "data", tmp_path, False, False, second)
 
 
 def outcome(monkeypatch: pytest.MonkeyPatch, *runs: dict[int, int]) -> int:
@@ -296,7 +334,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch, *runs: dict[int, int]) -> int:
     return 0
 
 
-KILLED = {0: -signal.SIGTERM, 1: -signal.SIGKILL}
+KILLED = {0: 128 + signal.SIGTERM, 1: -signal.SIGKILL}
 
 
 @pytest.mark.parametrize(
@@ -304,12 +342,8 @@ KILLED = {0: -signal.SIGTERM, 1: -signal.SIGKILL}
     [
         ([{}], 0, ""),
         ([KILLED, {0: 75, 1: -signal.SIGSEGV}, {}], 0, "(rank 0: exit status 75, rank 1: SIGSEGV); starting all again"),
-        ([KILLED] * 4, 1, "a process was killed once more (rank 0: SIGTERM, rank 1: SIGKILL), and 3 restarts did not"),
-        (
-            [{0: 1, 1: -signal.SIGTERM}],
-            1,
-            "2 processes ended, for the reason above (rank 0: exit status 1, rank 1: SIG",
-        ),
+        ([KILLED] * 4, 1, "2 processes ended (rank 0: exit status 143, rank 1: SIGKILL), and 3 restarts did not help"),
+        ([{0: 1, 1: -signal.SIGTERM}], 1, "2 processes ended (rank 0: exit status 1, rank 1: SIGTERM), for the reason"),
         ([KILLED, {1: 1}], 1, "starting all again, 1 of 3"),
     ],
 )
@@ -323,13 +357,13 @@ def test_what_is_tried_again(
 @pytest.mark.skipif(torch.cuda.device_count() < 1, reason="no CUDA device on this machine")
 def test_one_process_on_each_gpu(place: Path, start: Callable[..., subprocess.Popen], tmp_path: Path) -> None:
     gpus = torch.cuda.device_count()
-    command = train("--device", "cuda", "--num-procs", gpus + 1, "conf/short.yaml", "data", tmp_path / "exp")
+    command = train("--device", "cuda", "--num-procs", gpus + 1, "conf/some.yaml", "data", tmp_path / "exp")
     assert start(command, tmp_path / "log").wait(PATIENCE) == 1
     assert f"use --num-procs {gpus}, or --device cpu" in (tmp_path / "log").read_text()
-    program = train("--device", "cuda", "conf/short.yaml", "data", tmp_path / "exp")[1:]
+    program = train("--device", "cuda", "conf/some.yaml", "data", tmp_path / "exp")[1:]
     engine = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", gpus]
     assert start([*engine, *program], tmp_path / "log").wait(PATIENCE) == 0, (tmp_path / "log").read_text()
-    assert call("train", "--device", "cuda", place / "conf/short.yaml", place / "data", tmp_path / "alone").code == 0
+    assert call("train", "--device", "cuda", place / "conf/some.yaml", place / "data", tmp_path / "alone").code == 0
     for two, one in zip(history(tmp_path / "exp"), history(tmp_path / "alone"), strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
 

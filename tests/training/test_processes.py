@@ -15,8 +15,8 @@ from torch.distributed import TCPStore
 
 from flowlid.config import ModelConfig, TrainingConfig
 from flowlid.evaluation.scoring import score_frames
-from flowlid.flow.flow import build_flow
-from flowlid.flow.transforms import BatchNorm, Composition, real_nvp
+from flowlid.flow.flow import build_flow, real_nvp
+from flowlid.flow.transforms import BatchNorm, Composition
 from flowlid.frames.frameset import FrameSet, moments_of
 from flowlid.training import processes as processes_module
 from flowlid.training.processes import Lost, Processes, score_together
@@ -129,7 +129,7 @@ def work(rank: int, port: int, folder: Path, frames: FrameSet, dev: FrameSet, fe
     found["float32"] = trained(single)
     scores = score_together(single.flow, frames, processes)
     found["scores"] = [scores.frames, scores.logp, scores.logdet, scores.decided]
-    found["once"] = processes.once(lambda: {"rank": rank})
+    found["on rank 0"] = processes.on_rank0(lambda: {"rank": rank})
     with processes.first_alone():
         found["seen"] = (folder / "prepared").exists()
         (folder / "prepared").touch()
@@ -244,7 +244,7 @@ def test_scores_are_those_of_the_whole_set(pair: list[dict], frames: TwoSets) ->
 
 
 def test_the_first_process_computes_once_and_reads_before_the_others(pair: list[dict]) -> None:
-    assert [found["once"] for found in pair] == [{"rank": 0}] * 2
+    assert [found["on rank 0"] for found in pair] == [{"rank": 0}] * 2
     assert [found["seen"] for found in pair] == [False, True]
 
 
@@ -290,4 +290,4 @@ def test_one_process_asks_nobody() -> None:
     alone.sum_(x)
     alone.wait()
     with alone.first_alone():
-        assert x.tolist() == [1.0, 2.0] and alone.once(lambda: 5) == 5
+        assert x.tolist() == [1.0, 2.0] and alone.on_rank0(lambda: 5) == 5

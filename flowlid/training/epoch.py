@@ -1,0 +1,75 @@
+"""The sums of an epoch while it is trained, and its record in train.jsonl."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowlid.files import atomic_write
+from flowlid.training.divergence import Step
+
+
+@dataclass
+class Epoch:
+    """An epoch that is being trained: its good states (weights and optimizer), its recoveries, and sums over frames."""
+
+    number: int
+    good: dict[str, Any]
+    candidate: dict[str, Any] | None = None  # good if the next step shows it
+    since_snapshot: int = 0
+    in_a_row: int = 0
+    recoveries: int = 0
+    frames: int = 0
+    logp: float = 0.0
+    logdet: float = 0.0
+    norm: float = 0.0
+
+    def add(self, step: Step) -> None:
+        """Count a step that was taken."""
+        self.frames += step.frames
+        self.logp += step.logp * step.frames
+        self.logdet += step.logdet * step.frames
+        self.norm += step.norm * step.frames
+        self.in_a_row, self.since_snapshot = 0, self.since_snapshot + 1
+
+    def record(self, dev: tuple[float | None, float | None], rate: float) -> dict[str, Any]:
+        """Means over the frames of all steps that were taken, in nats per frame; `dev`: LogLL and frame accuracy.
+
+        Raises:
+            ValueError: no step was taken.
+        """
+        if not self.frames:
+            raise ValueError(f"epoch {self.number}: no step could be taken; lower training.learning_rate")
+        logp, logdet, norm = (total / self.frames for total in (self.logp, self.logdet, self.norm))
+        return {
+            "epoch": self.number,
+            "loss": -(logp + logdet),
+            "loglik": logp + logdet,
+            "logp": logp,
+            "logdet": logdet,
+            "dev_loglik": dev[0],
+            "dev_accuracy": dev[1],
+            "learning_rate": rate,
+            "grad_norm": norm,
+            "recoveries": self.recoveries,
+        }
+
+
+def write_history(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write train.jsonl: one line per epoch."""
+    with atomic_write(path) as file:
+        file.writelines(json.dumps(record, allow_nan=False) + "\n" for record in history)
+
+
+def epoch_line(record: dict[str, Any], epochs: int) -> str:
+    """What the log says of an epoch."""
+    dev = ""
+    if record["dev_loglik"] is not None:
+        dev = f", dev LogLL {record['dev_loglik']:.3f}"
+    if record["dev_accuracy"] is not None:
+        dev += f", dev frame accuracy {record['dev_accuracy']:.4f}"
+    return (
+        f"epoch {record['epoch']} of {epochs}: LogLL {record['loglik']:.3f} nats per frame (LogP {record['logp']:.3f}, "
+        f"LogDet {record['logdet']:.3f}){dev}; learning rate {record['learning_rate']:.2e}, gradient norm "
+        f"{record['grad_norm']:.1f}, {record['frames_per_second']:.0f} frames per second"
+    )
