@@ -204,24 +204,26 @@ def _at_least(least: float, kind: type) -> Callable[[str], float]:
 def _parse() -> argparse.Namespace:
     parser = program.argument_parser(__doc__)
     program.add_device_option(parser)
-    parser.add_argument("--sizes", type=_size, nargs="+", default=_SIZES, metavar="DxH", help=f"({' '.join(_SIZES)})")
-    parser.add_argument("--batch", type=_at_least(2, int), default=10000, help="frames (10000)")
-    parser.add_argument("--rounds", type=_at_least(1, int), default=5, help="measurements of each, alternating (5)")
-    parser.add_argument("--seconds", type=_at_least(0, float), default=2.0, help="of one measurement, at least (2)")
-    parser.add_argument("--threads", type=_at_least(1, int), help="of torch (its own choice)")
+    parser.add_argument(
+        "--sizes", type=_size, nargs="+", default=_SIZES, metavar="DxH", help="dimension and hidden units"
+    )
+    parser.add_argument("--batch", type=_at_least(2, int), default=10000, help="frames")
+    parser.add_argument("--rounds", type=_at_least(1, int), default=5, help="measurements of each, alternating")
+    parser.add_argument("--seconds", type=_at_least(0, float), default=2.0, help="of one measurement, at least")
+    parser.add_argument("--threads", type=_at_least(1, int), help="of torch; its own choice if not given")
     parser.add_argument(
         "--rows",
         nargs="+",
         default=list(ROWS),
         choices=ROWS,
         metavar="ROW",
-        help=f"of {', '.join(ROWS)} (all that can run)",
+        help="flows to measure; those that cannot run here are left out",
     )
     parser.add_argument(
         "--peers",
         default="float32",
         choices=("float32", "tf32", "autocast"),
-        help="arithmetic of the others' products (float32, their default)",
+        help="arithmetic of the others' products",
     )
     parser.add_argument("--trainer", action="store_true", help="time whole epochs of flowlid's Trainer too")
     parser.add_argument("--profile", action="store_true", help="only show where our training step's time goes")

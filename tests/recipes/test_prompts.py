@@ -116,7 +116,8 @@ def test_a_run_killed_while_training_can_be_repeated_with_the_same_result(recipe
     first_epoch = "epoch 1 of 3"
     script = f"""
         cd {ROOT}
-        ./run.sh --data {out}/data --exp {out}/exp --conf {out}/conf --experiments dnf_tiny --stage 3 --stop-stage 3 &
+        ./run.sh --data {out}/data --exp {out}/exp --conf {out}/conf --experiments dnf_tiny --stage 3 --stop-stage 3 \
+          --overwrite true &
         pid=$!
         while ! grep -qs '{first_epoch}' {exp}/log/train.log; do sleep 0.1; done
         kill -TERM "$pid"
@@ -126,6 +127,7 @@ def test_a_run_killed_while_training_can_be_repeated_with_the_same_result(recipe
     (exp / "log/train.log").unlink()
     subprocess.run(["bash", "-c", script], check=True, capture_output=True, timeout=300)
     assert (exp / "checkpoint.pt").exists()
+    assert "interrupted after epoch" in (exp / "log/train.log").read_text()
     done = run(out, "--stage", "3", "--stop-stage", "4", "--experiments", "dnf_tiny")
     assert done.returncode == 0, done.stderr
     assert "going on after epoch" in (exp / "log/train.log").read_text()
