@@ -237,8 +237,8 @@ def test_read_options(tmp_path: Path) -> None:
         ("--window-type=hann", r"x.conf: --window-type must be one of povey, .*not 'hann'"),
         ("--num-mel-bins=2", r"x.conf: --num-mel-bins must be 3 or more, not 2"),
         ("--high-freq=9000", r"x.conf: --low-freq=20.0 and --high-freq=9000.0 are not a band within 0 to 8000.0 Hz"),
-        ("--low-freq=nan", r"x.conf: --low-freq=nan and .* are no band"),
-        ("--sample-frequency=-1", r"x.conf: .* are no band"),
+        ("--low-freq=nan", r"x.conf: --low-freq=nan and .* are not a band"),
+        ("--sample-frequency=-1", r"x.conf: .* are not a band"),
         ("--frame-shift=0", r"x.conf: --frame-length and --frame-shift must be one sample or more"),
     ],
 )
