@@ -117,7 +117,8 @@ class _YamlLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys: set[str] = set()
         for key, _ in node.value:
-            where, text = f"{self.path}:{key.start_mark.line + 1}", getattr(key, "value", "")
+            where = f"{self.path}:{key.start_mark.line + 1}"
+            text = key.value if isinstance(key, yaml.ScalarNode) else "of several values"
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 raise ValueError(f"{where}: key {text!r} is not a name to YAML; put it in quotes")
             if text in keys:

@@ -18,10 +18,9 @@ import logging
 import os
 import re
 import subprocess
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from lhotse import AudioSource, Recording, SupervisionSegment
 
 from flowlid.audio.headers import check_file
 from flowlid.corpora.corpus import MAX_DAMAGED, order, write_jsonl
-from flowlid.corpora.duplicates import Sound, find_repeated, same_recording
+from flowlid.corpora.duplicates import Sound, find_repeated, find_shared
 from flowlid.files import LeftOut, atomic_write, raise_problems, write_tsv
 from flowlid.program import argument_parser, log_provenance, run
 
@@ -191,24 +190,11 @@ def _walk(folder: Path, codec: str) -> Iterator[Path]:
                 yield path
 
 
-def find_shared(clips: list[Clip]) -> dict[Clip, str]:
-    """Clips that two voices have, with where the other is: they belong to no single speaker or language."""
-    groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
-    for clip in clips:
-        groups["name", prompt_key(clip.prompt)].append(clip)
-        groups["samples", clip.digest].append(clip)
-    shared: dict[Clip, str] = {}
-    for group in groups.values():
-        for a, b in combinations(group, 2):
-            if a.voice != b.voice and same_recording(a, b):
-                shared.setdefault(a, f"also in {b.voice.name}, as {b.prompt}")
-                shared.setdefault(b, f"also in {a.voice.name}, as {a.prompt}")
-    return shared
-
-
 def select(clips: dict[str, list[Clip]], left_out: dict[str, LeftOut]) -> dict[str, list[Clip]]:
     """Drop from each voice what another voice also has, and the second and later copies of a recording."""
-    shared = find_shared([clip for group in clips.values() for clip in group])
+    everything = [clip for group in clips.values() for clip in group]
+    pairs = find_shared(everything, lambda clip: clip.voice, lambda clip: prompt_key(clip.prompt))
+    shared = {clip: f"also in {other.voice.name}, as {other.prompt}" for clip, other in pairs.items()}
     kept = {}
     for name, group in clips.items():
         repeated = find_repeated(group, lambda clip: clip.prompt)

@@ -1,8 +1,10 @@
 """Duplicate recordings in a corpus, copied with another gain, dither or length."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
+from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +70,24 @@ def find_repeated(sounds: Iterable[_S], name: Callable[[_S], str]) -> dict[_S, _
                     repeated[second] = first
                     repeated.update({sound: first for sound, other in repeated.items() if other is second})
     return repeated
+
+
+def find_shared(sounds: Iterable[_S], owner: Callable[[_S], Hashable], name: Callable[[_S], str]) -> dict[_S, _S]:
+    """Sounds that another owner has too, each with the first that it is found to repeat; symmetric.
+
+    Compared are sounds of one name, and of the same samples under any name.
+    """
+    groups: dict[tuple[str, str], list[_S]] = defaultdict(list)
+    for sound in sounds:
+        groups["name", name(sound)].append(sound)
+        groups["samples", sound.digest].append(sound)
+    shared: dict[_S, _S] = {}
+    for group in groups.values():
+        for a, b in combinations(group, 2):
+            if owner(a) != owner(b) and same_recording(a, b):
+                shared.setdefault(a, b)
+                shared.setdefault(b, a)
+    return shared
 
 
 def _peak(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lhotse import SupervisionSegment
 
-from flowlid.files import nearest, some, read_yaml
+from flowlid.files import nearest, read_yaml, some
 
 log = logging.getLogger("flowlid")
 

@@ -1,20 +1,14 @@
 """Filterbanks against kaldi_native_fbank and a plain numpy implementation; VAD against Kaldi's loops."""
 
-from pathlib import Path
-
 import kaldi_native_fbank
 import lhotse
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.signal import resample_poly
 from tools import SPEECH
 
 from flowlid.features.fbank import FbankOptions, FeatureExtractor
-from flowlid.features.vad import VadOptions, energy_vad
-from flowlid.kaldi.options import read_options
 
 NAMES = ("en", "es", "it", "gsm")
 EPSILON = np.finfo(np.float32).eps  # Kaldi's floor of energies
@@ -209,104 +203,3 @@ def test_defaults_of_lhotse_are_not_kaldis(recordings: dict[str, np.ndarray]) ->
 def test_extraction_can_be_repeated(recordings: dict[str, np.ndarray]) -> None:
     first, again = (FeatureExtractor(FbankOptions(sample_frequency=8000))(recordings["en"])[0] for _ in range(2))
     assert (first == again).all()
-
-
-# Options
-
-
-def test_read_options(tmp_path: Path) -> None:
-    path = tmp_path / "fbank.conf"
-    path.write_text("# comment\n--sample-frequency=8000 # Hz\n\n--window_type='hamming' --snip-edges=false\n")
-    assert read_options(path, FbankOptions) == FbankOptions(
-        sample_frequency=8000.0, window_type="hamming", snip_edges=False
-    )
-    path.write_text("")
-    assert read_options(path, VadOptions) == VadOptions(5.0, 0.5, 0, 0.6)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("--num-mel-bin=40", r"x.conf:2: unknown option --num-mel-bin .did you mean '--num-mel-bins'"),
-        ("--num-mel-bins=forty", r"x.conf:2: --num-mel-bins must be a number, not 'forty'"),
-        ("--num-mel-bins=40.5", r"x.conf:2: --num-mel-bins must be a number, not '40.5'"),
-        ("--snip-edges=yes", r"x.conf:2: --snip-edges must be true or false, not 'yes'"),
-        ("num-mel-bins=40", r"x.conf:2: 'num-mel-bins=40' is not an option; write --name=value"),
-        ("--num-mel-bins 40", r"x.conf:2: '--num-mel-bins' is not an option; write --name=value"),
-        ("--window-type='povey", r"x.conf:2: .*No closing quotation"),
-        ("--window-type=hann", r"x.conf: --window-type must be one of povey, .*not 'hann'"),
-        ("--num-mel-bins=2", r"x.conf: --num-mel-bins must be 3 or more, not 2"),
-        ("--high-freq=9000", r"x.conf: --low-freq=20.0 and --high-freq=9000.0 are not a band within 0 to 8000.0 Hz"),
-        ("--low-freq=nan", r"x.conf: --low-freq=nan and .* are no band"),
-        ("--sample-frequency=-1", r"x.conf: .* are no band"),
-        ("--frame-shift=0", r"x.conf: --frame-length and --frame-shift must be one sample or more"),
-    ],
-)
-def test_read_options_refuses(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "x.conf"
-    path.write_text(f"# first line\n{text}\n")
-    with pytest.raises(ValueError, match=message):
-        read_options(path, FbankOptions)
-
-
-def test_read_options_without_a_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.conf"):
-        read_options(tmp_path / "none.conf", VadOptions)
-
-
-# Voice activity
-
-
-def kaldi_loops(energy: np.ndarray, options: VadOptions) -> list[bool]:
-    """ComputeVadEnergy, word by word: votes counted in a window that the edges cut short."""
-    threshold = options.vad_energy_threshold
-    if options.vad_energy_mean_scale != 0:
-        threshold += options.vad_energy_mean_scale * sum(map(float, energy)) / len(energy)
-    voiced = []
-    for t in range(len(energy)):
-        votes = count = 0
-        for neighbour in range(t - options.vad_frames_context, t + options.vad_frames_context + 1):
-            if 0 <= neighbour < len(energy):
-                count += 1
-                votes += float(energy[neighbour]) > threshold
-        voiced.append(votes >= count * options.vad_proportion_threshold)
-    return voiced
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    energy=st.lists(st.integers(-16, 25), min_size=1, max_size=30).map(lambda e: np.array(e, np.float32)),
-    options=st.builds(
-        VadOptions,
-        vad_energy_threshold=st.integers(-10, 30).map(lambda half: half / 2),
-        vad_energy_mean_scale=st.sampled_from((0.0, 0.25, 0.5, 1.0)),
-        vad_frames_context=st.integers(0, 6),
-        vad_proportion_threshold=st.floats(0.01, 0.99),
-    ),
-)
-def test_vad_is_kaldis(energy: np.ndarray, options: VadOptions) -> None:
-    voiced = energy_vad(energy, options)
-    assert voiced.dtype == bool and voiced.tolist() == kaldi_loops(energy, options)
-
-
-def test_vad_by_hand() -> None:
-    # mean 8: threshold 5 + 0.5 x 8 = 9
-    energy = np.array([16, 16, 9, 0, 16, 0, 0, 7], np.float32)
-    own_votes = [True, True, False, False, True, False, False, False]
-    assert energy_vad(energy, VadOptions()).tolist() == own_votes
-    # one frame on each side: shares 2/2 2/3 1/3 1/3 1/3 1/3 0/3 0/2
-    wide = VadOptions(vad_frames_context=1, vad_proportion_threshold=0.5)
-    assert energy_vad(energy, wide).tolist() == [True, True, False, False, False, False, False, False]
-    third = VadOptions(vad_frames_context=1, vad_proportion_threshold=1 / 3)  # a share equal to it is enough
-    assert energy_vad(energy, third).tolist() == [True, True, True, True, True, True, False, False]
-
-
-def test_vad_hears_the_speech_and_not_the_pause(recordings: dict[str, np.ndarray]) -> None:
-    pause = np.random.default_rng(0).normal(size=8000) / 32768  # 1 s at 0 dB re one step
-    _, energy = FeatureExtractor(FbankOptions(sample_frequency=8000))(np.concatenate([recordings["en"], pause]))
-    voiced = energy_vad(energy, VadOptions(vad_frames_context=2, vad_proportion_threshold=0.5))
-    assert voiced[:160].mean() > 0.8 and not voiced[170:].any()
-
-
-def test_vad_of_nothing() -> None:
-    assert energy_vad(np.zeros(0, np.float32), VadOptions()).shape == (0,)

@@ -27,8 +27,8 @@ def test_read_table_keeps_all_but_the_key(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("text", "", r"text: empty; .*stage"),
-        ("text", "a x\nb\n", r"text:2: key 'b' has no value; mend"),
-        ("text", "a x\n\nb y\n", r"text:2: empty line; mend"),
+        ("text", "a x\nb\n", r"text:2: key 'b' has no value; correct"),
+        ("text", "a x\n\nb y\n", r"text:2: empty line; correct"),
         ("text", "a x\na x\n", r"text:2: duplicate key 'a'; run utils/fix_data_dir.py"),
         ("text", "a x\nb y\na z\n", r"text:3: duplicate key 'a' with another value 'z'"),
         ("text", "b x\na y\n", r"text:2: not sorted in C order, 'a' after 'b'; run utils/fix_data_dir.py"),

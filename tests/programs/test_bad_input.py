@@ -75,7 +75,7 @@ DAMAGES = {
     "unsorted": (lines_of("utt2lang", lambda lines: lines[::-1]), "/utt2lang:2: not sorted in C order"),
     "duplicate": (lines_of("feats.scp", lambda lines: lines[:1] + lines), "/feats.scp:2: duplicate key 'X'; run"),
     "no language": (edit("utt2lang", "X en\n", ""), "/utt2lang: 1 utterances of utt2spk missing, the first 'X'; run"),
-    "two languages": (edit("utt2lang", "X en\n", "X en us\n"), "/utt2lang:1: 'en us' is not one language; mend"),
+    "two languages": (edit("utt2lang", "X en\n", "X en us\n"), "/utt2lang:1: 'en us' is not one language; correct"),
     "points nowhere": (point("feats.scp", "/none.ark:5"), "/feats.scp: utterance X: no archive /none.ark; run stage 2"),
     "no vad archive": (point("vad.scp", "/none.ark:5"), "/vad.scp: utterance X: no archive /none.ark; run stage 2"),
     "cut archive": (cut_archive, "goes on past the end of the file; remove "),

@@ -195,7 +195,7 @@ def test_a_score_that_is_none_is_refused_with_its_utterance(copy: Path, tmp_path
         prepare(tmp_path, copy)
     told = str(error.value).splitlines()
     assert told[0].startswith(f"{path}: 000050011: total: {value!r} is not a score from 0 to 10")
-    assert told[1].startswith(f"{path}: 000060010: fluency: None is no score")
+    assert told[1].startswith(f"{path}: 000060010: fluency: None is not a score")
     assert len(told) == 2
 
 

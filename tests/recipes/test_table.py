@@ -157,7 +157,7 @@ def test_later_stages_need_no_table(finished: tuple[Path, dict, str]) -> None:
 def test_a_speaker_on_both_sides_is_refused_before_anything_is_written(table: Path, tmp_path: Path) -> None:
     done = run(table, "--data", str(tmp_path / "data"), "--table", "my.tsv")
     assert done.returncode == 1
-    line = next(line for line in done.stderr.splitlines() if "speaker 'allison' stands in" in line)
+    line = next(line for line in done.stderr.splitlines() if "speaker 'allison' is in" in line)
     assert re.search(r"my\.tsv:\d+: .*--allow-shared-speakers true", line)
     assert not (tmp_path / "data").exists()
 

@@ -1,0 +1,49 @@
+"""flowlid.kaldi.options: Kaldi's configuration files."""
+
+from pathlib import Path
+
+import pytest
+
+from flowlid.features.fbank import FbankOptions
+from flowlid.features.vad import VadOptions
+from flowlid.kaldi.options import read_options
+
+
+def test_read_options(tmp_path: Path) -> None:
+    path = tmp_path / "fbank.conf"
+    path.write_text("# comment\n--sample-frequency=8000 # Hz\n\n--window_type='hamming' --snip-edges=false\n")
+    assert read_options(path, FbankOptions) == FbankOptions(
+        sample_frequency=8000.0, window_type="hamming", snip_edges=False
+    )
+    path.write_text("")
+    assert read_options(path, VadOptions) == VadOptions(5.0, 0.5, 0, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--num-mel-bin=40", r"x.conf:2: unknown option --num-mel-bin .did you mean '--num-mel-bins'"),
+        ("--num-mel-bins=forty", r"x.conf:2: --num-mel-bins must be a number, not 'forty'"),
+        ("--num-mel-bins=40.5", r"x.conf:2: --num-mel-bins must be a number, not '40.5'"),
+        ("--snip-edges=yes", r"x.conf:2: --snip-edges must be true or false, not 'yes'"),
+        ("num-mel-bins=40", r"x.conf:2: 'num-mel-bins=40' is not an option; write --name=value"),
+        ("--num-mel-bins 40", r"x.conf:2: '--num-mel-bins' is not an option; write --name=value"),
+        ("--window-type='povey", r"x.conf:2: .*No closing quotation"),
+        ("--window-type=hann", r"x.conf: --window-type must be one of povey, .*not 'hann'"),
+        ("--num-mel-bins=2", r"x.conf: --num-mel-bins must be 3 or more, not 2"),
+        ("--high-freq=9000", r"x.conf: --low-freq=20.0 and --high-freq=9000.0 are not a band within 0 to 8000.0 Hz"),
+        ("--low-freq=nan", r"x.conf: --low-freq=nan and .* are not a band"),
+        ("--sample-frequency=-1", r"x.conf: .* are not a band"),
+        ("--frame-shift=0", r"x.conf: --frame-length and --frame-shift must be one sample or more"),
+    ],
+)
+def test_read_options_refuses(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.conf"
+    path.write_text(f"# first line\n{text}\n")
+    with pytest.raises(ValueError, match=message):
+        read_options(path, FbankOptions)
+
+
+def test_read_options_without_a_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.conf"):
+        read_options(tmp_path / "none.conf", VadOptions)
