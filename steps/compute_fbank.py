@@ -2,8 +2,8 @@
 """Filterbank features and voice activity of one data directory (a split of one), as Kaldi computes them.
 
 Example: steps/compute_fbank.py conf/fbank.conf conf/vad.conf data/train/split4utt/1 data/train/fbank/1
-Writes OUT/feats.{ark,scp}, OUT/vad.{ark,scp} and OUT/utt2num_frames. An utterance that cannot be used is
-named in the log and left out; steps/make_fbank.sh counts them.
+Writes OUT/feats.{ark,scp}, OUT/vad.{ark,scp}, OUT/utt2num_frames and OUT/frame_shift (seconds). An utterance that
+cannot be used is named in the log and left out; steps/make_fbank.sh counts them.
 """
 
 import logging
@@ -16,6 +16,7 @@ from flowlid import program
 from flowlid.features.extract import Job
 from flowlid.features.fbank import FbankOptions, FeatureExtractor
 from flowlid.features.vad import VadOptions
+from flowlid.files import atomic_write
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.options import read_options
@@ -59,6 +60,8 @@ def main() -> None:
     (args.out / "utt2num_frames").unlink(missing_ok=True)
     if frames:  # a job may have none; steps/gather_fbank.py judges the whole
         write_table(args.out / "utt2num_frames", frames)
+    with atomic_write(args.out / "frame_shift") as file:
+        file.write(f"{job.extract.options.frame_shift / 1000:g}\n")
     wanted = job.extract.options.sample_frequency
     for rate, count in sorted(rates.items()):
         if rate != wanted:

@@ -2,11 +2,12 @@
 """Give data directories the features of a pool that holds their utterances, and their speakers' statistics.
 
 Example: steps/copy_features.py data/pool data/train data/test
-Writes feats.scp, vad.scp, utt2num_frames and cmvn.{ark,scp} into each directory. Utterances that have no
+Writes feats.scp, vad.scp, utt2num_frames, frame_shift and cmvn.{ark,scp} into each directory. Utterances that have no
 features in the pool are taken out of the directory, by name; more than 5% of them is an error.
 """
 
 import logging
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -47,6 +48,8 @@ def copy_features(pool: DataDir, data: DataDir) -> None:
     for name in ("vad.scp", "utt2num_frames", "feats.scp"):
         table = pool.table(name)
         write_table(data.path / name, {utt: table[utt] for utt in kept})
+    if pool.has("frame_shift"):
+        shutil.copyfile(pool.path / "frame_shift", data.path / "frame_shift")
     if len(kept) < len(utts):
         log.warning("%s: taken out, no features: %s", data.path, " ".join(sorted(set(utts) - set(kept))))
         subprocess.run([sys.executable, "utils/fix_data_dir.py", str(data.path)], check=True)

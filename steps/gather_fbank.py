@@ -5,6 +5,7 @@ Example: steps/gather_fbank.py data/train 4
 """
 
 import logging
+import shutil
 from pathlib import Path
 
 from flowlid import program
@@ -33,6 +34,7 @@ def main() -> None:
     check_enough(len(utts) - len(missing), len(utts), args.data, logs)
     for name, table in tables.items():
         write_table(args.data / name, table)
+    shutil.copyfile(args.data / "fbank" / "1" / "frame_shift", args.data / "frame_shift")
     log.info("%s: features of %d of %d utterances", args.data, len(tables["feats.scp"]), len(utts))
 
 

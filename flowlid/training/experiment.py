@@ -13,7 +13,7 @@ import torch
 
 from flowlid import program
 from flowlid.config import Config, config_from_dict, differences, load_config, resolve_sets, save_config
-from flowlid.evaluation.scoring import mean_terms
+from flowlid.evaluation.decisions import mean_terms
 from flowlid.files import atomic_write, write_json
 from flowlid.flow.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import build_flow

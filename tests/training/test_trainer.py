@@ -16,7 +16,8 @@ from tools import feature_dir
 from torch import Tensor
 
 from flowlid.config import FramesConfig, ModelConfig, TrainingConfig, config_from_dict
-from flowlid.evaluation.scoring import mean_terms, score_frames
+from flowlid.evaluation.decisions import mean_terms
+from flowlid.evaluation.scoring import score_frames
 from flowlid.flow.checkpoint import Model, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import build_flow
 from flowlid.flow.transforms import BatchNorm
