@@ -7,7 +7,6 @@ features in the pool are taken out of the directory, by name; more than 5% of th
 """
 
 import logging
-import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -15,6 +14,7 @@ from collections import defaultdict
 import numpy as np
 
 from flowlid import program
+from flowlid.files import atomic_write
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir, check_enough
@@ -48,8 +48,8 @@ def copy_features(pool: DataDir, data: DataDir) -> None:
     for name in ("vad.scp", "utt2num_frames", "feats.scp"):
         table = pool.table(name)
         write_table(data.path / name, {utt: table[utt] for utt in kept})
-    if pool.has("frame_shift"):
-        shutil.copyfile(pool.path / "frame_shift", data.path / "frame_shift")
+    with atomic_write(data.path / "frame_shift") as file:
+        file.write(f"{pool.frame_shift:g}\n")
     if len(kept) < len(utts):
         log.warning("%s: taken out, no features: %s", data.path, " ".join(sorted(set(utts) - set(kept))))
         subprocess.run([sys.executable, "utils/fix_data_dir.py", str(data.path)], check=True)

@@ -5,10 +5,10 @@ Example: steps/gather_fbank.py data/train 4
 """
 
 import logging
-import shutil
 from pathlib import Path
 
 from flowlid import program
+from flowlid.files import atomic_write
 from flowlid.kaldi.datadir import DataDir, check_enough, read_table
 from flowlid.kaldi.tables import write_table
 
@@ -34,7 +34,8 @@ def main() -> None:
     check_enough(len(utts) - len(missing), len(utts), args.data, logs)
     for name, table in tables.items():
         write_table(args.data / name, table)
-    shutil.copyfile(args.data / "fbank" / "1" / "frame_shift", args.data / "frame_shift")
+    with atomic_write(args.data / "frame_shift") as file:
+        file.write((args.data / "fbank" / "1" / "frame_shift").read_text(encoding="utf-8"))
     log.info("%s: features of %d of %d utterances", args.data, len(tables["feats.scp"]), len(utts))
 
 
