@@ -4,7 +4,7 @@
 Example: steps/analyse_latents.py exp/dnf_120 data train_en_es test_en_es
 Writes EXP/latent_<set>/sample.npz (z, language: as many frames of each language; means: the mean of the latent density
 of each language of the model) and moments.json (skewness and excess kurtosis, averaged over the dims of c and of r).
-A set that is up to date is passed over.
+Sets that are up to date are skipped.
 """
 
 import argparse

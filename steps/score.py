@@ -5,7 +5,7 @@ Example: steps/score.py exp/dnf_120 data test_en_es test_es_co
 Writes into EXP/score_<set>: utt2loglik (log p(x|y) per frame of each class), utt2lang, utt2pred, utt2llr (the two
 best classes' log-likelihood ratio per frame), trials and scores (utterance, language, detection log-likelihood
 ratio of the whole utterance, not calibrated), mean_latents.{ark,scp} (mean latent of each utterance), and result.json.
-A set that is up to date is passed over.
+Sets that are up to date are skipped.
 """
 
 import argparse

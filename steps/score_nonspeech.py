@@ -4,8 +4,8 @@
 Example: steps/score_nonspeech.py exp/dnf_120 data test_en_es
 Writes EXP/nonspeech_<set>/result.json: accuracy and balanced accuracy of the trained flow on those frames, and of a
 linear classifier that was trained on the non-speech frames of the training set; and a warning where one is far above
-chance. Where the check cannot be made (a normal flow, no VAD) the values are null, with the reason. A set that is up
-to date is passed over.
+chance. Where the check cannot be made (a normal flow, no VAD) the values are null, with the reason. Sets that
+are up to date are skipped.
 """
 
 import argparse
@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from flowlid import program
-from flowlid.evaluation.nonspeech import LinearClassifier, decide_nonspeech, load_nonspeech, load_training_nonspeech
+from flowlid.evaluation.nonspeech import LinearClassifier, decide_nonspeech, load_nonspeech
 from flowlid.evaluation.reuse import digest, make_unless_up_to_date
 from flowlid.evaluation.scoring import frames_digest
 from flowlid.files import write_json
 from flowlid.flow.checkpoint import Model, load_model
-from flowlid.frames.frameset import FrameSet
 from flowlid.kaldi.datadir import DataDir
 
 log = logging.getLogger("flowlid")
@@ -35,29 +34,21 @@ def main() -> None:
     program.log_provenance()
     device, pipes = program.choose_device(args.device), args.allow_pipes == "true"
     model = load_model(args.exp / "final.pt").to(device)
-    sets = {name: DataDir(args.data / name) for name in args.sets}
-    tested = {name: load_nonspeech(model, data, pipes) for name, data in sets.items()}
-    training = "no set has non-speech frames"
-    if not all(isinstance(frames, str) for frames in tested.values()):
-        train_data = DataDir(args.data / model.config.data.train)
-        training = load_training_nonspeech(model, train_data, args.max_train, args.seed, pipes)
-    linear = LinearClassifier(training, model.classes)
+    linear = LinearClassifier(model, args.data / model.config.data.train, args.max_train, args.seed, pipes)
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
-    inputs["training"] = frames_digest(training)
-    for name, data in sets.items():
-        decide(args, data, model, tested[name], linear, inputs)
+    for name in args.sets:
+        decide(args, DataDir(args.data / name), model, linear, inputs)
 
 
 def decide(
-    args: argparse.Namespace,
-    data: DataDir,
-    model: Model,
-    frames: FrameSet | str,
-    linear: LinearClassifier,
-    inputs: dict[str, str],
+    args: argparse.Namespace, data: DataDir, model: Model, linear: LinearClassifier, inputs: dict[str, str]
 ) -> None:
     """Decide one set."""
-    name, count = data.path.name, 0 if isinstance(frames, str) else len(frames)
+    name, frames = data.path.name, load_nonspeech(model, data, args.allow_pipes == "true")
+    inputs = {**inputs, "frames": frames_digest(frames), "frame_shift": data.frame_shift}
+    count = 0
+    if not isinstance(frames, str):
+        count, inputs["training"] = len(frames), frames_digest(linear.training)
 
     def make(out: Path) -> None:
         with program.progress_bar(f"{name}, non-speech", count) as show:
@@ -65,7 +56,6 @@ def decide(
         write_json(out / "result.json", result)
         say(name, result)
 
-    inputs = {**inputs, "frames": frames_digest(frames), "frame_shift": data.frame_shift}
     make_unless_up_to_date(args.exp / f"nonspeech_{name}", inputs, make, args.overwrite == "true")
 
 

@@ -3,9 +3,9 @@
 
 Example: steps/score_proficiency.py --expected "test_je*" exp/dnf_120 data test_timit test_je
 Writes EXP/proficiency_<set>/result.json from EXP/score_<set>: LogLL per frame, log-likelihood ratio of the native
-class, and a ridge regression on mean latents, each by Pearson's and Spearman's correlation with 95% intervals. A set
-without scores is passed over, and one that is up to date; where a set was expected to have scores, the file says that
-there are none, and so does the report.
+class, and a ridge regression on mean latents, each by Pearson's and Spearman's correlation with 95% intervals. Sets
+without scores are skipped, and sets that are up to date; if a set was expected to have scores, the file, and so the
+report, says that there are none.
 """
 
 import argparse

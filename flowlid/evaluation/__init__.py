@@ -10,5 +10,5 @@
 - `tsne`: latents in two dims.
 - `nonspeech`: decisions from frames without speech: is it the language or the channel?
 - `proficiency`: correlation with human scores.
-- `reuse`: what is whole and up to date is not made again.
+- `reuse`: skips results that are whole and up to date.
 """

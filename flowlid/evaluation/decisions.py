@@ -31,7 +31,7 @@ class SetScores:
         frames: (U,) selected frames.
         logp: (U, K) sum of log p(z | y).
         logdet: (U,) sum of log |det dz/dx|.
-        decided: (U, K) number of frames decided for each class.
+        decided: (U, K) number of frames decided as each class.
         windows: length in frames -> sums over windows of that length; what is left of an utterance is in none.
     """
 
@@ -71,9 +71,8 @@ def reference_class(loglik: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def llr_per_frame(scores: SetScores, labels: np.ndarray) -> np.ndarray:
     """Log-likelihood ratio of each utterance's two best classes, nats per frame: (U,).
 
-    For two classes log p(x | first) - log p(x | second), whatever the utterance is. For more, its own class
-    against the best other one (below 0: wrong), or, where its language is unseen (-1), the best against the
-    second best.
+    For two classes log p(x | first) - log p(x | second), whatever the true language. For more classes its own one
+    against the best other (below 0: wrong), or, if its language is unseen (-1), the best against the second best.
     """
     mean = scores.mean_loglik
     if mean.shape[1] == 2:
@@ -85,11 +84,11 @@ def llr_per_frame(scores: SetScores, labels: np.ndarray) -> np.ndarray:
 
 
 def small_margins(scores: SetScores, labels: np.ndarray) -> list[dict[str, float | int | None]]:
-    """For each of `MARGINS` the utterances whose best class leads the second best by less, per frame.
+    """The utterances whose best class leads the second best by less than each of `MARGINS`, in nats per frame.
 
     Returns:
-        Objects of `nats`, `utterances`, `share` (of all) and `accuracy` (of those among them whose language
-        was seen; None without one).
+        Objects of `nats`, `utterances`, `share` (of all) and `accuracy` (of those whose language was
+        seen; None without one).
     """
     best = np.sort(scores.mean_loglik, axis=1)[:, -2:]
     margin, right = best[:, 1] - best[:, 0], scores.loglik.argmax(1) == labels
@@ -111,7 +110,7 @@ def mean_terms(scores: SetScores, labels: np.ndarray) -> dict[str, float]:
 
 
 def frame_accuracy(scores: SetScores, labels: np.ndarray) -> float | None:
-    """Share of the frames of seen languages that were decided right; None where no language was seen."""
+    """Share of the frames of seen languages that were decided correctly; None if no language was seen."""
     seen = labels >= 0
     if not seen.any():
         return None

@@ -59,10 +59,10 @@ def accuracy_by_duration(
     utts: Sequence[str],
     lengths: Mapping[float, int],
 ) -> list[dict[str, Any]]:
-    """How often windows of each duration, and last the whole utterances, are decided correctly.
+    """Share of windows of each duration, and of whole utterances, that are decided correctly.
 
-    A window is decided by the sum of its own frames' log-likelihoods, so that each is as good as an utterance of
-    that duration. Utterances of unseen languages are in none of the figures.
+    A window is decided by the sum of its own frames' log-likelihoods, as an utterance of that
+    duration would be. Utterances of unseen languages are left out.
 
     Args:
         scores: of the set, with windows of all `lengths`.
@@ -72,9 +72,9 @@ def accuracy_by_duration(
 
     Returns:
         An object per duration: `seconds` and `frames` of a window (None: whole utterances), `windows`,
-        `utterances` that have one, `remainders` (utterances whose end, or which as a whole, was too short for a
-        window) and their frames `frames_left_out`; and the fields of `Estimate` for the accuracy, None where
-        there is no window.
+        `utterances` with at least one window, `remainders` (utterances with frames in no window: the end, or all of
+        a short one) and the number of these frames, `frames_left_out`; and the fields of `Estimate` for the
+        accuracy, None if there is no window.
     """
     rows, seen = [], labels >= 0
     for seconds, length in lengths.items():

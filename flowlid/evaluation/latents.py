@@ -93,7 +93,7 @@ def balanced(languages: Sequence[str], counts: np.ndarray, each: int, seed: int)
     """Positions, ascending, of up to `each` random items of every language.
 
     Args:
-        languages: of U groups of items, one group behind the other.
+        languages: of U groups of items, one group after the other.
         counts: items of each group, (U,).
         each: most items of a language.
         seed: of the choice.

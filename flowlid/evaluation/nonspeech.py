@@ -6,6 +6,7 @@ silence needs no language to do so, and its accuracy on speech says little about
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from flowlid.flow.checkpoint import Model
 from flowlid.frames.frameset import FrameSet, NoFrames, load_model_frames
 from flowlid.kaldi.datadir import DataDir
 
-FAR_ABOVE = 0.10  # by which the interval's lower end must lie above chance for a warning
-FEWEST = 10  # utterances of each class that a warning takes
+FAR_ABOVE = 0.10  # an interval whose lower end is so far above chance gives a warning
+FEWEST = 10  # utterances of each class that a warning needs
 _FRAMES_AT_ONCE = 65536
 _WORDS = {"flow": "under this flow", "linear": "by a linear classifier of their means"}
 
@@ -48,32 +49,39 @@ def load_nonspeech(
         return str(error)
 
 
-def load_training_nonspeech(
-    model: Model, data: DataDir, most: int, seed: int, allow_pipes: bool = False
-) -> FrameSet | str:
-    """As `load_nonspeech`, of up to `most` random utterances of the training set, as many of each class."""
-    utts, languages = zip(*sorted(data.table("utt2lang").items()), strict=True)
-    chosen = balanced(languages, np.ones(len(utts), int), max(2, most // len(model.classes)), seed)
-    found = load_nonspeech(model, data, allow_pipes, [utts[n] for n in chosen])
-    return "the training set has no non-speech frames" if isinstance(found, str) else found
-
-
 class LinearClassifier:
-    """Decides by the mean of an utterance's non-speech frames, as those of a training set say."""
+    """A linear classifier of utterances' mean non-speech frames, fitted on a training set when first needed.
 
-    def __init__(self, training: FrameSet | str, classes: Sequence[str]) -> None:
-        self.training, self.classes = training, classes
+    Args:
+        model: whose classes and frames it uses.
+        data: directory of the training set.
+        most: training utterances at most, chosen at random, as many of each class.
+        seed: of the choice.
+        allow_pipes: whether an scp entry may be a shell command.
+    """
+
+    def __init__(self, model: Model, data: Path, most: int, seed: int, allow_pipes: bool = False) -> None:
+        self.model, self.data, self.most, self.seed, self.allow_pipes = model, data, most, seed, allow_pipes
+
+    @functools.cached_property
+    def training(self) -> FrameSet | str:
+        """The training utterances' non-speech frames, or why there are none."""
+        data, classes = DataDir(self.data), self.model.classes
+        utts, languages = zip(*sorted(data.table("utt2lang").items()), strict=True)
+        chosen = balanced(languages, np.ones(len(utts), int), max(2, self.most // len(classes)), self.seed)
+        found = load_nonspeech(self.model, data, self.allow_pipes, [utts[n] for n in chosen])
+        return "the training set has no non-speech frames" if isinstance(found, str) else found
 
     @functools.cached_property
     def means(self) -> tuple[np.ndarray, np.ndarray]:
-        """Means (n, F) and class numbers (n,) of the training utterances; NoFrames where there are none."""
+        """Means (n, F) and class numbers (n,) of the training utterances; NoFrames if there are none."""
         if isinstance(self.training, str):
             raise NoFrames(self.training)
-        return utterance_means(self.training), class_numbers(self.training.languages, self.classes)
+        return utterance_means(self.training), class_numbers(self.training.languages, self.model.classes)
 
     def decide(self, frames: FrameSet) -> np.ndarray:
         """Class of each utterance, (U,); raises as `linear_decisions`."""
-        return linear_decisions(*self.means, utterance_means(frames), self.classes)
+        return linear_decisions(*self.means, utterance_means(frames), self.model.classes)
 
 
 def decide_nonspeech(
@@ -95,9 +103,9 @@ def decide_nonspeech(
         progress: called with the frames scored and their total.
 
     Returns:
-        The content of result.json: `utterances` with non-speech `frames`, those `left_out` for want of them, `chance`,
-        what `recall_with_interval` found of the `flow` and the `linear` classifier, the `warning` if one is far above
-        chance, the `reason` of what is None, and `hours` of non-speech.
+        The content of result.json: `utterances` with non-speech `frames`, those `left_out` because they have none,
+        `chance`, what `recall_with_interval` found of the `flow` and the `linear` classifier, the `warning` if one is
+        far above chance, the `reason` of what is None, and `hours` of non-speech.
     """
     about = {"set": data.path.name, "classes": model.classes}
     if isinstance(frames, str):
@@ -135,7 +143,7 @@ def utterance_means(frames: FrameSet) -> np.ndarray:
 
 
 def linear_decisions(means: np.ndarray, labels: np.ndarray, tested: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Decide utterances by linear discriminant analysis, all classes equally likely beforehand.
+    """Decide utterances by linear discriminant analysis, all classes equally likely a priori.
 
     Inputs are standardized, the covariance is shrunk (Ledoit and Wolf 2004).
 
@@ -189,7 +197,7 @@ def recall_with_interval(
 
 
 def chance(labels: np.ndarray) -> float | None:
-    """Balanced accuracy of one answer given to all: 1 / the number of classes that the set has.
+    """Balanced accuracy of the same answer for all utterances: 1 / the number of classes in the set.
 
     It is 1/K where every class is present. None for fewer than two.
     """
@@ -198,10 +206,10 @@ def chance(labels: np.ndarray) -> float | None:
 
 
 def warning(name: str, recalls: Mapping[str, Mapping[str, Any] | None], labels: np.ndarray) -> str | None:
-    """A sentence where a set's non-speech tells its classes apart, None where it does not.
+    """A sentence if a set's non-speech tells its classes apart, None if it does not.
 
-    It does where the lower end of an interval lies more than `FAR_ABOVE` above chance, in a set with at least
-    `FEWEST` utterances of each of its seen languages: of a handful, chance alone gets all right now and then.
+    It does if the lower end of an interval is more than `FAR_ABOVE` above chance, in a set with at least
+    `FEWEST` utterances of each of its seen languages: a handful can all be right by chance.
 
     Args:
         name: of the set.
@@ -220,5 +228,5 @@ def warning(name: str, recalls: Mapping[str, Mapping[str, Any] | None], labels: 
     return (
         f"Warning: on {name} the non-speech frames alone tell the seen classes apart (balanced accuracy "
         f"{sure[best]['balanced_accuracy']:.2f} {_WORDS[best]}, chance {by_chance:.2f}): the recordings of the "
-        "classes differ in channel or noise, and the accuracy on speech may owe to that."
+        "classes differ in channel or noise, and the accuracy on speech may be due to that."
     )

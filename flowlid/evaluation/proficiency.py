@@ -1,7 +1,7 @@
-"""Do a flow's values of an utterance follow what human raters said of it?
+"""Correlation of a flow's values of utterances with the scores that human raters gave them.
 
-After "ASR-Free Pronunciation Assessment", arXiv 2005.11902: under a flow of well pronounced speech, speech that is
-pronounced poorly is less likely.
+After "ASR-Free Pronunciation Assessment", arXiv 2005.11902: under a flow of well pronounced speech, poorly pronounced
+speech is less likely.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from flowlid.kaldi.datadir import DataDir
 
 PREDICTORS = ("loglik", "llr", "ridge")
 FOLDS = 5
-FEWEST_FOR_RIDGE = 3  # speakers: one tested, and two to choose the penalty between
+FEWEST_FOR_RIDGE = 3  # speakers: one to test, and two to choose the penalty with
 NATIVE = "native"
 _FEWEST = 4  # utterances: Fisher's interval needs as many
 _PENALTIES = np.logspace(-1, 5, 13)
@@ -97,14 +97,14 @@ def _predictors(scored: ScoredSet, speakers: Sequence[str], human: Array) -> tup
     else:
         values["llr"] = native_llr(loglik, classes.index(native))
     if count < FEWEST_FOR_RIDGE:
-        reasons["ridge"] = f"of {count} speakers; its cross-validation takes {FEWEST_FOR_RIDGE}"
+        reasons["ridge"] = f"{count} speakers; cross-validation by speakers needs {FEWEST_FOR_RIDGE}"
     else:
         values["ridge"] = ridge_predictions(scored.mean_latents, human, speakers)
     return values, reasons
 
 
 def _native(classes: Sequence[str]) -> str | None:
-    """The class that counts as native, the one of that name; None where there is none, or no other."""
+    """The class called native; None if there is none, or no other class."""
     return NATIVE if NATIVE in classes and len(classes) > 1 else None
 
 
@@ -126,13 +126,13 @@ def native_llr(mean_loglik: Array, native: int) -> Array:
 
 
 def ridge_predictions(x: ArrayLike, y: ArrayLike, speakers: Sequence[str]) -> Array:
-    """Ridge regression of y (U,) on standardized x (U, D): each utterance by a model that never saw its speaker.
+    """Ridge regression of y (U,) on standardized x (U, D): predictions by models that never saw the speaker.
 
     Up to five folds, whole speakers in each. The penalty is chosen within the training folds, again by folds of
     whole speakers, for the least squared error.
 
-    Predicted is how far y lies from the mean of the fold's training scores. That mean itself is the lower, the
-    better the speakers are that were taken out: added, it would make a negative correlation out of nothing.
+    The prediction is the difference from the mean of the fold's training scores. That mean is lower when better
+    speakers are left out: if it were added, it would produce a negative correlation from nothing.
 
     Raises:
         ValueError: fewer than three speakers.
@@ -165,7 +165,7 @@ def _speaker_folds(speakers: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 def reason_without_correlation(predictor: Array, human: Array) -> str | None:
     """Why two lists of values have no correlation, or None."""
     if len(human) < _FEWEST:
-        return f"{len(human)} utterances; a correlation takes {_FEWEST}"
+        return f"{len(human)} utterances; a correlation needs {_FEWEST}"
     if np.ptp(human) == 0:
         return "all scores are equal"
     return "the same for all utterances" if np.ptp(predictor) == 0 else None
@@ -175,9 +175,10 @@ def correlate(predictor: ArrayLike, human: ArrayLike, speakers: Sequence[str], s
     """Pearson and Spearman correlation of two lists of values, neither of them constant, with 95% intervals.
 
     `*_low` and `*_high` are percentiles 2.5 and 97.5 of a bootstrap that draws whole speakers with all their
-    utterances (or utterances, where there are fewer than five speakers: `unit` says which), None if they cannot
-    be had. A ridge regression is not trained again for it. `fisher_low` and `fisher_high` are Pearson's interval
-    by Fisher's transform (scipy), which takes utterances for independent: too narrow where a speaker has many.
+    utterances (or utterances, if there are fewer than five speakers: `unit` says which), None if most
+    resamples have no correlation. A ridge regression is not trained again for each resample. `fisher_low` and
+    `fisher_high` are Pearson's interval by Fisher's transform (scipy), which assumes independent utterances: too
+    narrow if speakers have many utterances.
 
     Args:
         predictor, human: (U,).

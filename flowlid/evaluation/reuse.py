@@ -1,4 +1,4 @@
-"""Results that are whole and up to date are not made again."""
+"""Skip results that are whole and up to date."""
 
 import hashlib
 import logging
@@ -36,7 +36,7 @@ def make_unless_up_to_date(
 
 
 def digest(*parts: str | Path) -> str:
-    """SHA-256, 32 hex digits, of texts, and of the content of the files at paths; a missing file is none of theirs."""
+    """SHA-256, 32 hex digits, of texts, and of the content of the files at paths; a missing file counts as such."""
     whole = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):

@@ -45,7 +45,7 @@ def score_set(
     batch_size: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Score a set, and write all that is kept of it: a pass through the flow that need not be made again.
+    """Score a set, and write all that later steps need: it passes through the flow once.
 
     Writes `utt2loglik`, `utt2lang`, `mean_latents.ark` and `.scp`, `result.json`, and, if the model decides,
     `utt2pred`, `utt2llr`, `trials` and `scores`.
@@ -129,7 +129,7 @@ def score_frames(
 ) -> SetScores:
     """Score every selected frame of a set under every class, on the flow's device.
 
-    Batches run over the ends of utterances; of the set only a block is in memory. The decision for a frame is the
+    A batch may hold parts of several utterances; only a block of the set is in memory. The decision for a frame is the
     class of highest log p(x | y).
 
     Args:
@@ -178,10 +178,10 @@ def score_frames(
 
 
 class _Windows:
-    """Sums over windows of `length` frames, added up batch by batch; one row more takes the frames of no window.
+    """Sums over windows of `length` frames, added up batch by batch; an extra row is for the frames of no window.
 
-    Windows of an utterance, and frames of an utterance, stand one after the other: from its number of frames
-    follows which window the n-th frame of the set is in.
+    The windows of an utterance are consecutive, as its frames are: the number of frames of each utterance tells
+    which window the n-th frame of the set is in.
     """
 
     def __init__(self, length: int, counts: Tensor, classes: int) -> None:
@@ -204,7 +204,7 @@ class _Windows:
 
 
 class _MeanLatents:
-    """Mean latents of the utterances, given away as they are finished: few sums are in memory at any time."""
+    """Mean latents of the utterances, passed on as they are finished: few sums are in memory at any time."""
 
     def __init__(
         self, frames: FrameSet, dim: int, device: torch.device, keep: Callable[[str, np.ndarray], None]

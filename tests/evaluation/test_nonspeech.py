@@ -172,7 +172,7 @@ def test_the_warning_goes_by_the_lower_end_of_the_interval() -> None:
     assert text == (
         "Warning: on test_en_es the non-speech frames alone tell the seen classes apart (balanced accuracy 0.93 by a "
         "linear classifier of their means, chance 0.50): the recordings of the classes differ in channel or noise, and "
-        "the accuracy on speech may owe to that."
+        "the accuracy on speech may be due to that."
     )
     assert "under this flow" in warning("x", {"flow": with_low(0.7), "linear": with_low(0.61)}, labels)
     assert "under this flow" in warning("x", {"flow": with_low(0.7), "linear": None}, labels)

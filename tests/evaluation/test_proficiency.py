@@ -204,13 +204,13 @@ def test_a_latent_that_holds_the_score_is_found() -> None:
     [
         ("nf", 8, np.arange(8.0), {"llr": "a normal flow has one class"}),
         ("dnf", 8, np.full(8, 3.0), dict.fromkeys(("loglik", "llr", "ridge"), "all scores are equal")),
-        ("dnf", 4, np.arange(4.0), {"ridge": "of 2 speakers; its cross-validation takes 3"}),
+        ("dnf", 4, np.arange(4.0), {"ridge": "2 speakers; cross-validation by speakers needs 3"}),
         ("foreign", 8, np.arange(8.0), {"llr": "no class is called native"}),
         (
             "nf", 2, np.arange(2.0),
             {
-                "llr": "a normal flow has one class", "ridge": "of 1 speakers; its cross-validation takes 3",
-                "loglik": "2 utterances; a correlation takes 4",
+                "llr": "a normal flow has one class", "ridge": "1 speakers; cross-validation by speakers needs 3",
+                "loglik": "2 utterances; a correlation needs 4",
             },
         ),
     ],
