@@ -114,7 +114,8 @@ def draw_latents(
         labels = [name for name, z in balanced.items() for _ in range(len(z))]
         start = time.perf_counter()
         log.info("%s: t-SNE of %d frames begins", group, len(c))
-        with program.progress_bar(f"{group}, t-SNE of {len(c)} frames", 1):
+        with program.progress_bar(f"{group}, t-SNE of {len(c)} frames", 1) as show:
+            show(0, 1)  # it tells no more until it ends
             embedding = tsne_embedding(c, args.seed)
         log.info("%s: t-SNE of %d frames in %.1f s", group, len(c), time.perf_counter() - start)
         tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)

@@ -6,6 +6,7 @@ silence needs no language to do so, and its accuracy on speech says little about
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,8 @@ def decide_nonspeech(
 def utterance_means(frames: FrameSet) -> np.ndarray:
     """Mean of each utterance's selected frames, normalized but not spliced: (U, F) float64."""
     total = torch.zeros(len(frames.utts), frames.feats.shape[1], dtype=torch.float64)
-    for rows, utt in zip(frames.index.split(_FRAMES_AT_ONCE), frames.utt_of.split(_FRAMES_AT_ONCE), strict=True):
-        total.index_add_(0, utt, frames.feats[rows].double())
+    for x, utt in replace(frames, context=0).batches(_FRAMES_AT_ONCE):
+        total.index_add_(0, utt, x.double())
     return (total / frames.counts.unsqueeze(1)).numpy()
 
 
