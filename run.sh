@@ -23,7 +23,7 @@ tsne_frames=1000                # most frames in one picture of t-SNE
 device=auto                     # of training and scoring: auto (a GPU if there is one), cpu, cuda
 num_procs=1                     # processes that train together, each on a GPU of its own if there are any
 hang_timeout=1800               # seconds without a sign of life after which such processes give up
-overwrite=false                 # train even where a model of another configuration stands
+overwrite=false                 # replace a model of another configuration; score and draw what is up to date again
 allow_pipes=false               # run commands that stand in wav.scp or feats.scp
 # options end
 
@@ -189,26 +189,26 @@ for config in "${configs[@]}"; do
   if runs 4; then
     say "stage 4: score $name, log in $logs/score.log"
     list_sets --role "dev tests" "$config"
-    shift_ms=$(sed -n 's/^--frame-shift=\([0-9.]*\).*/\1/p' "$fbank_config")
     if [ ${#names[@]} -gt 0 ]; then
       run_job "$score_cmd" "$dir/log/score.log" steps/score.py --device "$device" --allow-pipes "$allow_pipes" \
-        --frame-shift "${shift_ms:-10}" "$dir" "$data" "${names[@]}"
+        --overwrite "$overwrite" "$dir" "$data" "${names[@]}"
       run_job "$score_cmd" "$dir/log/score_nonspeech.log" steps/score_nonspeech.py --device "$device" \
-        --allow-pipes "$allow_pipes" --frame-shift "${shift_ms:-10}" "$dir" "$data" "${names[@]}"
+        --allow-pipes "$allow_pipes" --overwrite "$overwrite" "$dir" "$data" "${names[@]}"
     fi
   fi
   if runs 5; then
     say "stage 5: latents and plots of $name, log in $logs/latents.log"
     list_sets --role "train tests" "$config"
     run_job "$score_cmd" "$dir/log/latents.log" steps/analyse_latents.py --device "$device" \
-      --allow-pipes "$allow_pipes" --tsne-frames "$tsne_frames" "$dir" "$data" "${names[@]}"
+      --allow-pipes "$allow_pipes" --overwrite "$overwrite" --tsne-frames "$tsne_frames" "$dir" "$data" "${names[@]}"
     list_sets --role plots "$config"
     each="${names[*]}"
     list_sets --role tests "$config"
-    run_job "$score_cmd" "$dir/log/plot.log" steps/plot.py --tsne-frames "$tsne_frames" --each "$each" "$dir" "${names[@]}"
+    run_job "$score_cmd" "$dir/log/plot.log" steps/plot.py --overwrite "$overwrite" \
+      --tsne-frames "$tsne_frames" --each "$each" "$dir" "${names[@]}"
     if [ ${#names[@]} -gt 0 ]; then
-      run_job "$score_cmd" "$dir/log/proficiency.log" steps/score_proficiency.py --device "$device" \
-        --allow-pipes "$allow_pipes" --expected "$expected_scores" "$dir" "$data" "${names[@]}"
+      run_job "$score_cmd" "$dir/log/proficiency.log" steps/score_proficiency.py --overwrite "$overwrite" \
+        --expected "$expected_scores" "$dir" "$data" "${names[@]}"
     fi
   fi
 done

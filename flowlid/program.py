@@ -92,10 +92,17 @@ def add_pipes_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
+    """Give a program `--overwrite`."""
+    words = "make again what is up to date"
+    parser.add_argument("--overwrite", choices=("true", "false"), default="false", help=words)
+
+
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a program that uses a trained model its options, and `exp`, `data` and `sets`."""
     add_device_option(parser)
     add_pipes_option(parser)
+    add_overwrite_option(parser)
     parser.add_argument("exp", type=Path, help="experiment directory with final.pt")
     parser.add_argument("data", type=Path, help="where the data directories are")
     parser.add_argument("sets", nargs="+", help="names of data directories")

@@ -2,19 +2,20 @@
 """Moments of the latents of data sets under the flow of one experiment, and a sample of them for plots.
 
 Example: steps/analyse_latents.py exp/dnf_120 data train_en_es test_en_es
-Writes EXP/latent_<set>/sample.npz (z, language: as many frames of each language) and moments.json (skewness
-and excess kurtosis, averaged over the dims of c and of r).
+Writes EXP/latent_<set>/sample.npz (z, language: as many frames of each language; means: the mean of the latent density
+of each language of the model) and moments.json (skewness and excess kurtosis, averaged over the dims of c and of r).
+Sets that are up to date are skipped.
 """
 
+import argparse
 import logging
-
-import numpy as np
+from pathlib import Path
 
 from flowlid import program
-from flowlid.evaluation import metrics
-from flowlid.evaluation.latents import balanced_frames, frame_languages, latents, random_frames
-from flowlid.files import atomic_directory, write_json
-from flowlid.flow.checkpoint import load_model
+from flowlid.evaluation.latents import analyse_set
+from flowlid.evaluation.reuse import digest, make_unless_up_to_date
+from flowlid.evaluation.scoring import frames_digest
+from flowlid.flow.checkpoint import Model, load_model
 from flowlid.frames.frameset import load_model_frames
 from flowlid.kaldi.datadir import DataDir
 
@@ -32,18 +33,24 @@ def main() -> None:
     program.log_provenance()
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt").to(device)
+    inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
     for name in args.sets:
-        frames = load_model_frames(model, DataDir(args.data / name), args.allow_pipes == "true")
-        chosen = random_frames(frames, args.max_frames, args.seed)
-        z = latents(model.flow, frames, chosen)
-        moments = metrics.latent_moments(z, frame_languages(frames, chosen).tolist(), model.flow.base.class_dim)
-        each = max(args.sample, -(-args.tsne_frames // len(set(frames.languages))))
-        sample = balanced_frames(frames, each, args.seed)
-        with atomic_directory(args.exp / f"latent_{name}") as out:
-            z = latents(model.flow, frames, sample)
-            np.savez(out / "sample.npz", z=z, language=frame_languages(frames, sample))
-            write_json(out / "moments.json", {"frames": len(chosen), "moments": moments})
-        log.info("%s: moments of %d frames, a sample of %d", name, len(chosen), len(sample))
+        analyse(args, name, model, inputs)
+
+
+def analyse(args: argparse.Namespace, name: str, model: Model, inputs: dict[str, str]) -> None:
+    """Analyse one set."""
+    frames = load_model_frames(model, DataDir(args.data / name), args.allow_pipes == "true")
+    each = max(args.sample, -(-args.tsne_frames // len(set(frames.languages))))
+
+    def make(out: Path) -> None:
+        with program.progress_bar(f"{name}, latents", len(frames)) as show:
+            used = analyse_set(out, model, frames, args.max_frames, each, args.seed, show)
+        log.info("%s: moments of %d frames, a sample of %d", name, *used)
+
+    options = {"max_frames": args.max_frames, "each": each, "seed": args.seed}
+    inputs = {**inputs, "frames": frames_digest(frames), **options}
+    make_unless_up_to_date(args.exp / f"latent_{name}", inputs, make, args.overwrite == "true")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 """Filterbank features and voice activity of one data directory (a split of one), as Kaldi computes them.
 
 Example: steps/compute_fbank.py conf/fbank.conf conf/vad.conf data/train/split4utt/1 data/train/fbank/1
-Writes OUT/feats.{ark,scp}, OUT/vad.{ark,scp}, OUT/utt2num_frames and OUT/left_out.tsv, which names the utterances
-that cannot be used, and why. steps/gather_fbank.py joins what the jobs of steps/make_fbank.sh wrote.
+Writes OUT/feats.{ark,scp}, OUT/vad.{ark,scp}, OUT/utt2num_frames, OUT/frame_shift (seconds) and OUT/left_out.tsv,
+which names the utterances that cannot be used, and why. steps/gather_fbank.py joins what the jobs of
+steps/make_fbank.sh wrote.
 """
 
 from pathlib import Path

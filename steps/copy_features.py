@@ -2,8 +2,9 @@
 """Give data directories the features of a pool that holds their utterances, and their speakers' statistics.
 
 Example: steps/copy_features.py data/pool data/train data/test
-Writes feats.scp, vad.scp, utt2num_frames and cmvn.{ark,scp} into each directory. Utterances that have no features in
-the pool (POOL/left_out.tsv says why) are taken out of the directory; more than 5% of them is an error.
+Writes feats.scp, vad.scp, utt2num_frames, frame_shift and cmvn.{ark,scp} into each directory. Utterances
+without features in the pool (POOL/left_out.tsv says why) are taken out of the directory; more than 5% of them is an
+error.
 """
 
 from flowlid import program

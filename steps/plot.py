@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from flowlid import program
-from flowlid.evaluation.latents import FEWEST_FOR_TSNE, tsne_embedding
-from flowlid.files import atomic_directory, read_json
-from flowlid.flow.checkpoint import Model, load_model
-from flowlid.kaldi.datadir import read_table
+from flowlid.config import Config, ModelConfig, load_config
+from flowlid.evaluation.reuse import MADE_FROM, digest, make_unless_up_to_date
+from flowlid.evaluation.tsne import FEWEST_FOR_TSNE, tsne_embedding
+from flowlid.files import read_json
+from flowlid.kaldi.tables import read_table
 from flowlid.plots.decisions import accuracy_duration, confusion_shares, llr_per_frame
 from flowlid.plots.latents import first_dims, histograms, tsne
 from flowlid.plots.style import class_colors
@@ -36,34 +37,44 @@ def main() -> None:
     parser.add_argument("--each", default="", help="test sets whose latents are drawn each by itself")
     parser.add_argument("exp", type=Path, help="experiment directory with latent_<set> and score_<set>")
     parser.add_argument("tests", nargs="*", help="names of the test sets")
+    program.add_overwrite_option(parser)
     args = parser.parse_args()
     program.log_provenance()
-    model = load_model(args.exp / "final.pt")
-    history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    with atomic_directory(args.exp / "plots") as out:  # pictures of sets that are no longer tested go
+    config = load_config(args.exp / "config.yaml")
+    tests = [test for test in args.tests if test != config.data.train]
+    latents = [args.exp / f"latent_{name}" / MADE_FROM for name in (config.data.train, *tests)]
+    scores = [args.exp / f"score_{name}" / MADE_FROM for name in args.tests]
+    inputs = {"files": digest(args.exp / "train.jsonl", args.exp / "config.yaml", *latents, *scores)}
+    inputs |= {"tests": args.tests, "each": args.each, "tsne_frames": args.tsne_frames, "seed": args.seed}
+
+    def make(out: Path) -> None:
+        history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
         loss_curve(history, out / "loss_curve", f"{args.exp.name}: training")
-        draw(model, args, out)
-    log.info("%s: pictures in %s", args.exp.name, args.exp / "plots")
+        draw(config, tests, args, out)
+        log.info("%s: pictures in %s", args.exp.name, args.exp / "plots")
+
+    make_unless_up_to_date(args.exp / "plots", inputs, make, args.overwrite == "true")
 
 
-def draw(model: Model, args: argparse.Namespace, out: Path) -> None:
+def draw(config: Config, tests: list[str], args: argparse.Namespace, out: Path) -> None:
     """All pictures but the training curves."""
-    name, train = args.exp.name, model.config.data.train
+    name, train = args.exp.name, config.data.train
     groups = {"train": ([train], train)}
-    tests = [test for test in args.tests if test != train]
     if tests:
         groups["test"] = (tests[:1], tests[0])
         groups["all"] = (tests, "all test sets")
         groups.update({test: ([test], test) for test in args.each.split() if test not in (train, tests[0])})
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
-    languages = {language for sample in samples.values() for language in sample}
-    unseen = languages - set(model.languages)
-    colors = class_colors(model.languages, sorted(unseen))
+    with np.load(args.exp / f"latent_{train}" / "sample.npz") as sample:
+        means = dict(zip(sample["languages"].tolist(), sample["means"], strict=True))
+    unseen = {language for sample in samples.values() for language in sample} - set(means)
+    colors = class_colors(list(means), sorted(unseen))
     for group, (_, shown) in groups.items():
-        draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
-    if model.config.model.type == "dnf" and args.tests:
-        draw_confusion(args.exp, model, args.tests, unseen, out)
-        draw_decisions(args.exp, model, args.tests, unseen, colors, out)
+        title = f"{name}: {shown}"
+        draw_latents(config.model, means, samples[group], unseen, colors, out, group, title, args)
+    if config.model.type == "dnf" and args.tests:
+        draw_confusion(args.exp, list(means), args.tests, unseen, out)
+        draw_decisions(args.exp, list(means), args.tests, unseen, colors, out)
 
 
 def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
@@ -77,7 +88,8 @@ def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
 
 
 def draw_latents(
-    model: Model,
+    config: ModelConfig,
+    means: dict[str, np.ndarray],
     samples: dict[str, np.ndarray],
     unseen: set[str],
     colors: dict[str, str],
@@ -87,10 +99,6 @@ def draw_latents(
     args: argparse.Namespace,
 ) -> None:
     """First two dims, t-SNE and histograms of one group of sets."""
-    base = model.flow.base
-    # a normal flow holds all of its languages to one mean
-    rows = base.means.detach().expand(len(model.languages), -1)
-    means = {name: mean.numpy() for name, mean in zip(model.languages, rows, strict=True)}
     first_dims(samples, unseen, out / f"first_dims_{group}", title, class_means=means, colors=colors)
 
     each = max(1, args.tsne_frames // len(samples))
@@ -98,22 +106,26 @@ def draw_latents(
     balanced = {
         name: z[np.sort(generator.choice(len(z), min(each, len(z)), replace=False))] for name, z in samples.items()
     }
-    # of c alone: a residual of large variance would be all that t-SNE sees
-    c = np.concatenate(list(balanced.values()))[:, : base.class_dim]
-    if len(c) >= FEWEST_FOR_TSNE and base.class_dim > 1:
+    z = np.concatenate(list(balanced.values()))
+    dim = z.shape[1]
+    class_dim = config.class_dim or dim
+    c = z[:, :class_dim]  # alone: a residual of large variance would be all that t-SNE sees
+    if len(c) >= FEWEST_FOR_TSNE and class_dim > 1:
         labels = [name for name, z in balanced.items() for _ in range(len(z))]
         start = time.perf_counter()
-        embedding = tsne_embedding(c, args.seed)
+        log.info("%s: t-SNE of %d frames begins", group, len(c))
+        with program.progress_bar(f"{group}, t-SNE of {len(c)} frames", 1) as show:
+            show(0, 1)  # it tells no more until it ends
+            embedding = tsne_embedding(c, args.seed)
         log.info("%s: t-SNE of %d frames in %.1f s", group, len(c), time.perf_counter() - start)
         tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
     else:
-        log.warning("%s: no t-SNE of %d frames in %d dims", group, len(c), base.class_dim)
+        log.warning("%s: no t-SNE of %d frames in %d dims", group, len(c), class_dim)
 
-    dims = list(range(min(_HISTOGRAMS, base.class_dim)))
-    dims += list(range(base.class_dim, min(base.class_dim + _HISTOGRAMS, model.flow.dim)))
+    dims = [*range(min(_HISTOGRAMS, class_dim)), *range(class_dim, min(class_dim + _HISTOGRAMS, dim))]
     density = {
         name: [
-            (float(mean[dim]), base.class_variance) if dim < base.class_dim else (0.0, base.residual_variance)
+            (float(mean[dim]), config.class_variance) if dim < class_dim else (0.0, config.residual_variance)
             for dim in dims
         ]
         for name, mean in means.items()
@@ -121,17 +133,17 @@ def draw_latents(
     histograms(samples, density, dims, unseen, out / f"histograms_{group}", title, colors=colors)
 
 
-def draw_confusion(exp: Path, model: Model, tests: list[str], unseen: set[str], out: Path) -> None:
+def draw_confusion(exp: Path, classes: list[str], tests: list[str], unseen: set[str], out: Path) -> None:
     """Where frames and utterances of each test set went."""
     results = {name: read_json(exp / f"score_{name}" / "result.json") for name in tests}
     for unit, words in (("frame", "frames"), ("utt", "utterances")):
         confusion = {name: result[f"{unit}_confusion"] for name, result in results.items()}
         title = f"{exp.name}: share of {words} given to each class"
-        confusion_shares(confusion, model.classes, unseen, out / f"confusion_{unit}", title)
+        confusion_shares(confusion, classes, unseen, out / f"confusion_{unit}", title)
 
 
 def draw_decisions(
-    exp: Path, model: Model, tests: list[str], unseen: set[str], colors: dict[str, str], out: Path
+    exp: Path, classes: list[str], tests: list[str], unseen: set[str], colors: dict[str, str], out: Path
 ) -> None:
     """Log-likelihood ratios of each test set's utterances, and accuracy against duration."""
     llr, durations = {}, {}
@@ -145,10 +157,10 @@ def draw_decisions(
         if any(row["share"] is not None for row in found):  # not where all languages are unseen
             durations[name] = found
     title = f"{exp.name}: log-likelihood ratio of each utterance"
-    llr_per_frame(llr, model.classes, unseen, out / "llr_per_frame", title, colors)
+    llr_per_frame(llr, classes, unseen, out / "llr_per_frame", title, colors)
     if durations:
         title = f"{exp.name}: accuracy against duration, 95% intervals"
-        accuracy_duration(durations, model.classes, out / "accuracy_duration", title)
+        accuracy_duration(durations, classes, out / "accuracy_duration", title)
 
 
 if __name__ == "__main__":

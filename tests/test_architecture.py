@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpora": {"audio", "files", "kaldi"},
     "features": {"audio", "files", "kaldi"},
     "frames": {"config", "files", "flow", "kaldi"},
-    "evaluation": {"flow", "frames", "kaldi"},
+    "evaluation": {"files", "flow", "frames", "kaldi"},
     "training": {"config", "evaluation", "files", "flow", "frames", "kaldi", "program"},
 }
 # The only modules of the library that may know these packages.
@@ -40,7 +40,7 @@ ONLY_IN = {
     "argparse": {"program"},
     "yaml": {"config", "files"},
     "matplotlib": {"plots/decisions", "plots/latents", "plots/style", "plots/training"},
-    "sklearn": {"evaluation/latents", "evaluation/nonspeech", "evaluation/proficiency"},
+    "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency"},
 }  # fmt: skip
 
 

@@ -1,10 +1,14 @@
 """What a trained flow says of a set.
 
-- `scoring`: log-likelihoods and decisions per frame and per utterance (`score_frames`).
+- `scoring`: log-likelihoods and mean latents per utterance (`score_frames`), and the files that keep them.
+- `scored`: the same files, read back without a model.
+- `decisions`: decisions, accuracy and detection costs of scored utterances.
 - `metrics`: accuracy, confusion, EER, detection costs, moments.
 - `bootstrap`: confidence intervals.
 - `durations`: accuracy against duration, and small margins.
-- `latents`: latents of chosen frames, means per utterance, t-SNE.
+- `latents`: latents of chosen frames: moments and samples.
+- `tsne`: latents in two dims.
 - `nonspeech`: decisions from frames without speech: is it the language or the channel?
 - `proficiency`: correlation with human scores.
+- `reuse`: skips results that are whole and up to date.
 """

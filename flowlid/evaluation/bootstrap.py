@@ -1,17 +1,17 @@
-"""How sure a share is: intervals from a bootstrap over speakers."""
+"""Confidence intervals from a bootstrap over speakers, or over utterances where there are few speakers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 FEWEST_SPEAKERS = 5  # with fewer, utterances are drawn instead
 RESAMPLES = 2000
-_AT_ONCE = 2_000_000  # numbers drawn in one batch of resamples: bounds the memory
-_MANY = 10_000  # units, above which those that are alike are drawn together: bounds the time
-_LACKS_A_CLASS = -1.0  # a recall is never below 0
+_AT_ONCE = 1_000_000  # numbers held for one batch of resamples: bounds the memory
+_PERCENTILES = (2.5, 97.5)
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,53 @@ class Estimate:
         return asdict(self)
 
 
+def drawn_units(speakers: Sequence[str], utts: Sequence[object]) -> tuple[str, Sequence[object]]:
+    """What a bootstrap draws, and that of each trial: "speakers", or "utterances" if there are few speakers.
+
+    The trials of a speaker are alike, so whole speakers are drawn. With fewer than `FEWEST_SPEAKERS` of them
+    utterances are drawn, which makes an interval too narrow for other speakers.
+    """
+    if len(set(speakers)) >= FEWEST_SPEAKERS:
+        return "speakers", speakers
+    return "utterances", utts
+
+
+def resample(
+    units: ArrayLike, statistics: Callable[[Array], Array], seed: int, numbers: int | None = None
+) -> NDArray[np.float64]:
+    """Statistics of `RESAMPLES` bootstrap resamples (Efron and Tibshirani 1993): (R, S).
+
+    A resample draws as many units as there are, with replacement. Of units that are alike only their number
+    matters, and how often each kind was drawn is multinomial: nothing is copied or sorted again, and the time does
+    not grow with the number of units of a kind.
+
+    Args:
+        units: how many units there are of each of G kinds, (G,).
+        statistics: gives the statistics (r, S) of r resamples from the number of units of each kind in them, (r, G).
+        seed: of the resamples.
+        numbers: how many numbers `statistics` holds for a resample; by default G.
+    """
+    units = np.asarray(units)
+    generator, found, left = np.random.default_rng(seed), [], RESAMPLES
+    while left:
+        some = min(left, max(1, _AT_ONCE // (numbers or len(units))))
+        found.append(statistics(generator.multinomial(units.sum(), units / units.sum(), size=some).astype(float)))
+        left -= some
+    return np.concatenate(found)
+
+
+def percentile_interval(drawn: Array) -> tuple[float | None, float | None]:
+    """Percentiles 2.5 and 97.5 of a statistic's resamples (R,), without those that are NaN.
+
+    None and None if more than half of them are: a statistic that most resamples do not have has no interval.
+    """
+    known = drawn[np.isfinite(drawn)]
+    if len(known) < len(drawn) / 2:
+        return None, None
+    low, high = np.percentile(known, _PERCENTILES)
+    return float(low), float(high)
+
+
 def estimate_recall(
     right: ArrayLike,
     speakers: Sequence[str],
@@ -44,12 +91,9 @@ def estimate_recall(
 ) -> Estimate:
     """Share of the trials that are right, averaged over the classes, with its interval.
 
-    The trials of a speaker are alike, so the bootstrap (Efron and Tibshirani 1993, percentiles 2.5 and
-    97.5) draws whole speakers: each resample's share is the sum of what its speakers have right by the sum of
-    their trials. With fewer than `FEWEST_SPEAKERS` speakers it draws utterances, which makes the interval too
-    narrow for other speakers. A resample that lacks one of the classes is left out. Where all units are alike,
-    so are all resamples: low = high = share. Of more than 10,000 units, a resample is how often each kind of them
-    (as many right, as many trials) was drawn: the same distribution, in a time that does not grow with the units.
+    The bootstrap draws `drawn_units`: a resample's share of a class is what its units have right by all of their
+    trials. A resample that lacks one of the classes is left out. Where all units are alike, so are all resamples:
+    low = high = share.
 
     Args:
         right: whether each trial is right, shape (n,).
@@ -67,65 +111,27 @@ def estimate_recall(
             f"{len(right)} trials, {len(speakers)} speakers, {len(utts)} utterances and {len(classes)} classes: need "
             "as many of each, and at least one"
         )
-    unit = "speakers" if len(set(speakers)) >= FEWEST_SPEAKERS else "utterances"
-    found = _counts(right, speakers if unit == "speakers" else utts, classes)
-    share = float(_mean_recall(*found, axis=-1))
-    low, high = _interval(found, seed)
-    return Estimate(share, low, high, unit, units=len(found[0]))
+    unit, names = drawn_units(speakers, utts)
+    kinds, units = np.unique(_counts(right, names, classes), axis=1, return_counts=True)
+    (share,) = _mean_recall(kinds.astype(float), units[None])
+    low, high = None, None
+    if units.sum() > 1:
+        low, high = percentile_interval(resample(units, lambda drawn: _mean_recall(kinds, drawn), seed))
+    return Estimate(float(share), low, high, unit, units=int(units.sum()))
 
 
-def _counts(right: NDArray[np.float64], units: Sequence[str], classes: np.ndarray) -> list[NDArray[np.float64]]:
-    """Per class the right trials of each unit, then per class all trials of each unit: 2 K arrays (units,)."""
+def _counts(right: Array, units: Sequence[str], classes: np.ndarray) -> Array:
+    """Trials of each of G units that are right, per class, and then all trials of each unit, per class: (2 K, G)."""
     names, unit = np.unique(np.asarray(units), return_inverse=True)
-    present, column = np.unique(classes, return_inverse=True)
+    present, row = np.unique(classes, return_inverse=True)
     table = np.zeros((2, len(present), len(names)))
-    np.add.at(table[0], (column, unit), right)
-    np.add.at(table[1], (column, unit), 1)
-    return [*table[0], *table[1]]
+    np.add.at(table[0], (row, unit), right)
+    np.add.at(table[1], (row, unit), 1)
+    return table.reshape(-1, len(names))
 
 
-def _mean_recall(*counts: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    sums = np.stack([count.sum(axis=axis) for count in counts])
-    right, trials = sums[: len(sums) // 2], sums[len(sums) // 2 :]
-    recall = (right / np.maximum(trials, 1)).mean(axis=0)
-    return np.where((trials > 0).all(axis=0), recall, _LACKS_A_CLASS)
-
-
-def _interval(counts: list[NDArray[np.float64]], seed: int) -> tuple[float | None, float | None]:
-    units = len(counts[0])
-    if units < 2:
-        return None, None
-    generator = np.random.default_rng(seed)
-    drawn = _one_by_one(counts, generator) if units <= _MANY else _by_kind(counts, generator)
-    drawn = drawn[drawn != _LACKS_A_CLASS]
-    if len(drawn) < RESAMPLES / 2:
-        return None, None
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _one_by_one(counts: list[NDArray[np.float64]], generator: np.random.Generator) -> NDArray[np.float64]:
-    """The mean recall of each resample: (R,)."""
-    result = stats.bootstrap(
-        counts,
-        _mean_recall,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=max(1, _AT_ONCE // (len(counts[0]) * len(counts))),
-        method="percentile",
-        random_state=generator,
-    )
-    return result.bootstrap_distribution
-
-
-def _by_kind(counts: list[NDArray[np.float64]], generator: np.random.Generator) -> NDArray[np.float64]:
-    """The same, by drawing how many units of each kind a resample has: multinomial, as of units drawn one by one."""
-    kinds, units = np.unique(np.stack(counts), axis=1, return_counts=True)
-    recalls, left = [], RESAMPLES
-    while left:
-        some = min(left, max(1, _AT_ONCE // kinds.size))
-        drawn = generator.multinomial(units.sum(), units / units.sum(), size=some)
-        recalls.append(_mean_recall(*(drawn * kind for kind in kinds), axis=-1))
-        left -= some
-    return np.concatenate(recalls)
+def _mean_recall(kinds: Array, drawn: Array) -> Array:
+    """Mean of the classes' shares in each resample, NaN if it lacks a class: (2 K, G) and (r, G) -> (r,)."""
+    right, trials = np.split(drawn @ kinds.T, 2, axis=1)
+    recall = (right / np.maximum(trials, 1)).mean(axis=1)
+    return np.where((trials > 0).all(axis=1), recall, np.nan)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from flowlid.evaluation.bootstrap import Estimate, estimate_recall
-from flowlid.evaluation.scoring import SetScores, class_numbers, small_margins
+from flowlid.evaluation.decisions import SetScores, class_numbers, small_margins
 from flowlid.frames.frameset import FrameSet
 
 DURATIONS = (1.0, 2.0, 3.0, 5.0, 10.0)  # seconds of selected frames
@@ -19,32 +19,33 @@ def window_lengths(frame_shift: float) -> dict[float, int]:
         frame_shift: in seconds.
 
     Raises:
-        ValueError: a frame shift that is not above 0, or so long that the shortest window holds no frame.
+        ValueError: a frame shift so long that the shortest window has no frame.
     """
-    if not 0 < frame_shift < 2 * DURATIONS[0]:
-        raise ValueError(f"--frame-shift: {1000 * frame_shift:g} ms is no frame shift; give that of conf/fbank.conf")
-    return {seconds: round(seconds / frame_shift) for seconds in DURATIONS}
+    lengths = {seconds: round(seconds / frame_shift) for seconds in DURATIONS}
+    if not all(lengths.values()):
+        raise ValueError(f"a frame shift of {frame_shift:g} s is too long for windows of {DURATIONS[0]:g} s")
+    return lengths
 
 
-def how_sure(
-    scores: SetScores, frames: FrameSet, classes: Sequence[str], frame_shift: float, decides: bool
+def decision_statistics(
+    scores: SetScores, frames: FrameSet, classes: Sequence[str], lengths: Mapping[float, int], decides: bool
 ) -> dict[str, Any]:
-    """What is reported of a set's decisions beside their number: interval, durations, margins.
+    """What is reported of a set's decisions beside their accuracy: its interval, durations, margins.
 
     Args:
-        scores: of `frames`, with windows of all of `window_lengths(frame_shift)`.
+        scores: of `frames`, with windows of all `lengths`.
         frames: the set.
         classes: the model's classes.
-        frame_shift: in seconds.
+        lengths: from `window_lengths`.
         decides: whether the model tells classes apart; if not, all are None.
 
     Returns:
         `utt_accuracy_interval` (`low`, `high`, `unit`, `units`; None without a seen language), `durations`
-        (`accuracy_by_duration`) and `margins` (`scoring.small_margins`).
+        (`accuracy_by_duration`) and `margins` (`decisions.small_margins`).
     """
     if not decides:
         return dict.fromkeys(("utt_accuracy_interval", "durations", "margins"))
-    labels, lengths = class_numbers(frames.languages, classes), window_lengths(frame_shift)
+    labels = class_numbers(frames.languages, classes)
     durations = accuracy_by_duration(scores, labels, frames.speakers, frames.utts, lengths)
     whole = durations[-1]
     interval = None if whole["share"] is None else {key: whole[key] for key in ("low", "high", "unit", "units")}
@@ -58,10 +59,10 @@ def accuracy_by_duration(
     utts: Sequence[str],
     lengths: Mapping[float, int],
 ) -> list[dict[str, Any]]:
-    """How often windows of each duration, and last the whole utterances, are decided right.
+    """Share of windows of each duration, and of whole utterances, that are decided correctly.
 
-    A window is decided by the sum of its own frames' log-likelihoods, so that each is as good as an utterance of
-    that duration. Utterances of unseen languages are in none of the figures.
+    A window is decided by the sum of its own frames' log-likelihoods, as an utterance of that
+    duration would be. Utterances of unseen languages are left out.
 
     Args:
         scores: of the set, with windows of all `lengths`.
@@ -70,13 +71,12 @@ def accuracy_by_duration(
         lengths: from `window_lengths`.
 
     Returns:
-        An object a duration: `seconds` and `frames` of a window (None: whole utterances), `windows`,
-        `utterances` that have one, `remainders` (utterances whose end, or which as a whole, was too short for a
-        window) and their frames `frames_left_out`; and the fields of `Estimate` for the accuracy, None where
-        there is no window.
+        An object per duration: `seconds` and `frames` of a window (None: whole utterances), `windows`,
+        `utterances` with at least one window, `remainders` (utterances with frames in no window: the end, or all of
+        a short one) and the number of these frames, `frames_left_out`; and the fields of `Estimate` for the
+        accuracy, None if there is no window.
     """
-    rows = []
-    seen = labels >= 0
+    rows, seen = [], labels >= 0
     for seconds, length in lengths.items():
         windows = scores.windows[length]
         own = seen[windows.utt_of]

@@ -1,29 +1,76 @@
-"""Where speech lies in a flow's latent space."""
+"""Latents of chosen frames: their moments, and samples for plots."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.manifold import TSNE
 
+from flowlid.evaluation import metrics
+from flowlid.files import write_json
+from flowlid.flow.checkpoint import Model
 from flowlid.flow.flow import Flow
 from flowlid.frames.frameset import FrameSet
 
+Progress = Callable[[int, int], None]
+
+
+def analyse_set(
+    out: Path, model: Model, frames: FrameSet, most: int, each: int, seed: int, progress: Progress
+) -> tuple[int, int]:
+    """Write moments.json and sample.npz of a set's latents into the directory `out`.
+
+    Args:
+        out: the directory.
+        model: its flow on the device to use.
+        frames: of the set.
+        most: random frames that the moments are computed from.
+        each: frames of each language in the sample.
+        seed: of both choices.
+        progress: called with the frames done and their total.
+
+    Returns:
+        Numbers of frames that moments and sample are of.
+    """
+    base, chosen, sample = model.flow.base, random_frames(frames, most, seed), balanced_frames(frames, each, seed)
+    total = len(chosen) + len(sample)
+    z = latents(model.flow, frames, chosen, progress=lambda done, _: progress(done, total))
+    moments = metrics.latent_moments(z, frame_languages(frames, chosen).tolist(), base.class_dim)
+    write_json(out / "moments.json", {"frames": len(chosen), "moments": moments})
+    z = latents(model.flow, frames, sample, progress=lambda done, _: progress(len(chosen) + done, total))
+    # a normal flow holds all of its languages to one mean
+    means = base.means.detach().cpu().expand(len(model.languages), -1).numpy()
+    languages = np.array(model.languages)
+    np.savez(out / "sample.npz", z=z, language=frame_languages(frames, sample), means=means, languages=languages)
+    return len(chosen), len(sample)
+
 
 @torch.no_grad()
-def latents(flow: Flow, frames: FrameSet, chosen: np.ndarray, batch_size: int = 8192) -> np.ndarray:
+def latents(
+    flow: Flow,
+    frames: FrameSet,
+    chosen: np.ndarray,
+    batch_size: int = 8192,
+    progress: Progress | None = None,
+) -> np.ndarray:
     """Latents z of these frames, in their order: positions (n,) in 0..N-1 -> (n, D) float32.
 
     Args:
         flow: in evaluation mode afterwards.
         frames: the set.
         chosen: positions among the selected frames.
+        batch_size: frames at once.
+        progress: called after each batch with the frames done and their total.
     """
     flow.eval()
     device = next(flow.parameters()).device
-    parts = torch.from_numpy(chosen).split(batch_size)
-    return np.concatenate([flow(frames.batch(part).to(device))[0].cpu().numpy() for part in parts])
+    found = np.empty((len(chosen), flow.dim), np.float32)
+    for start in range(0, len(chosen), batch_size):
+        part = slice(start, start + batch_size)
+        found[part] = flow(frames.batch(torch.from_numpy(chosen[part])).to(device))[0].cpu().numpy()
+        if progress:
+            progress(min(part.stop, len(chosen)), len(chosen))
+    return found
 
 
 def frame_languages(frames: FrameSet, chosen: np.ndarray) -> np.ndarray:
@@ -46,7 +93,7 @@ def balanced(languages: Sequence[str], counts: np.ndarray, each: int, seed: int)
     """Positions, ascending, of up to `each` random items of every language.
 
     Args:
-        languages: of U groups of items, one group behind the other.
+        languages: of U groups of items, one group after the other.
         counts: items of each group, (U,).
         each: most items of a language.
         seed: of the choice.
@@ -61,38 +108,3 @@ def balanced(languages: Sequence[str], counts: np.ndarray, each: int, seed: int)
         group = np.searchsorted(end, chosen, side="right")
         parts.append(chosen - end[group] + counts[own][group] + first[own][group])
     return np.sort(np.concatenate(parts))
-
-
-@torch.no_grad()
-def mean_latents(flow: Flow, frames: FrameSet, batch_size: int = 8192) -> NDArray[np.float64]:
-    """Mean latent z over the selected frames of each utterance: (U, D)."""
-    flow.eval()
-    device = next(flow.parameters()).device
-    sums = torch.zeros(len(frames.utts), flow.dim, dtype=torch.float64, device=device)
-    for x, utt in frames.batches(batch_size, device):
-        sums.index_add_(0, utt, flow(x)[0].double())
-    return sums.cpu().numpy() / frames.counts[:, None].numpy()
-
-
-FEWEST_FOR_TSNE = 4  # frames
-
-
-def tsne_embedding(z: ArrayLike, seed: int, perplexity: float = 30.0) -> NDArray[np.float32]:
-    """Embed latents in two dims by t-SNE (van der Maaten and Hinton 2008), started from their PCA.
-
-    Args:
-        z: latents, shape (n, D), n >= 4, D >= 2.
-        seed: of scikit-learn's random state.
-        perplexity: lowered to (n - 1) / 3 where there are few samples.
-
-    Returns:
-        Shape (n, 2).
-
-    Raises:
-        ValueError: too few samples or dims, or NaN or Inf.
-    """
-    z = np.asarray(z)
-    if z.ndim != 2 or z.shape[0] < FEWEST_FOR_TSNE or z.shape[1] < 2 or not np.isfinite(z).all():
-        raise ValueError(f"t-SNE: needs finite latents (n, D) with n >= 4 and D >= 2, have shape {z.shape}")
-    perplexity = min(perplexity, (len(z) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed).fit_transform(z)

@@ -1,4 +1,4 @@
-"""What scores and latents are worth: detection costs, accuracies, confusions and moments."""
+"""Measures of scores and latents: detection costs, accuracies, confusions and moments."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,16 +10,16 @@ from scipy.special import logsumexp
 Array = NDArray[np.float64]
 Moments = dict[str, float]
 
-# Kurtosis is a fourth moment: with fewer samples it says nothing about the latent.
+# Kurtosis is a fourth moment: fewer samples say nothing about it.
 _FEWEST = 4
 # The float64 copy that the moments need is made for this many dims at a time.
 _DIMS_AT_ONCE = 32
 
 
 def roc(target: ArrayLike, nontarget: ArrayLike) -> tuple[Array, Array, Array]:
-    """Miss and false alarm rates at every threshold that the scores can tell apart.
+    """Miss and false alarm rates at every threshold that the scores distinguish.
 
-    A trial is accepted where score >= threshold, so equal scores always stand on the same side:
+    A trial is accepted where score >= threshold, so equal scores are always on the same side:
     P_miss = share of `target` below the threshold, P_fa = share of `nontarget` at or above it.
 
     Args:
@@ -141,19 +141,19 @@ def confusion(
     weights: ArrayLike | None = None,
     classes: Sequence[str] = (),
 ) -> dict[str, dict[str, float]]:
-    """Share of each true language that was given each name; every row sums to 1.
+    """Share of each true language that was predicted as each class; every row sums to 1.
 
     Args:
         true: true languages, shape (n,).
-        predicted: names given, shape (n,).
-        weights: what each one counts, such as frames; 1 by default. Shape (n,).
-        classes: names that get a column even where nothing was given them.
+        predicted: predicted classes, shape (n,).
+        weights: of each prediction, such as its number of frames; 1 by default. Shape (n,).
+        classes: classes that get a column even if none was predicted.
 
     Returns:
         `{true: {predicted: share}}`, both levels sorted by name.
 
     Raises:
-        ValueError: no samples, different lengths, a negative weight, or a language that weighs nothing.
+        ValueError: no samples, different lengths, a negative weight, or a language whose weights are all zero.
     """
     counts = _weights(true, predicted, weights)
     names = sorted({*classes, *predicted})
@@ -221,8 +221,8 @@ def latent_moments(z: ArrayLike, labels: Sequence[str], class_dim: int) -> Mappi
         class_dim: dims of c, the first ones; 1 to D.
 
     Returns:
-        `{language: {"skew", "kurt"}, ..., "pooled": ..., "residual": ...}`. None stands for a group
-        of fewer than four samples, and for "residual" where class_dim = D.
+        `{language: {"skew", "kurt"}, ..., "pooled": ..., "residual": ...}`. None is a group of
+        fewer than four samples, and for "residual" where class_dim = D.
 
     Raises:
         ValueError: shapes that do not fit, a language named "pooled" or "residual", NaN or Inf, or a
@@ -253,7 +253,7 @@ def _group(z: NDArray[np.floating], name: str) -> Moments | None:
 def _scores(values: ArrayLike, name: str) -> Array:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"{name} scores: need at least one trial in a list, have shape {values.shape}")
+        raise ValueError(f"{name} scores: need a list of at least one trial, have shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError(f"{name} scores: NaN or Inf at trial {int(np.argmin(np.isfinite(values)))}")
     return values

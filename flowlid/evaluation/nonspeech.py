@@ -4,8 +4,10 @@ Recordings of two corpora differ in microphone, room and noise. A classifier tha
 silence needs no language to do so, and its accuracy on speech says little about languages.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,97 +17,122 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from flowlid.evaluation.bootstrap import estimate_recall
+from flowlid.evaluation.decisions import class_numbers
 from flowlid.evaluation.latents import balanced
-from flowlid.evaluation.scoring import NotFinite, class_numbers, score_frames
+from flowlid.evaluation.scoring import NotFinite, score_frames
 from flowlid.flow.checkpoint import Model
 from flowlid.frames.frameset import FrameSet, NoFrames, load_model_frames
 from flowlid.kaldi.datadir import DataDir
 
-FAR_ABOVE = 0.10  # by which the interval's lower end must lie above chance for a warning
-FEWEST = 10  # utterances of each class that a warning takes
-Training = tuple[np.ndarray, np.ndarray]
+FAR_ABOVE = 0.10  # an interval whose lower end is so far above chance gives a warning
+FEWEST = 10  # utterances of each class that a warning needs
 _FRAMES_AT_ONCE = 65536
 _WORDS = {"flow": "under this flow", "linear": "by a linear classifier of their means"}
 
 
-def why_not(model: Model, data: DataDir) -> str | None:
-    """Why this model has no control on a set, or None."""
+def load_nonspeech(
+    model: Model, data: DataDir, allow_pipes: bool = False, utts: Sequence[str] | None = None
+) -> FrameSet | str:
+    """The non-speech frames of a set, of some of its `utts` or of all, or the reason why there are none.
+
+    Raises:
+        ValueError: as `frameset.load_model_frames`.
+    """
     if model.config.model.type != "dnf":
         return "a normal flow decides nothing"
     if not model.config.frames.vad:
         return "the experiment has frames.vad: false, so that no frame counts as non-speech"
-    return None if data.has("vad.scp") else f"{data.path} has no vad.scp"
+    if not data.has("vad.scp"):
+        return f"{data.path} has no vad.scp"
+    try:
+        return load_model_frames(model, data, allow_pipes, "nonspeech", utts)
+    except NoFrames as error:
+        return str(error)
 
 
-def no_control(reason: str) -> dict[str, Any]:
-    """The entries of `nonspeech_control`, all None, with the reason."""
-    nothing = ("utterances", "left_out", "frames", "chance", "flow", "linear", "warning")
-    return {**dict.fromkeys(nothing), "reason": reason}
+class LinearClassifier:
+    """A linear classifier of utterances' mean non-speech frames, fitted on a training set when first needed.
+
+    Args:
+        model: whose classes and frames it uses.
+        data: directory of the training set.
+        most: training utterances at most, chosen at random, as many of each class.
+        seed: of the choice.
+        allow_pipes: whether an scp entry may be a shell command.
+    """
+
+    def __init__(self, model: Model, data: Path, most: int, seed: int, allow_pipes: bool = False) -> None:
+        self.model, self.data, self.most, self.seed, self.allow_pipes = model, data, most, seed, allow_pipes
+
+    @functools.cached_property
+    def training(self) -> FrameSet | str:
+        """The training utterances' non-speech frames, or why there are none."""
+        data, classes = DataDir(self.data), self.model.classes
+        utts, languages = zip(*sorted(data.table("utt2lang").items()), strict=True)
+        chosen = balanced(languages, np.ones(len(utts), int), max(2, self.most // len(classes)), self.seed)
+        found = load_nonspeech(self.model, data, self.allow_pipes, [utts[n] for n in chosen])
+        return "the training set has no non-speech frames" if isinstance(found, str) else found
+
+    @functools.cached_property
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means (n, F) and class numbers (n,) of the training utterances; NoFrames if there are none."""
+        if isinstance(self.training, str):
+            raise NoFrames(self.training)
+        return utterance_means(self.training), class_numbers(self.training.languages, self.model.classes)
+
+    def decide(self, frames: FrameSet) -> np.ndarray:
+        """Class of each utterance, (U,); raises as `linear_decisions`."""
+        return linear_decisions(*self.means, utterance_means(frames), self.model.classes)
 
 
-def nonspeech_control(
-    model: Model, data: DataDir, training: Training | None, allow_pipes: bool = False, batch_size: int = 8192
+def decide_nonspeech(
+    model: Model,
+    data: DataDir,
+    frames: FrameSet | str,
+    linear: LinearClassifier,
+    batch_size: int = 8192,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Decide a set's utterances from their non-speech frames: by the flow, and by a linear classifier.
 
     Args:
         model: that decides; its flow on the device to use.
         data: the set.
-        training: means of the training set's non-speech frames (`training_means`), or None if it has none.
-        allow_pipes: whether an scp entry may be a shell command.
+        frames: its non-speech frames, or why there are none (`load_nonspeech`).
+        linear: the classifier.
         batch_size: frames scored at once.
+        progress: called with the frames scored and their total.
 
     Returns:
-        `utterances` with non-speech `frames`, those `left_out` for want of them, `chance`, what `judge` found of the
-        `flow` and the `linear` classifier, the `warning` if one is far above chance, and the `reason` of what is
-        None.
-
-    Raises:
-        ValueError: as `frameset.load_model_frames`.
+        The content of result.json: `utterances` with non-speech `frames`, those `left_out` because they have none,
+        `chance`, what `recall_with_interval` found of the `flow` and the `linear` classifier, the `warning` if one is
+        far above chance, the `reason` of what is None, and `hours` of non-speech.
     """
-    try:
-        frames = load_model_frames(model, data, allow_pipes, "nonspeech")
-    except NoFrames as error:
-        return no_control(str(error))
-    labels, judged, reasons = class_numbers(frames.languages, model.classes), {}, []
+    about = {"set": data.path.name, "classes": model.classes}
+    if isinstance(frames, str):
+        nothing = dict.fromkeys(("utterances", "left_out", "frames", "chance", "flow", "linear", "warning"))
+        return {**about, **nothing, "reason": frames, "hours": None}
+    labels, found, reasons = class_numbers(frames.languages, model.classes), {}, []
     for scorer, decide in (
-        ("flow", lambda: score_frames(model.flow, frames, batch_size).loglik.argmax(1)),
-        ("linear", lambda: _by_linear(training, frames, model.classes)),
+        ("flow", lambda: score_frames(model.flow, frames, batch_size, progress).loglik.argmax(1)),
+        ("linear", lambda: linear.decide(frames)),
     ):
         try:
-            judged[scorer] = judge(decide(), labels, frames.speakers, frames.utts)
+            found[scorer] = recall_with_interval(decide(), labels, frames.speakers, frames.utts)
         except (NotFinite, NoFrames) as error:
-            judged[scorer] = None
+            found[scorer] = None
             reasons.append(str(error))
     return {
+        **about,
         "utterances": len(frames.utts),
         "left_out": len(data.table("feats.scp")) - len(frames.utts),
         "frames": len(frames),
         "chance": chance(labels),
-        **judged,
-        "warning": warning(data.path.name, judged, labels),
+        **found,
+        "warning": warning(data.path.name, found, labels),
         "reason": "; ".join(reasons) or None,
+        "hours": len(frames) * data.frame_shift / 3600,
     }
-
-
-def training_means(model: Model, data: DataDir, most: int, seed: int, allow_pipes: bool = False) -> Training | None:
-    """Means (n, F) and classes (n,) of the non-speech of up to `most` random utterances, as many of each class.
-
-    None where no utterance has non-speech frames.
-    """
-    utts, languages = zip(*sorted(data.table("utt2lang").items()), strict=True)
-    chosen = balanced(languages, np.ones(len(utts), int), max(2, most // len(model.classes)), seed)
-    try:
-        frames = load_model_frames(model, data, allow_pipes, "nonspeech", [utts[n] for n in chosen])
-    except NoFrames:
-        return None
-    return utterance_means(frames), class_numbers(frames.languages, model.classes)
-
-
-def _by_linear(training: Training | None, frames: FrameSet, classes: Sequence[str]) -> np.ndarray:
-    if training is None:
-        raise NoFrames("the training set has no non-speech frames")
-    return linear_decisions(*training, utterance_means(frames), classes)
 
 
 def utterance_means(frames: FrameSet) -> np.ndarray:
@@ -117,7 +144,7 @@ def utterance_means(frames: FrameSet) -> np.ndarray:
 
 
 def linear_decisions(means: np.ndarray, labels: np.ndarray, tested: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Decide utterances by linear discriminant analysis, all classes equally likely beforehand.
+    """Decide utterances by linear discriminant analysis, all classes equally likely a priori.
 
     Inputs are standardized, the covariance is shrunk (Ledoit and Wolf 2004).
 
@@ -143,8 +170,10 @@ def linear_decisions(means: np.ndarray, labels: np.ndarray, tested: np.ndarray, 
     return make_pipeline(StandardScaler(), lda).fit(means, labels).predict(tested)
 
 
-def judge(decided: np.ndarray, labels: np.ndarray, speakers: Sequence[str], utts: Sequence[str]) -> dict[str, Any]:
-    """Accuracy and balanced accuracy of decisions on utterances of seen languages.
+def recall_with_interval(
+    decided: np.ndarray, labels: np.ndarray, speakers: Sequence[str], utts: Sequence[str]
+) -> dict[str, Any]:
+    """Accuracy and balanced accuracy of decisions on utterances of seen languages, and the latter's interval.
 
     Args:
         decided: (U,) class that each utterance was given.
@@ -153,8 +182,8 @@ def judge(decided: np.ndarray, labels: np.ndarray, speakers: Sequence[str], utts
 
     Returns:
         `accuracy` (None without a seen language), `balanced_accuracy`: the mean of the classes' recalls, and
-        its 95% interval `low`, `high` from a bootstrap over `units` of `unit`; these are None for fewer than two
-        classes.
+        its 95% interval `low`, `high` from a bootstrap that draws `units` of `unit`; these are None for fewer than
+        two classes.
     """
     nothing = dict.fromkeys(("balanced_accuracy", "low", "high", "unit", "units"))
     seen = np.flatnonzero(labels >= 0)
@@ -169,7 +198,7 @@ def judge(decided: np.ndarray, labels: np.ndarray, speakers: Sequence[str], utts
 
 
 def chance(labels: np.ndarray) -> float | None:
-    """Balanced accuracy of one answer given to all: 1 / the number of classes that the set has.
+    """Balanced accuracy of the same answer for all utterances: 1 / the number of classes in the set.
 
     It is 1/K where every class is present. None for fewer than two.
     """
@@ -177,21 +206,21 @@ def chance(labels: np.ndarray) -> float | None:
     return 1 / present if present > 1 else None
 
 
-def warning(name: str, judged: Mapping[str, Mapping[str, Any] | None], labels: np.ndarray) -> str | None:
-    """Plain words where a set's non-speech tells its classes apart, None where it does not.
+def warning(name: str, recalls: Mapping[str, Mapping[str, Any] | None], labels: np.ndarray) -> str | None:
+    """A sentence if a set's non-speech tells its classes apart, None if it does not.
 
-    It does where the lower end of an interval lies more than `FAR_ABOVE` above chance, in a set with at least
-    `FEWEST` utterances of each of its seen languages: of a handful, chance alone gets all right now and then.
+    It does if the lower end of an interval is more than `FAR_ABOVE` above chance, in a set with at least
+    `FEWEST` utterances of each of its seen languages: a handful can all be right by chance.
 
     Args:
         name: of the set.
-        judged: by "flow" and "linear", what `judge` found, or None.
+        recalls: by "flow" and "linear", what `recall_with_interval` found, or None.
         labels: (U,) true class of each utterance, -1 where its language is unseen.
     """
     by_chance = chance(labels)
     if by_chance is None or np.bincount(labels[labels >= 0])[np.unique(labels[labels >= 0])].min() < FEWEST:
         return None
-    sure = {scorer: found for scorer, found in judged.items() if found and found["low"] is not None}
+    sure = {scorer: found for scorer, found in recalls.items() if found and found["low"] is not None}
     if not sure:
         return None
     best = max(sure, key=lambda scorer: sure[scorer]["low"])
@@ -200,5 +229,5 @@ def warning(name: str, judged: Mapping[str, Mapping[str, Any] | None], labels: n
     return (
         f"Warning: on {name} the non-speech frames alone tell the seen classes apart (balanced accuracy "
         f"{sure[best]['balanced_accuracy']:.2f} {_WORDS[best]}, chance {by_chance:.2f}): the recordings of the "
-        "classes differ in channel or noise, and the accuracy on speech may owe to that."
+        "classes differ in channel or noise, and the accuracy on speech may be due to that."
     )

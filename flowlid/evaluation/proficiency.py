@@ -1,10 +1,10 @@
-"""Do a flow's values of an utterance follow what human raters said of it?
+"""Correlation of a flow's values of utterances with the scores that human raters gave them.
 
-After "ASR-Free Pronunciation Assessment", arXiv 2005.11902: under a flow of well pronounced speech, speech that is
-pronounced poorly is less likely.
+After "ASR-Free Pronunciation Assessment", arXiv 2005.11902: under a flow of well pronounced speech, poorly pronounced
+speech is less likely.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,20 +15,17 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from flowlid.evaluation.bootstrap import FEWEST_SPEAKERS, RESAMPLES
-from flowlid.evaluation.latents import mean_latents
-from flowlid.evaluation.scoring import SetScores, class_numbers, reference_class, score_frames
-from flowlid.flow.checkpoint import Model
-from flowlid.frames.frameset import FrameSet
+from flowlid.evaluation.bootstrap import drawn_units, percentile_interval, resample
+from flowlid.evaluation.decisions import class_numbers, reference_class
+from flowlid.evaluation.scored import ScoredSet
 from flowlid.kaldi.datadir import DataDir
 
 PREDICTORS = ("loglik", "llr", "ridge")
 FOLDS = 5
-FEWEST_FOR_RIDGE = 3  # speakers: one tested, and two to choose the penalty between
+FEWEST_FOR_RIDGE = 3  # speakers: one to test, and two to choose the penalty with
 NATIVE = "native"
 _FEWEST = 4  # utterances: Fisher's interval needs as many
 _PENALTIES = np.logspace(-1, 5, 13)
-_AT_ONCE = 1_000_000  # weights of one batch of resamples: bounds the memory
 _NOTHING = ("utterances", "speakers", "score_mean", "score_min", "score_max", "native", *PREDICTORS)
 
 Array = NDArray[np.float64]
@@ -59,7 +56,7 @@ def no_scores(reason: str) -> dict[str, Any]:
     return {**dict.fromkeys(_NOTHING), "reasons": dict.fromkeys(PREDICTORS, reason)}
 
 
-def assess(model: Model, frames: FrameSet, human: Array, batch_size: int = 8192, seed: int = 1) -> dict[str, Any]:
+def assess(scored: ScoredSet, speakers: Sequence[str], human: Array, seed: int = 1) -> dict[str, Any]:
     """Correlation of what a model says of a set's utterances with their scores by human raters.
 
     The predictors are: `loglik`, LogLL per frame (of a normal flow, or of the class called "native"; without one, of
@@ -67,83 +64,75 @@ def assess(model: Model, frames: FrameSet, human: Array, batch_size: int = 8192,
     another class) per frame; `ridge`, see `ridge_predictions`, on the mean latent of the utterance's frames.
 
     Args:
-        model: its flow on the device to use.
-        frames: of the set.
+        scored: what the model says of the set.
+        speakers: of each utterance, (U,).
         human: score of each utterance, (U,).
-        batch_size: frames at once.
         seed: of the bootstrap.
 
     Returns:
         `utterances`, `speakers`, `score_mean`, `score_min`, `score_max`; `native`, that class if there
         is one; what `correlate` found of each predictor, or None; `reasons`, why it is None.
     """
-    values, reasons = _predictors(model, frames, human, batch_size)
-    reasons |= {name: reason for name, value in values.items() if (reason := why_not(value, human))}
+    values, reasons = _predictors(scored, speakers, human)
+    reasons |= {name: reason for name, value in values.items() if (reason := reason_without_correlation(value, human))}
     return {
         "utterances": len(human),
-        "speakers": len(set(frames.speakers)),
+        "speakers": len(set(speakers)),
         "score_mean": float(human.mean()),
         "score_min": float(human.min()),
         "score_max": float(human.max()),
-        "native": _native(model.classes),
-        **{
-            name: None if name in reasons else correlate(values[name], human, frames.speakers, seed)
-            for name in PREDICTORS
-        },
+        "native": _native(scored.classes),
+        **{name: None if name in reasons else correlate(values[name], human, speakers, seed) for name in PREDICTORS},
         "reasons": reasons,
     }
 
 
-def _predictors(
-    model: Model, frames: FrameSet, human: Array, batch_size: int
-) -> tuple[dict[str, Array], dict[str, str]]:
+def _predictors(scored: ScoredSet, speakers: Sequence[str], human: Array) -> tuple[dict[str, Array], dict[str, str]]:
     """Values of the predictors, (U,) each, and why there are none of the others."""
-    scores = score_frames(model.flow, frames, batch_size)
-    values, reasons = {"loglik": utterance_loglik(scores, frames.languages, model.classes)}, {}
-    native, speakers = _native(model.classes), len(set(frames.speakers))
+    loglik, classes = scored.mean_loglik, scored.classes
+    values, reasons = {"loglik": utterance_loglik(loglik, scored.languages, classes)}, {}
+    native, count = _native(classes), len(set(speakers))
     if native is None:
-        one = len(model.classes) == 1
-        reasons["llr"] = "a normal flow has one class" if one else f"no class is called {NATIVE}"
+        reasons["llr"] = "a normal flow has one class" if len(classes) == 1 else f"no class is called {NATIVE}"
     else:
-        values["llr"] = native_llr(scores, model.classes.index(native))
-    if speakers < FEWEST_FOR_RIDGE:
-        reasons["ridge"] = f"of {speakers} speakers; its cross-validation takes {FEWEST_FOR_RIDGE}"
+        values["llr"] = native_llr(loglik, classes.index(native))
+    if count < FEWEST_FOR_RIDGE:
+        reasons["ridge"] = f"{count} speakers; cross-validation by speakers needs {FEWEST_FOR_RIDGE}"
     else:
-        values["ridge"] = ridge_predictions(mean_latents(model.flow, frames, batch_size), human, frames.speakers)
+        values["ridge"] = ridge_predictions(scored.mean_latents, human, speakers)
     return values, reasons
 
 
 def _native(classes: Sequence[str]) -> str | None:
-    """The class that counts as native, the one of that name; None where there is none, or no other."""
+    """The class called native; None if there is none, or no other class."""
     return NATIVE if NATIVE in classes and len(classes) > 1 else None
 
 
-def utterance_loglik(scores: SetScores, languages: Sequence[str], classes: Sequence[str]) -> Array:
-    """LogLL per frame of each utterance: (U,).
+def utterance_loglik(mean_loglik: Array, languages: Sequence[str], classes: Sequence[str]) -> Array:
+    """LogLL per frame of each utterance, of its log-likelihoods under every class: (U, K) -> (U,).
 
     Of the class called native; without one of the utterance's own class, or of the best if its language is unseen.
     """
     native = _native(classes)
     if native is not None:
-        return scores.mean_loglik[:, classes.index(native)]
-    column = reference_class(scores, class_numbers(languages, classes))
-    return np.take_along_axis(scores.mean_loglik, column[:, None], axis=1)[:, 0]
+        return mean_loglik[:, classes.index(native)]
+    column = reference_class(mean_loglik, class_numbers(languages, classes))
+    return np.take_along_axis(mean_loglik, column[:, None], axis=1)[:, 0]
 
 
-def native_llr(scores: SetScores, native: int) -> Array:
-    """log p(x | native) - max over the other classes of log p(x | y), per frame of each utterance: (U,)."""
-    mean = scores.mean_loglik
-    return mean[:, native] - np.delete(mean, native, axis=1).max(axis=1)
+def native_llr(mean_loglik: Array, native: int) -> Array:
+    """log p(x | native) - max over the other classes of log p(x | y), per frame: (U, K) -> (U,)."""
+    return mean_loglik[:, native] - np.delete(mean_loglik, native, axis=1).max(axis=1)
 
 
 def ridge_predictions(x: ArrayLike, y: ArrayLike, speakers: Sequence[str]) -> Array:
-    """Ridge regression of y (U,) on standardized x (U, D): each utterance by a model that never saw its speaker.
+    """Ridge regression of y (U,) on standardized x (U, D): predictions by models that never saw the speaker.
 
     Up to five folds, whole speakers in each. The penalty is chosen within the training folds, again by folds of
     whole speakers, for the least squared error.
 
-    Predicted is how far y lies from the mean of the fold's training scores. That mean itself is the lower, the
-    better the speakers are that were taken out: added, it would make a negative correlation out of nothing.
+    The prediction is the difference from the mean of the fold's training scores. That mean is lower when better
+    speakers are left out: if it were added, it would produce a negative correlation from nothing.
 
     Raises:
         ValueError: fewer than three speakers.
@@ -173,10 +162,10 @@ def _speaker_folds(speakers: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(folds.split(speakers, groups=speakers))
 
 
-def why_not(predictor: Array, human: Array) -> str | None:
+def reason_without_correlation(predictor: Array, human: Array) -> str | None:
     """Why two lists of values have no correlation, or None."""
     if len(human) < _FEWEST:
-        return f"{len(human)} utterances; a correlation takes {_FEWEST}"
+        return f"{len(human)} utterances; a correlation needs {_FEWEST}"
     if np.ptp(human) == 0:
         return "all scores are equal"
     return "the same for all utterances" if np.ptp(predictor) == 0 else None
@@ -186,9 +175,10 @@ def correlate(predictor: ArrayLike, human: ArrayLike, speakers: Sequence[str], s
     """Pearson and Spearman correlation of two lists of values, neither of them constant, with 95% intervals.
 
     `*_low` and `*_high` are percentiles 2.5 and 97.5 of a bootstrap that draws whole speakers with all their
-    utterances (or utterances, where there are fewer than five speakers: `unit` says which), None if they cannot
-    be had. A ridge regression is not trained again for it. `fisher_low` and `fisher_high` are Pearson's interval
-    by Fisher's transform (scipy), which takes utterances for independent: too narrow where a speaker has many.
+    utterances (or utterances, if there are fewer than five speakers: `unit` says which), None if most
+    resamples have no correlation. A ridge regression is not trained again for each resample. `fisher_low` and
+    `fisher_high` are Pearson's interval by Fisher's transform (scipy), which assumes independent utterances: too
+    narrow if speakers have many utterances.
 
     Args:
         predictor, human: (U,).
@@ -199,42 +189,19 @@ def correlate(predictor: ArrayLike, human: ArrayLike, speakers: Sequence[str], s
     pearson = stats.pearsonr(x, y)
     with np.errstate(divide="ignore"):  # Fisher's transform of a correlation of 1 is infinite
         fisher = pearson.confidence_interval(0.95)
-    by_speaker = len(set(speakers)) >= FEWEST_SPEAKERS
-    drawn = _bootstrap(x, y, speakers if by_speaker else range(len(x)), seed)
-    found: dict[str, Any] = {"pearson": float(pearson.statistic), "spearman": float(stats.spearmanr(x, y).statistic)}
-    for name, values in zip(("pearson", "spearman"), drawn, strict=True):
-        found |= _interval(name, values)
-    return {
-        **found,
-        "fisher_low": float(fisher.low),
-        "fisher_high": float(fisher.high),
-        "unit": "speakers" if by_speaker else "utterances",
-    }
+    unit, units = drawn_units(speakers, range(len(x)))
+    names, unit_of = np.unique(np.asarray(units), return_inverse=True)
 
-
-def _interval(name: str, drawn: Array) -> Mapping[str, float | None]:
-    known = drawn[np.isfinite(drawn)]  # of a constant resample there is no correlation
-    if len(known) < RESAMPLES / 2:
-        return {f"{name}_low": None, f"{name}_high": None}
-    low, high = np.percentile(known, [2.5, 97.5])
-    return {f"{name}_low": float(low), f"{name}_high": float(high)}
-
-
-def _bootstrap(x: Array, y: Array, units: Sequence[object], seed: int) -> tuple[Array, Array]:
-    """Pearson and Spearman correlation of each resample: (R,) and (R,); NaN of one that is constant.
-
-    A resample is the number of times that each unit was drawn, so that nothing is copied or sorted again.
-    """
-    names, unit = np.unique(np.asarray(units), return_inverse=True)
-    chances = np.full(len(names), 1 / len(names))
-    generator, found, left = np.random.default_rng(seed), [], RESAMPLES
-    while left:
-        some = min(left, max(1, _AT_ONCE // len(x)))
-        weights = generator.multinomial(len(names), chances, size=some)[:, unit].astype(float)
+    def correlations(drawn: Array) -> Array:
+        weights = drawn[:, unit_of]
         ranks = weighted_ranks(x, weights), weighted_ranks(y, weights)
-        found.append((weighted_pearson(x, y, weights), weighted_pearson(*ranks, weights)))
-        left -= some
-    return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
+        return np.stack([weighted_pearson(x, y, weights), weighted_pearson(*ranks, weights)], axis=1)
+
+    drawn = resample(np.ones(len(names), int), correlations, seed, numbers=len(x))
+    found: dict[str, Any] = {"pearson": float(pearson.statistic), "spearman": float(stats.spearmanr(x, y).statistic)}
+    for name, values in zip(("pearson", "spearman"), drawn.T, strict=True):
+        found[f"{name}_low"], found[f"{name}_high"] = percentile_interval(values)
+    return {**found, "fisher_low": float(fisher.low), "fisher_high": float(fisher.high), "unit": unit}
 
 
 def weighted_pearson(x: Array, y: Array, weights: Array) -> Array:
@@ -248,7 +215,7 @@ def weighted_pearson(x: Array, y: Array, weights: Array) -> Array:
 
 
 def weighted_ranks(values: Array, weights: Array) -> Array:
-    """Ranks of values (U,), equal ones sharing their mean rank, where value u stands weights[r, u] times: (R, U)."""
+    """Ranks of values (U,), equal ones sharing their mean rank, where value u counts weights[r, u] times: (R, U)."""
     groups, group = np.unique(values, return_inverse=True)
     counts = np.zeros((len(groups), len(weights)))
     np.add.at(counts, group, weights.T)

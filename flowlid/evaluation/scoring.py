@@ -1,63 +1,121 @@
-"""Log-likelihoods and decisions of a flow, by frame and by utterance."""
+"""Log-likelihoods and mean latents of a set under a flow, and the files that keep them."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowlid.evaluation import metrics
+from flowlid.evaluation.decisions import SetScores, WindowScores, class_numbers, llr_per_frame, summarize
+from flowlid.evaluation.durations import decision_statistics, window_lengths
+from flowlid.evaluation.reuse import digest
+from flowlid.files import atomic_write, write_json
+from flowlid.flow.checkpoint import Model
 from flowlid.flow.flow import Flow
 from flowlid.frames.frameset import FrameSet
+from flowlid.kaldi.arks import ArkWriter
+from flowlid.kaldi.tables import write_table
 
-MARGINS = (0.01, 0.1, 0.5, 1.0)  # nats per frame between the best and the second best class
+_HELD = 1024  # finished utterances whose mean latents wait on the device before they are written
+Progress = Callable[[int, int], None]
+KeepMean = Callable[[str, np.ndarray], None]
 
 
 class NotFinite(ValueError):
     """A log-likelihood that is not finite."""
 
 
-@dataclass
-class WindowScores:
-    """Sums over W windows of equal length, cut one after the other from each utterance's selected frames.
+def frames_digest(frames: FrameSet | str) -> str:
+    """Digest of all of a set that results depend on; or of the reason why it has no frames."""
+    if isinstance(frames, str):
+        return digest(frames)
+    return digest(frames.digest, *frames.utts, *frames.languages, *frames.speakers)
 
-    Attributes:
-        utt_of: (W,) number of the utterance that each window is of, ascending.
-        logp: (W, K) sum of log p(z | y), nats, float64.
+
+def score_set(
+    out: Path,
+    place: Path,
+    model: Model,
+    frames: FrameSet,
+    frame_shift: float,
+    provenance: Mapping[str, str],
+    batch_size: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Score a set, and write all that later steps need: it passes through the flow once.
+
+    Writes `utt2loglik`, `utt2lang`, `mean_latents.ark` and `.scp`, `result.json`, and, if the model decides,
+    `utt2pred`, `utt2llr`, `trials` and `scores`.
+
+    Args:
+        out: an empty directory.
+        place: what `out` will be called, score_SET.
+        model: its flow on the device to use.
+        frames: of the set.
+        frame_shift: in seconds.
+        provenance: what result.json says of the program that scored.
+        batch_size: frames scored at once.
+        progress: called with the frames done and their total.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        NotFinite: a log-likelihood that is not finite.
+        ValueError: a frame shift that makes no windows.
     """
+    decides, total = model.config.model.type == "dnf", len(frames)
+    lengths = window_lengths(frame_shift)
+    with ArkWriter(out / "mean_latents.ark", out / "mean_latents.scp", place / "mean_latents.ark") as write:
 
-    utt_of: np.ndarray
-    logp: np.ndarray
+        def keep(utt: str, mean: np.ndarray) -> None:
+            if np.isfinite(mean).all():  # else scoring ends with an error that names the utterance
+                write(utt, mean)
+
+        scores = score_frames(model.flow, frames, batch_size, progress, set(lengths.values()), keep)
+    languages = sorted(set(frames.languages))
+    result = {
+        "set": place.name.removeprefix("score_"),
+        "classes": model.classes,
+        "languages": languages,
+        "unseen": [language for language in languages if language not in model.languages],
+        "utterances": len(frames.utts),
+        "frames": total,
+        "hours": total * frame_shift / 3600,
+        "precision": model.flow.precision,
+        "provenance": provenance,
+        **summarize(scores, frames.languages, model.classes, decides),
+        **decision_statistics(scores, frames, model.classes, lengths, decides),
+    }
+    _write_lists(out, model.classes, frames, scores, decides)
+    write_json(out / "result.json", result)
+    return result
 
 
-@dataclass
-class SetScores:
-    """Sums over the frames of each utterance; U utterances, K classes; nats, float64.
-
-    Attributes:
-        frames: (U,) selected frames.
-        logp: (U, K) sum of log p(z | y).
-        logdet: (U,) sum of log |det dz/dx|.
-        decided: (U, K) number of frames decided for each class.
-        windows: length in frames -> sums over windows of that length; what is left of an utterance is in none.
-    """
-
-    frames: np.ndarray
-    logp: np.ndarray
-    logdet: np.ndarray
-    decided: np.ndarray
-    windows: dict[int, WindowScores] = field(default_factory=dict)
-
-    @property
-    def loglik(self) -> np.ndarray:
-        """(U, K) sum of log p(x | y)."""
-        return self.logp + self.logdet[:, None]
-
-    @property
-    def mean_loglik(self) -> np.ndarray:
-        """(U, K) log p(x | y) per frame."""
-        return self.loglik / self.frames[:, None]
+def _write_lists(out: Path, classes: Sequence[str], frames: FrameSet, scores: SetScores, decides: bool) -> None:
+    """The files of a line per utterance: log-likelihoods, and for a model that decides, decisions and trials."""
+    utts, mean = frames.utts, scores.mean_loglik
+    with atomic_write(out / "utt2loglik") as file:
+        file.writelines(
+            f"{utt} [ {' '.join(f'{value:.6f}' for value in row)} ]\n" for utt, row in zip(utts, mean, strict=True)
+        )
+    write_table(out / "utt2lang", dict(zip(utts, frames.languages, strict=True)))
+    if not decides:
+        return
+    llr_of = llr_per_frame(scores, class_numbers(frames.languages, classes))
+    with atomic_write(out / "utt2llr") as file:
+        file.writelines(f"{utt} {value:.6f}\n" for utt, value in zip(utts, llr_of, strict=True))
+    with atomic_write(out / "utt2pred") as file:
+        file.writelines(f"{utt} {classes[k]}\n" for utt, k in zip(utts, mean.argmax(1), strict=True))
+    llr = metrics.detection_llr(scores.loglik)
+    with atomic_write(out / "trials") as trials, atomic_write(out / "scores") as file:
+        for number, (utt, language) in enumerate(zip(utts, frames.languages, strict=True)):
+            for k, name in enumerate(classes):
+                trials.write(f"{utt} {name} {'target' if name == language else 'nontarget'}\n")
+                file.write(f"{utt} {name} {np.format_float_positional(llr[number, k], precision=6)}\n")
 
 
 @torch.no_grad()
@@ -65,40 +123,45 @@ def score_frames(
     flow: Flow,
     frames: FrameSet,
     batch_size: int = 8192,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     windows: Collection[int] = (),
+    keep_mean: KeepMean | None = None,
 ) -> SetScores:
     """Score every selected frame of a set under every class, on the flow's device.
 
-    Batches run over the ends of utterances; of the set only a block is in memory. The decision for a frame is the
-    class of highest log p(x | y). `progress(done, total)` is called after each batch. Windows of the lengths in
-    `windows` (frames) are summed up on the way.
+    A batch may hold parts of several utterances; only a block of the set is in memory. The decision for a frame is the
+    class of highest log p(x | y).
+
+    Args:
+        flow: in evaluation mode afterwards.
+        frames: of the set, of the flow's dimension (`frameset.load_model_frames` checks it).
+        batch_size: frames scored at once.
+        progress: called after each batch with the frames done and their total.
+        windows: lengths in frames of the windows to sum up.
+        keep_mean: called for each utterance, in order, with its name and the mean of its latents (D,), float32.
 
     Raises:
         NotFinite: a log-likelihood that is not finite.
-        ValueError: frames of another dimension than the flow's.
     """
-    if frames.dim != flow.dim:
-        raise ValueError(
-            f"the frames have {frames.dim} dimensions, the model {flow.dim}; extract the features with the "
-            "configuration that the model was trained on"
-        )
     flow.eval()
     device, utts, classes = next(flow.parameters()).device, len(frames.utts), len(flow.base.means)
     logp = torch.zeros(utts, classes, dtype=torch.float64, device=device)
     decided = torch.zeros_like(logp)
     logdet = torch.zeros(utts, dtype=torch.float64, device=device)
     sums = {length: _Windows(length, frames.counts.to(device), classes) for length in windows}
+    means = _MeanLatents(frames, flow.dim, device, keep_mean) if keep_mean else None
     done = 0
     for x, utt in frames.batches(batch_size, device):
-        p, det = flow.log_terms(x)
-        p = p.double()
+        z, det = flow(x)
+        p = flow.base.log_prob(z).double()
         logp.index_add_(0, utt, p)
         logdet.index_add_(0, utt, det.double())
         decided.index_add_(0, utt, torch.nn.functional.one_hot(p.argmax(1), classes).double())
         for window in sums.values():
             window.add(done, utt, p)
         done += len(x)
+        if means:
+            means.add(done, utt, z)
         if progress:
             progress(done, len(frames))
     scores = SetScores(
@@ -114,123 +177,11 @@ def score_frames(
     return scores
 
 
-def class_numbers(languages: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Class of each utterance, -1 where its language is none of the classes: (U,)."""
-    return np.array([classes.index(language) if language in classes else -1 for language in languages])
-
-
-def reference_class(scores: SetScores, labels: np.ndarray) -> np.ndarray:
-    """The class an utterance's likelihood is reported under: its own, or the best one if it is unseen (-1)."""
-    return np.where(labels >= 0, labels, scores.loglik.argmax(1))
-
-
-def llr_per_frame(scores: SetScores, labels: np.ndarray) -> np.ndarray:
-    """Log-likelihood ratio of each utterance's two foremost classes, nats per frame: (U,).
-
-    For two classes log p(x | first) - log p(x | second), whatever the utterance is. For more, its own class
-    against the best other one (below 0: wrong), or, where its language is unseen (-1), the best against the
-    second best.
-    """
-    mean = scores.mean_loglik
-    if mean.shape[1] == 2:
-        return mean[:, 0] - mean[:, 1]
-    own = reference_class(scores, labels)
-    others = mean.copy()
-    np.put_along_axis(others, own[:, None], -np.inf, axis=1)
-    return np.take_along_axis(mean, own[:, None], axis=1)[:, 0] - others.max(axis=1)
-
-
-def small_margins(scores: SetScores, labels: np.ndarray) -> list[dict[str, float | int | None]]:
-    """For each of `MARGINS` the utterances whose best class leads the second best by less, per frame.
-
-    Returns:
-        Objects of `nats`, `utterances`, `share` (of all) and `accuracy` (of those among them whose language
-        was seen; None without one).
-    """
-    best = np.sort(scores.mean_loglik, axis=1)[:, -2:]
-    margin, right = best[:, 1] - best[:, 0], scores.loglik.argmax(1) == labels
-    found = []
-    for nats in MARGINS:
-        close = margin < nats
-        seen = close & (labels >= 0)
-        accuracy = float(right[seen].mean()) if seen.any() else None
-        found.append({"nats": nats, "utterances": int(close.sum()), "share": float(close.mean()), "accuracy": accuracy})
-    return found
-
-
-def mean_terms(scores: SetScores, labels: np.ndarray) -> dict[str, float]:
-    """LogLL, LogP and LogDet of a set in nats per frame, under each utterance's `reference_class`."""
-    column = reference_class(scores, labels)
-    logp = np.take_along_axis(scores.logp, column[:, None], axis=1).sum() / scores.frames.sum()
-    logdet = scores.logdet.sum() / scores.frames.sum()
-    return {"loglik": float(logp + logdet), "logp": float(logp), "logdet": float(logdet)}
-
-
-def frame_accuracy(scores: SetScores, labels: np.ndarray) -> float | None:
-    """Share of the frames of seen languages that were decided right; None where no language was seen."""
-    seen = labels >= 0
-    if not seen.any():
-        return None
-    right = np.take_along_axis(scores.decided[seen], labels[seen, None], axis=1).sum()
-    return float(right / scores.frames[seen].sum())
-
-
-def summarize(scores: SetScores, languages: list[str], classes: list[str], decides: bool) -> dict[str, object]:
-    """Everything that is reported of a set: likelihoods, decisions, detection costs.
-
-    Args:
-        scores: of the set.
-        languages: language of each utterance.
-        classes: the model's classes.
-        decides: whether the model tells classes apart; if not (a normal flow), decisions are None.
-
-    Returns:
-        The entries of results.json that come from scoring; None for a value that does not apply.
-    """
-    labels = class_numbers(languages, classes)
-    if not decides:
-        nothing = ("frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg")
-        return {**mean_terms(scores, np.zeros(len(labels), int)), **dict.fromkeys(nothing)}
-    decisions = [classes[k] for k in scores.loglik.argmax(1)]
-    seen = np.flatnonzero(labels >= 0)
-    own = [languages[i] for i in seen], [decisions[i] for i in seen]
-    return {
-        **mean_terms(scores, labels),
-        "frame_accuracy": frame_accuracy(scores, labels),
-        "utt_accuracy": metrics.accuracy(*own) if len(seen) else None,
-        "frame_confusion": _frame_confusion(scores, languages, classes),
-        "utt_confusion": metrics.confusion(languages, decisions, classes=classes),
-        **_detection(metrics.detection_llr(scores.loglik), labels, several=len(set(languages)) > 1),
-    }
-
-
-def _detection(llr: np.ndarray, labels: np.ndarray, several: bool) -> dict[str, float | None]:
-    """EER and minimum DCF over all trials, Cavg over the classes; None where they do not apply.
-
-    They need target and non-target trials, and those of several languages: in a set of one language
-    the non-target scores are the target ones seen from the other side, and an error rate of them says nothing.
-    """
-    is_target = labels[:, None] == np.arange(llr.shape[1])
-    target, nontarget = llr[is_target], llr[~is_target]
-    both = several and len(target) > 0 and len(nontarget) > 0
-    every_class = set(range(llr.shape[1])) == set(labels.tolist())
-    return {
-        "eer": metrics.eer(target, nontarget) if both else None,
-        "min_dcf": metrics.min_dcf(target, nontarget) if both else None,
-        "cavg": metrics.cavg(llr, labels) if every_class and llr.shape[1] > 1 else None,
-    }
-
-
-def _frame_confusion(scores: SetScores, languages: list[str], classes: list[str]) -> dict[str, dict[str, float]]:
-    true = np.repeat(languages, len(classes)).tolist()
-    return metrics.confusion(true, classes * len(languages), weights=scores.decided.ravel())
-
-
 class _Windows:
-    """Sums over windows of `length` frames, added up batch by batch; one row more takes the frames of no window.
+    """Sums over windows of `length` frames, added up batch by batch; an extra row is for the frames of no window.
 
-    Windows of an utterance, and frames of an utterance, stand one after the other: from its number of frames
-    follows which window the n-th frame of the set is in.
+    The windows of an utterance are consecutive, as its frames are: the number of frames of each utterance tells
+    which window the n-th frame of the set is in.
     """
 
     def __init__(self, length: int, counts: Tensor, classes: int) -> None:
@@ -250,3 +201,28 @@ class _Windows:
     def scores(self) -> WindowScores:
         number = self.number.cpu().numpy()
         return WindowScores(np.repeat(np.arange(len(number)), number), self.logp[: self.total].cpu().numpy())
+
+
+class _MeanLatents:
+    """Mean latents of the utterances, passed on as they are finished: few sums are in memory at any time."""
+
+    def __init__(
+        self, frames: FrameSet, dim: int, device: torch.device, keep: Callable[[str, np.ndarray], None]
+    ) -> None:
+        self.utts, self.counts, self.ends = frames.utts, frames.counts.numpy(), frames.counts.cumsum(0).numpy()
+        self.keep = keep
+        self.first = 0  # number of the utterance that the first sum is of
+        self.sums = torch.zeros(0, dim, dtype=torch.float64, device=device)
+
+    def add(self, done: int, utt: Tensor, z: Tensor) -> None:
+        """Add latents (n, D) of utterances (n,); `done` frames of the set have been added with them."""
+        finished = int(np.searchsorted(self.ends, done, side="right"))
+        last = min(finished, len(self.utts) - 1)
+        new = self.sums.new_zeros(last + 1 - self.first - len(self.sums), self.sums.shape[1])
+        self.sums = torch.cat([self.sums, new]).index_add_(0, utt - self.first, z.double())
+        if finished - self.first >= _HELD or finished == len(self.utts):
+            own = slice(self.first, finished)
+            means = self.sums[: finished - self.first].cpu().numpy() / self.counts[own, None]
+            for name, mean in zip(self.utts[own], means.astype(np.float32), strict=True):
+                self.keep(name, mean)
+            self.sums, self.first = self.sums[finished - self.first :].clone(), finished

@@ -11,7 +11,7 @@ import numpy as np
 from flowlid.audio.samples import read_audio
 from flowlid.features.fbank import FeatureExtractor
 from flowlid.features.vad import VadOptions, energy_vad
-from flowlid.files import LeftOut, read_text
+from flowlid.files import LeftOut, atomic_write, read_text
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir, check_enough, fix_directory
@@ -66,6 +66,7 @@ class Job:
                 frames[utt] = str(len(found.feats))
                 rates[found.rate] += 1
         left_out.write(out / "left_out.tsv")
+        _write_frame_shift(out, self.extract.options.frame_shift / 1000)
         (out / "utt2num_frames").unlink(missing_ok=True)
         if frames:  # a job may have none; `gather` judges the whole
             write_table(out / "utt2num_frames", frames)
@@ -135,7 +136,7 @@ class Job:
 
 
 def gather(data: DataDir, jobs: Sequence[Path]) -> None:
-    """Join what the jobs wrote into one data directory: its tables, and left_out.tsv.
+    """Join what the jobs wrote into one data directory: its tables, frame_shift and left_out.tsv.
 
     Raises:
         ValueError: features of fewer than 95% of the utterances.
@@ -156,6 +157,7 @@ def gather(data: DataDir, jobs: Sequence[Path]) -> None:
     for line in left_out.write(reasons):
         log.warning("%s: %s", data.path, line)
     check_enough(len(tables["feats.scp"]), len(utts), data.path, reasons)
+    _write_frame_shift(data.path, float(read_text(jobs[0] / "frame_shift")))
     for name, table in tables.items():
         write_table(data.path / name, table)
     log.info("%s: features of %d of %d utterances", data.path, len(tables["feats.scp"]), len(utts))
@@ -180,6 +182,7 @@ def copy_features(pool: DataDir, data: DataDir) -> None:
     with ArkWriter(data.path / "cmvn.ark", data.path / "cmvn.scp") as write:
         for speaker in sorted(by_speaker):
             write(speaker, by_speaker[speaker])
+    _write_frame_shift(data.path, pool.frame_shift)
     for name in ("vad.scp", "utt2num_frames", "feats.scp"):
         table = pool.table(name)
         write_table(data.path / name, {utt: table[utt] for utt in kept})
@@ -188,3 +191,8 @@ def copy_features(pool: DataDir, data: DataDir) -> None:
         fix_directory(data.path)
     frames = sum(int(pool.table("utt2num_frames")[utt]) for utt in kept)
     log.info("%s: %d utterances, %d frames, %d speakers", data.path, len(kept), frames, len(by_speaker))
+
+
+def _write_frame_shift(path: Path, seconds: float) -> None:
+    with atomic_write(path / "frame_shift") as file:
+        file.write(f"{seconds:g}\n")

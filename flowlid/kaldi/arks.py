@@ -93,14 +93,16 @@ class ArkWriter:
 
     Used as `with ArkWriter("a.ark", "a.scp") as writer: writer("u1", matrix)`. The scp file has
     "utt /absolute/path/a.ark:offset" lines in the order of writing. float64 is kept, any other type
-    becomes float32. An exception inside the block leaves both files as they were.
+    becomes float32. An exception inside the block leaves both files as they were. `place` is the archive's
+    path in the scp file, if its directory is still to be renamed.
 
     Raises:
         ValueError: NaN, Inf, an empty array, three dimensions, a duplicate utterance, or a key with white space.
     """
 
-    def __init__(self, ark_path: str | Path, scp_path: str | Path) -> None:
+    def __init__(self, ark_path: str | Path, scp_path: str | Path, place: str | Path | None = None) -> None:
         self._ark_path = Path(os.path.abspath(ark_path))
+        self._place = self._ark_path if place is None else Path(os.path.abspath(place))
         self._scp_path = Path(scp_path)
         self._written: set[str] = set()
 
@@ -122,7 +124,7 @@ class ArkWriter:
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: NaN or Inf in it; check its audio, or remove it with utils/subset_data_dir.py")
         self._ark.write(f"{utt} ".encode())
-        self._scp.write(f"{utt} {self._ark_path}:{self._ark.tell()}\n")
+        self._scp.write(f"{utt} {self._place}:{self._ark.tell()}\n")
         write_array(self._ark, array)
         self._written.add(utt)
 

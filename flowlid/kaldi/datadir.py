@@ -12,6 +12,7 @@ from flowlid.files import raise_problems
 from flowlid.kaldi.arks import read_matrix, read_vector
 from flowlid.kaldi.tables import (
     invert,
+    is_seconds,
     key_kind,
     parse_segment,
     read_table,
@@ -22,6 +23,7 @@ from flowlid.kaldi.tables import (
 )
 
 ENOUGH = 0.95  # share of its utterances that a stage must get through
+_FRAME_SHIFT = 0.01  # seconds, Kaldi's default
 
 
 def check_enough(done: int, wanted: int, where: str | Path, reasons: str | Path) -> None:
@@ -66,6 +68,30 @@ class DataDir:
     def _segments(self) -> dict[str, tuple[str, float, float]]:
         table = self.table("segments") if self.has("segments") else {}
         return {utt: parse_segment(value) for utt, value in table.items()}
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds between the frames of the features: from the file frame_shift, which stage 2 writes.
+
+        Without it as Kaldi's get_frame_shift.sh has it: from the first ten utterances' utt2dur and utt2num_frames
+        (0.01 if it is within 2% above that: the last frames of an utterance are cut off), else 0.01.
+
+        Raises:
+            ValueError: the file holds no number above 0.
+        """
+        if self.has("frame_shift"):
+            text = (self.path / "frame_shift").read_text(encoding="utf-8").strip()
+            if not is_seconds(text):
+                raise ValueError(
+                    f"{self.path}/frame_shift: {text!r} is no number of seconds above 0; mend it, or run stage 2 again"
+                )
+            return float(text)
+        if not (self.has("utt2dur") and self.has("utt2num_frames")):
+            return _FRAME_SHIFT
+        utts = [utt for utt in self.table("utt2num_frames") if utt in self.table("utt2dur")][:10]
+        frames = sum(int(self.table("utt2num_frames")[utt]) for utt in utts)
+        shift = sum(float(self.table("utt2dur")[utt]) for utt in utts) / frames if frames else _FRAME_SHIFT
+        return _FRAME_SHIFT if _FRAME_SHIFT < shift < 1.02 * _FRAME_SHIFT else shift
 
     def feats(self, utt: str, allow_pipes: bool = False) -> np.ndarray:
         """Features of an utterance, float32 of shape (T, F); raises as `read_matrix`."""

@@ -48,12 +48,12 @@ def _is_segment(value: str) -> bool:
 
 
 _TOKEN = re.compile(r"\S+").fullmatch
-_SECONDS = re.compile(r"(?=.*[1-9])\d*\.?\d+([eE][+-]?\d+)?").fullmatch
+is_seconds = re.compile(r"(?=.*[1-9])\d*\.?\d+([eE][+-]?\d+)?").fullmatch
 _FORMS = {
     "utt2spk": (_TOKEN, "one speaker"),
     "utt2lang": (_TOKEN, "one language"),
-    "utt2dur": (_SECONDS, "a positive number of seconds"),
-    "reco2dur": (_SECONDS, "a positive number of seconds"),
+    "utt2dur": (is_seconds, "a positive number of seconds"),
+    "reco2dur": (is_seconds, "a positive number of seconds"),
     "utt2num_frames": (re.compile(r"0*[1-9]\d*").fullmatch, "a positive number of frames"),
     "spk2gender": (re.compile(r"[mf]").fullmatch, "m or f"),
     "segments": (_is_segment, "RECORDING START END with 0 <= START < END, in seconds"),

@@ -11,7 +11,7 @@ import torch
 
 from flowlid import program
 from flowlid.config import Config, load_config, resolve_sets
-from flowlid.evaluation.scoring import mean_terms
+from flowlid.evaluation.decisions import mean_terms
 from flowlid.files import write_json
 from flowlid.flow.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import Flow, build_flow

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flowlid.config import TrainingConfig
-from flowlid.evaluation.scoring import frame_accuracy, mean_terms
+from flowlid.evaluation.decisions import frame_accuracy, mean_terms
 from flowlid.flow.flow import Flow
 from flowlid.flow.transforms import BatchNorm, refresh_batchnorm
 from flowlid.frames.batches import ShuffledBatches

@@ -18,8 +18,8 @@ import numpy as np
 
 from flowlid import program
 from flowlid.evaluation.bootstrap import estimate_recall
-from flowlid.evaluation.latents import tsne_embedding
 from flowlid.evaluation.proficiency import correlate
+from flowlid.evaluation.tsne import tsne_embedding
 from flowlid.plots.latents import first_dims, histograms, tsne
 
 DIMS = 120

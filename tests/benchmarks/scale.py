@@ -215,7 +215,8 @@ def scoring_table(data: DataDir, place: Path, args: argparse.Namespace) -> None:
 
     config = Config(DataConfig(train="set", tests=["set"]), FramesConfig(cmvn=args.cmvn), args.model, TrainingConfig())
     save_model(place / "exp" / "final.pt", Model(flow, config, CLASSES, DIM))
-    command = [sys.executable, ROOT / "steps" / "score.py", "--device", "cpu", place / "exp", data.path.parent, "set"]
+    command = [sys.executable, ROOT / "steps" / "score.py", "--device", "cpu"]
+    command += ["--overwrite", "true", place / "exp", data.path.parent, "set"]
 
     def run(*more: str) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}

@@ -1,12 +1,13 @@
-"""Intervals of shares, against a bootstrap written out by hand and against what must hold of any interval."""
+"""Intervals, against a bootstrap by hand, scipy's, and what must hold of any interval."""
 
 import tracemalloc
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from flowlid.evaluation import bootstrap
-from flowlid.evaluation.bootstrap import Estimate, estimate_recall
+from flowlid.evaluation.bootstrap import Estimate, estimate_recall, percentile_interval, resample
 
 
 def by_hand(right: np.ndarray, units: np.ndarray, classes: np.ndarray, resamples: int = 8000) -> tuple[float, float]:
@@ -81,23 +82,41 @@ def test_neither_the_order_nor_the_batches_matter(monkeypatch: pytest.MonkeyPatc
     found = estimate_recall(right, speakers, utts, classes)
     order = np.random.default_rng(1).permutation(len(right))
     assert estimate_recall(right[order], speakers[order], utts[order], classes[order]) == found
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 200)
-    small = estimate_recall(right, speakers, utts, classes)
-    assert (small.low, small.high) == pytest.approx((found.low, found.high), abs=0.03)
     other = estimate_recall(right, speakers, utts, classes, seed=2)
     assert other.share == found.share and (other.low, other.high) == pytest.approx((found.low, found.high), abs=0.03)
+    assert (other.low, other.high) != (found.low, found.high)
+    monkeypatch.setattr(bootstrap, "_AT_ONCE", 200)
+    assert estimate_recall(right, speakers, utts, classes) == found
 
 
-def test_many_units_are_drawn_by_kind_to_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interval_of_many_speakers_is_that_of_scipy() -> None:
     right, speakers, utts, classes = made(60)
-    one_by_one = estimate_recall(right, speakers, utts, classes)
-    monkeypatch.setattr(bootstrap, "_MANY", 0)
-    by_kind = estimate_recall(right, speakers, utts, classes)
-    assert (by_kind.share, by_kind.unit, by_kind.units) == (one_by_one.share, "speakers", 60)
-    assert (by_kind.low, by_kind.high) == pytest.approx(by_hand(right, speakers, classes), abs=0.015)
-    assert (by_kind.low, by_kind.high) != (one_by_one.low, one_by_one.high)  # it was another way
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 500)
-    assert estimate_recall(right, speakers, utts, classes) == by_kind  # batches do not matter
+    found = estimate_recall(right, speakers, utts, classes)
+    rows = [np.flatnonzero(speakers == name) for name in np.unique(speakers)]
+
+    def recall(drawn: np.ndarray) -> float:
+        chosen = np.concatenate([rows[unit] for unit in drawn])
+        return np.mean([right[chosen][classes[chosen] == k].mean() for k in (0, 1)])
+
+    reference = stats.bootstrap(
+        (np.arange(60),), recall, vectorized=False, n_resamples=3000, method="percentile",
+        random_state=np.random.default_rng(5),
+    )  # fmt: skip
+    assert (found.unit, found.units) == ("speakers", 60)
+    interval = reference.confidence_interval
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.012)
+
+
+def test_kinds_of_units_are_drawn_as_often_as_units_are() -> None:
+    """Drawn by kind, or one by one: the same distribution of the number of each kind."""
+    units = np.array([30, 50, 20])
+    drawn = resample(units, lambda weights: weights, seed=1)
+    kinds = np.repeat(np.arange(3), units)
+    one_by_one = resample(np.ones(100, int), lambda w: np.stack([w[:, kinds == k].sum(1) for k in range(3)], 1), seed=2)
+    for found in (drawn, one_by_one):
+        assert found.shape == (bootstrap.RESAMPLES, 3) and (found.sum(axis=1) == 100).all()
+        np.testing.assert_allclose(found.mean(axis=0), units, atol=0.5)
+        np.testing.assert_allclose(found.var(axis=0), units * (1 - units / 100), rtol=0.12)
 
 
 def test_an_interval_of_many_utterances_is_the_binomial_one() -> None:
@@ -109,15 +128,22 @@ def test_an_interval_of_many_utterances_is_the_binomial_one() -> None:
     assert (found.low, found.high) == pytest.approx((right.mean() - margin, right.mean() + margin), abs=0.1 * margin)
 
 
-@pytest.mark.parametrize("count", [9_000, 60_000])
-def test_the_memory_of_an_interval_does_not_hold_its_resamples(count: int) -> None:
-    """All resamples of 9,000 units at once would be 144 MB."""
-    right, names = np.arange(count) % 3 > 0, [f"u{n}" for n in range(count)]
+def test_the_memory_of_an_interval_does_not_hold_its_resamples() -> None:
+    """All resamples of 10,000 units of as many kinds at once would be 160 MB."""
     tracemalloc.start()
-    estimate_recall(right, ["s"] * count, names)
+    resample(np.ones(10_000, int), lambda weights: weights.max(axis=1), seed=1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 50e6
+    assert peak < 30e6
+
+
+def test_an_interval_needs_half_of_the_resamples() -> None:
+    drawn = np.arange(1000.0)
+    assert percentile_interval(drawn) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
+    drawn[:500] = np.nan
+    assert percentile_interval(drawn) == pytest.approx(tuple(np.percentile(drawn[500:], [2.5, 97.5])))
+    drawn[500] = np.nan
+    assert percentile_interval(drawn) == (None, None)
 
 
 def test_lists_that_do_not_fit_are_refused() -> None:

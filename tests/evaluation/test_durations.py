@@ -10,8 +10,9 @@ from tools import YAML, call, feature_dir
 
 from flowlid.config import ModelConfig
 from flowlid.evaluation.bootstrap import estimate_recall
-from flowlid.evaluation.durations import DURATIONS, accuracy_by_duration, how_sure, window_lengths
-from flowlid.evaluation.scoring import SetScores, WindowScores, class_numbers, score_frames
+from flowlid.evaluation.decisions import SetScores, WindowScores, class_numbers
+from flowlid.evaluation.durations import DURATIONS, accuracy_by_duration, decision_statistics, window_lengths
+from flowlid.evaluation.scoring import score_frames
 from flowlid.files import read_json
 from flowlid.flow.flow import build_flow
 from flowlid.frames.frameset import FrameSet, moments_of
@@ -24,9 +25,8 @@ def test_lengths_are_the_nearest_number_of_frames() -> None:
     assert window_lengths(0.01) == {1.0: 100, 2.0: 200, 3.0: 300, 5.0: 500, 10.0: 1000}
     assert window_lengths(0.015) == {1.0: 67, 2.0: 133, 3.0: 200, 5.0: 333, 10.0: 667}
     assert min(window_lengths(1.9).values()) == 1
-    for shift in (0, -0.01, 2.0, float("nan")):
-        with pytest.raises(ValueError, match=r"--frame-shift: .* ms is no frame shift"):
-            window_lengths(shift)
+    with pytest.raises(ValueError, match="a frame shift of 2 s is too long for windows of 1 s"):
+        window_lengths(2.0)
 
 
 def test_rows_by_hand() -> None:
@@ -89,7 +89,7 @@ def test_accuracies_are_those_of_windows_decided_one_by_one(frames: FrameSet, sc
 
 
 def test_whole_utterances_are_the_reported_accuracy(frames: FrameSet, scores: SetScores) -> None:
-    found = how_sure(scores, frames, CLASSES, 0.02, decides=True)
+    found = decision_statistics(scores, frames, CLASSES, window_lengths(0.02), decides=True)
     labels = class_numbers(frames.languages, CLASSES)
     seen = labels >= 0
     whole = found["durations"][-1]
@@ -99,7 +99,7 @@ def test_whole_utterances_are_the_reported_accuracy(frames: FrameSet, scores: Se
 
 
 def test_a_set_of_unseen_languages_has_no_accuracy(frames: FrameSet, scores: SetScores) -> None:
-    found = how_sure(scores, frames, ["zh", "ja"], 0.02, decides=True)
+    found = decision_statistics(scores, frames, ["zh", "ja"], window_lengths(0.02), decides=True)
     assert found["utt_accuracy_interval"] is None
     assert {row["share"] for row in found["durations"]} == {None}
     assert {row["windows"] for row in found["durations"]} == {0}
@@ -107,7 +107,7 @@ def test_a_set_of_unseen_languages_has_no_accuracy(frames: FrameSet, scores: Set
 
 
 def test_a_model_that_decides_nothing_is_sure_of_nothing(frames: FrameSet, scores: SetScores) -> None:
-    assert set(how_sure(scores, frames, ["en+es"], 0.02, decides=False).values()) == {None}
+    assert set(decision_statistics(scores, frames, ["en+es"], window_lengths(0.02), decides=False).values()) == {None}
 
 
 def test_the_program_writes_durations_ratios_and_languages(tmp_path: Path, one_thread: None) -> None:
@@ -117,7 +117,8 @@ def test_the_program_writes_durations_ratios_and_languages(tmp_path: Path, one_t
     feature_dir(data / "test", {**utts, "it0-0": "it"}, frames=100, seed=1)  # 80 of them are voiced
     (tmp_path / "tiny.yaml").write_text(YAML)
     assert call("train", tmp_path / "tiny.yaml", data, exp).code == 0
-    assert call("score", "--frame-shift", "40", exp, data, "test").code == 0
+    (data / "test/frame_shift").write_text("0.04\n")
+    assert call("score", exp, data, "test").code == 0
     result = read_json(exp / "score_test" / "result.json")
     assert [row["frames"] for row in result["durations"]] == [25, 50, 75, 125, 250, None]
     assert [row["windows"] for row in result["durations"]] == [36, 12, 12, 0, 0, 12]
@@ -129,5 +130,6 @@ def test_the_program_writes_durations_ratios_and_languages(tmp_path: Path, one_t
     for utt, ratio in read_table(exp / "score_test" / "utt2llr").items():
         first, second = map(float, loglik[utt].strip("[] ").split())
         assert float(ratio) == pytest.approx(first - second, abs=2e-6)
-    ended = call("score", "--frame-shift", "0", exp, data, "test")
-    assert ended.code == 1 and "--frame-shift: 0 ms is no frame shift" in ended.log
+    (data / "test/frame_shift").write_text("0\n")
+    ended = call("score", exp, data, "test")
+    assert ended.code == 1 and "test/frame_shift: '0' is no number of seconds above 0" in ended.log

@@ -1,4 +1,4 @@
-"""The control on non-speech frames: against scikit-learn, by hand, and on sets whose silence tells or does not."""
+"""The non-speech check: against scikit-learn, by hand, and on sets whose silence tells or does not."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from sklearn.metrics import balanced_accuracy_score
 from tools import call, write_tables
 
 from flowlid.config import FramesConfig
-from flowlid.evaluation.nonspeech import chance, judge, linear_decisions, utterance_means, warning
+from flowlid.evaluation.nonspeech import chance, linear_decisions, recall_with_interval, utterance_means, warning
 from flowlid.files import read_json
 from flowlid.frames.frameset import NoFrames, load_frames
 from flowlid.kaldi.arks import ArkWriter
@@ -50,8 +50,8 @@ def channel_dir(path: Path, languages: dict[str, str], noise: float, seed: int, 
     return path
 
 
-def controlled(tmp_path: Path, noise: float, kind: str = "dnf", frames: str = "") -> dict:
-    """Train, run the control on the test set, and give what it wrote."""
+def checked(tmp_path: Path, noise: float, kind: str = "dnf", frames: str = "") -> dict:
+    """Train, make the non-speech check of the test set, and give what it wrote."""
     data, exp = tmp_path / "data", tmp_path / "exp" / "tiny"
     channel_dir(data / "train", utterances("en es"), noise, seed=0)
     channel_dir(data / "test", utterances("en es"), noise, seed=1)
@@ -67,9 +67,9 @@ def controlled(tmp_path: Path, noise: float, kind: str = "dnf", frames: str = ""
 
 @pytest.fixture(scope="module")
 def telling(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> tuple[Path, dict]:
-    """An experiment whose silence tells the classes apart, and what its control found."""
+    """An experiment whose silence tells the classes apart, and what the check found."""
     path = tmp_path_factory.mktemp("telling")
-    return path, controlled(path, noise=1.0)
+    return path, checked(path, noise=1.0)
 
 
 @pytest.fixture
@@ -127,18 +127,20 @@ def test_a_class_with_one_training_utterance_is_named() -> None:
         linear_decisions(np.eye(3), np.array([0, 0, 1]), np.eye(3), ["en", "zh"])
 
 
-def test_judging_agrees_with_scikit_learn() -> None:
+def test_recalls_agree_with_scikit_learn() -> None:
     generator = np.random.default_rng(2)
     labels = np.repeat([0, 1, -1], [30, 10, 5])
     decided = np.where(generator.random(45) < 0.7, np.maximum(labels, 0), generator.integers(0, 3, 45))
     speakers = [f"s{n % 9}" for n in range(45)]
-    found = judge(decided, labels, speakers, [str(n) for n in range(45)])
+    found = recall_with_interval(decided, labels, speakers, [str(n) for n in range(45)])
     assert found["accuracy"] == pytest.approx((decided[:40] == labels[:40]).mean())
     recalls = [(decided[labels == k] == k).mean() for k in (0, 1)]
     assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     two = np.isin(decided[:40], [0, 1])  # scikit-learn warns of a predicted class that is nowhere true
     assert balanced_accuracy_score(labels[:40][two], decided[:40][two]) == pytest.approx(
-        judge(decided[:40][two], labels[:40][two], np.array(speakers[:40])[two], range(two.sum()))["balanced_accuracy"]
+        recall_with_interval(decided[:40][two], labels[:40][two], np.array(speakers[:40])[two], range(two.sum()))[
+            "balanced_accuracy"
+        ]
     )
     assert (found["unit"], found["units"]) == ("speakers", 9)
     assert found["low"] < found["balanced_accuracy"] < found["high"]
@@ -146,16 +148,16 @@ def test_judging_agrees_with_scikit_learn() -> None:
 
 def test_one_language_has_a_plain_share_and_no_language_has_none() -> None:
     names = list("abcd")
-    one = judge(np.array([0, 0, 1, 0]), np.zeros(4, int), names, names)
+    one = recall_with_interval(np.array([0, 0, 1, 0]), np.zeros(4, int), names, names)
     assert one.pop("accuracy") == 0.75 and set(one.values()) == {None}
-    assert set(judge(np.zeros(4, int), np.full(4, -1), names, names).values()) == {None}
+    assert set(recall_with_interval(np.zeros(4, int), np.full(4, -1), names, names).values()) == {None}
 
 
 def test_chance_is_one_answer_given_to_all() -> None:
     labels = np.array([0, 0, 0, 2, -1])
     decided = np.zeros(5, int)
     names = list("abcde")
-    assert chance(labels) == 0.5 == judge(decided, labels, names, names)["balanced_accuracy"]
+    assert chance(labels) == 0.5 == recall_with_interval(decided, labels, names, names)["balanced_accuracy"]
     assert chance(np.array([0, 1, 2])) == pytest.approx(1 / 3)
     assert chance(np.array([1, 1])) is None and chance(np.array([-1, -1])) is None
 
@@ -170,7 +172,7 @@ def test_the_warning_goes_by_the_lower_end_of_the_interval() -> None:
     assert text == (
         "Warning: on test_en_es the non-speech frames alone tell the seen classes apart (balanced accuracy 0.93 by a "
         "linear classifier of their means, chance 0.50): the recordings of the classes differ in channel or noise, and "
-        "the accuracy on speech may owe to that."
+        "the accuracy on speech may be due to that."
     )
     assert "under this flow" in warning("x", {"flow": with_low(0.7), "linear": with_low(0.61)}, labels)
     assert "under this flow" in warning("x", {"flow": with_low(0.7), "linear": None}, labels)
@@ -197,7 +199,7 @@ def test_silence_that_tells_the_classes_apart_is_warned_of(telling: tuple[Path, 
 
 
 def test_silence_that_is_the_same_for_all_is_not_warned_of(tmp_path: Path, one_thread: None) -> None:
-    result = controlled(tmp_path, noise=0.0)
+    result = checked(tmp_path, noise=0.0)
     assert list(result) == KEYS
     assert result["flow"]["balanced_accuracy"] < 0.6 and 0.2 < result["linear"]["balanced_accuracy"] < 0.8
     assert result["warning"] is None
@@ -207,7 +209,7 @@ def test_silence_that_is_the_same_for_all_is_not_warned_of(tmp_path: Path, one_t
 
 
 def test_the_linear_classifier_is_the_one_of_the_training_set(tmp_path: Path, one_thread: None) -> None:
-    result = controlled(tmp_path, noise=0.2)
+    result = checked(tmp_path, noise=0.2)
     parts = {}
     for name in ("train", "test"):
         data = DataDir(tmp_path / "data" / name)
@@ -223,7 +225,8 @@ def test_the_linear_classifier_is_the_one_of_the_training_set(tmp_path: Path, on
 
 def test_few_training_utterances_are_drawn_of_each_class_alike(trained: Path) -> None:
     exp, data = trained / "exp" / "tiny", trained / "data"
-    assert call("score_nonspeech", "--max-train", 4, "--frame-shift", 20, exp, data, "test").code == 0
+    (data / "test/frame_shift").write_text("0.02\n")
+    assert call("score_nonspeech", "--max-train", 4, exp, data, "test").code == 0
     result = read_json(exp / "nonspeech_test" / "result.json")
     assert result["linear"]["balanced_accuracy"] > 0.9 and result["hours"] == pytest.approx(36 * 18 / 180000)
 
@@ -270,8 +273,8 @@ def test_training_without_non_speech_leaves_the_flow_alone(trained: Path) -> Non
         ("dnf", ", vad: false", "the experiment has frames.vad: false, so that no frame counts as non-speech"),
     ],
 )
-def test_experiments_without_a_control(kind: str, frames: str, reason: str, tmp_path: Path, one_thread: None) -> None:
-    result = controlled(tmp_path, 1.0, kind=kind, frames=frames)
+def test_experiments_without_a_check(kind: str, frames: str, reason: str, tmp_path: Path, one_thread: None) -> None:
+    result = checked(tmp_path, 1.0, kind=kind, frames=frames)
     assert result["reason"] == reason and result["flow"] is result["linear"] is None
 
 
@@ -286,7 +289,7 @@ def test_a_likelihood_that_is_not_finite_leaves_the_linear_classifier(trained: P
     assert result["linear"]["balanced_accuracy"] > 0.9 and "linear classifier" in result["warning"]
 
 
-def test_another_model_s_control_is_removed(trained: Path) -> None:
+def test_another_model_s_check_is_removed(trained: Path) -> None:
     exp, data, config = trained / "exp" / "tiny", trained / "data", trained / "tiny.yaml"
     config.write_text(config.read_text().replace("epochs: 3", "epochs: 2"))
     assert call("train", "--overwrite", "true", config, data, exp).code == 0

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -18,16 +17,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tools import call, feature_dir
 
-from flowlid.config import Config, ModelConfig
-from flowlid.evaluation import proficiency
-from flowlid.evaluation.scoring import SetScores
-from flowlid.flow.checkpoint import Model
-from flowlid.flow.flow import build_flow
-from flowlid.frames.frameset import FrameSet
+from flowlid.evaluation import bootstrap, proficiency
+from flowlid.evaluation.scored import ScoredSet
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import write_table
-
-Frames = Callable[..., FrameSet]
 
 
 def some(count: int, seed: int = 0) -> np.ndarray:
@@ -110,9 +103,9 @@ def test_resamples_in_small_batches_are_the_same(monkeypatch: pytest.MonkeyPatch
     generator = np.random.default_rng(0)
     x = generator.normal(size=2000)
     y = np.round(x + generator.normal(size=2000))
-    monkeypatch.setattr(proficiency, "RESAMPLES", 200)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
     whole = proficiency.correlate(x, y, ["s"] * 2000)
-    monkeypatch.setattr(proficiency, "_AT_ONCE", 10_000)
+    monkeypatch.setattr(bootstrap, "_AT_ONCE", 10_000)
     tracemalloc.start()
     parts = proficiency.correlate(x, y, ["s"] * 2000)
     peak = tracemalloc.get_traced_memory()[1]
@@ -184,40 +177,23 @@ def test_ridge_needs_three_speakers() -> None:
 
 
 def test_log_likelihoods_by_hand() -> None:
-    """Two utterances of 2 and 4 frames, three classes; the second one's language is unseen."""
-    logp = np.array([[-2.0, -6.0, -8.0], [-12.0, -4.0, -8.0]])
-    scores = SetScores(np.array([2, 4]), logp, np.array([4.0, 4.0]), np.zeros((2, 3)))
+    """Two utterances, three classes; the second one's language is unseen."""
+    loglik = np.array([[1.0, -1.0, -2.0], [-2.0, 0.0, -1.0]])
     classes = ["arabic", "hindi", "native"]
-    assert proficiency.utterance_loglik(scores, ["arabic", "korean"], classes) == pytest.approx([-2, -1])  # of native
-    assert proficiency.utterance_loglik(scores, ["hindi", "korean"], ["arabic", "hindi", "us"]) == pytest.approx(
-        [-1, 0]
-    )
-    assert proficiency.native_llr(scores, 2) == pytest.approx([(-8 + 2) / 2, (-8 + 4) / 4])
+    assert proficiency.utterance_loglik(loglik, ["arabic", "korean"], classes).tolist() == [-2, -1]  # of native
+    assert proficiency.utterance_loglik(loglik, ["hindi", "korean"], ["arabic", "hindi", "us"]).tolist() == [-1, 0]
+    assert proficiency.native_llr(loglik, 2).tolist() == [-3, -1]
 
 
-def a_model(classes: list[str], kind: str = "dnf") -> Model:
-    torch.manual_seed(1)
-    config = ModelConfig(type=kind, blocks=2, hidden=8, normalization="none")
-    flow = build_flow(config, len(classes), torch.full((8,), 10.0), torch.full((8,), 4.0))
-    with torch.no_grad():
-        flow.base.means.normal_()
-    return Model(flow.eval(), Config(model=config), classes, feature_dim=8)
+def scored_set(classes: list[str], count: int) -> ScoredSet:
+    generator = np.random.default_rng(1)
+    loglik, latents = generator.normal(size=(count, len(classes))), generator.normal(size=(count, 8))
+    return ScoredSet([f"u{n:02}" for n in range(count)], ["en"] * count, classes, loglik, latents.astype(np.float32))
 
 
-def test_mean_latents_are_those_of_each_utterance(make_frames: Frames) -> None:
-    frames, flow = make_frames(languages=("en", "es")), a_model(["en", "es"]).flow
-    means = proficiency.mean_latents(flow, frames, batch_size=37)  # batches cut through utterances
-    assert means.shape == (12, 8)
-    with torch.no_grad():
-        expected = torch.stack([flow(frames.batch(torch.arange(50) + 50 * utt))[0].mean(0) for utt in range(12)])
-    np.testing.assert_allclose(means, expected.numpy(), atol=1e-5)
-
-
-def test_a_latent_that_holds_the_score_is_found(make_frames: Frames) -> None:
-    frames = make_frames(languages=("en",), utterances=24)  # of 12 speakers
-    model = a_model(["en", "native"])
-    z = proficiency.mean_latents(model.flow, frames)
-    found = proficiency.assess(model, frames, 3 + z @ np.linspace(-1, 1, 8))
+def test_a_latent_that_holds_the_score_is_found() -> None:
+    scored = scored_set(["en", "native"], 24)
+    found = proficiency.assess(scored, speakers_of(12, 2), 3 + scored.mean_latents @ np.linspace(-1, 1, 8))
     assert found["ridge"]["pearson"] > 0.9 and found["ridge"]["pearson_low"] > 0.5
     assert (found["utterances"], found["speakers"], found["native"]) == (24, 12, "native")
     assert found["reasons"] == {} and found["score_min"] < found["score_mean"] < found["score_max"]
@@ -228,23 +204,22 @@ def test_a_latent_that_holds_the_score_is_found(make_frames: Frames) -> None:
     [
         ("nf", 8, np.arange(8.0), {"llr": "a normal flow has one class"}),
         ("dnf", 8, np.full(8, 3.0), dict.fromkeys(("loglik", "llr", "ridge"), "all scores are equal")),
-        ("dnf", 4, np.arange(4.0), {"ridge": "of 2 speakers; its cross-validation takes 3"}),
+        ("dnf", 4, np.arange(4.0), {"ridge": "2 speakers; cross-validation by speakers needs 3"}),
         ("foreign", 8, np.arange(8.0), {"llr": "no class is called native"}),
         (
             "nf", 2, np.arange(2.0),
             {
-                "llr": "a normal flow has one class", "ridge": "of 1 speakers; its cross-validation takes 3",
-                "loglik": "2 utterances; a correlation takes 4",
+                "llr": "a normal flow has one class", "ridge": "1 speakers; cross-validation by speakers needs 3",
+                "loglik": "2 utterances; a correlation needs 4",
             },
         ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_is_none_with_its_reason(
-    kind: str, utterances: int, human: np.ndarray, reasons: dict[str, str], make_frames: Frames
+    kind: str, utterances: int, human: np.ndarray, reasons: dict[str, str]
 ) -> None:
     classes = {"nf": ["en"], "dnf": ["en", "native"], "foreign": ["en", "es"]}[kind]
-    model = a_model(classes, "nf" if kind == "nf" else "dnf")
-    found = proficiency.assess(model, make_frames(languages=("en",), utterances=utterances), human)
+    found = proficiency.assess(scored_set(classes, utterances), speakers_of(utterances // 2, 2), human)
     assert found["reasons"] == reasons
     assert {name for name in proficiency.PREDICTORS if found[name] is None} == set(reasons)
     assert found["native"] == ("native" if kind == "dnf" else None)
@@ -339,5 +314,10 @@ def test_a_report_without_scores_has_no_such_table(trained: Path, tmp_path: Path
 def test_the_step_names_a_bad_score(trained: Path, tmp_path: Path) -> None:
     feature_dir(tmp_path / "data/odd", {"c-1": "zh", "c-2": "zh"})
     write_table(tmp_path / "data/odd/utt2score", {"c-1": "4", "c-2": "x"})
-    ended = call("score_proficiency", trained / "exp/x", tmp_path / "data", "odd")
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp/final.pt").write_bytes((trained / "exp/x/final.pt").read_bytes())
+    ended = call("score_proficiency", tmp_path / "exp", tmp_path / "data", "odd")
+    assert ended.code == 1 and "score_odd/result.json: no such file; score the set first (stage 4)" in ended.log
+    assert call("score", tmp_path / "exp", tmp_path / "data", "odd").code == 0
+    ended = call("score_proficiency", tmp_path / "exp", tmp_path / "data", "odd")
     assert ended.code == 1 and "utterance c-2: 'x' is no number" in ended.log

@@ -1,34 +1,25 @@
-"""Scores, decisions and the reported numbers, against sums of single frames, hand computation and scikit-learn."""
+"""Scores and mean latents of utterances, against sums of single frames; and the program that writes them."""
 
 import dataclasses
-import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy.special import logsumexp
-from sklearn.metrics import accuracy_score, confusion_matrix
-from tools import feature_dir
+from tools import YAML, call, contents, feature_dir
 
 from flowlid.config import FramesConfig, ModelConfig
-from flowlid.evaluation import metrics
-from flowlid.evaluation.scoring import (
-    MARGINS,
-    NotFinite,
-    SetScores,
-    class_numbers,
-    frame_accuracy,
-    llr_per_frame,
-    mean_terms,
-    reference_class,
-    score_frames,
-    small_margins,
-    summarize,
-)
+from flowlid.evaluation import scoring
+from flowlid.evaluation.scored import read_scored
+from flowlid.evaluation.scoring import NotFinite, score_frames
+from flowlid.files import read_json
+from flowlid.flow.checkpoint import load_model
 from flowlid.flow.flow import Flow, build_flow
-from flowlid.frames.frameset import FrameSet, load_frames, moments_of
+from flowlid.frames.frameset import FrameSet, load_frames, load_model_frames, moments_of
+from flowlid.kaldi.arks import read_vector
 from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.tables import read_table
 
 UTTS = {"a-1": "en", "a-2": "en", "b-1": "es", "c-1": "it"}
 CLASSES = ["en", "es", "it"]
@@ -49,14 +40,6 @@ def flow(frames: FrameSet) -> Flow:
         for parameter in made.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return made.eval()
-
-
-def scores_of(loglik: object, frames: object = None, decided: object = None) -> SetScores:
-    """Scores whose log-likelihoods are these sums; the log-determinant is 1 a frame."""
-    loglik = np.array(loglik, float)
-    counts = np.array([10] * len(loglik) if frames is None else frames)
-    decided = np.full(loglik.shape, 10 / loglik.shape[1]) if decided is None else np.array(decided, float)
-    return SetScores(counts, loglik - counts[:, None], counts.astype(float), decided)
 
 
 # Scoring
@@ -120,16 +103,48 @@ def test_a_training_flow_is_scored_in_evaluation_mode(flow: Flow, frames: FrameS
     assert (score_frames(flow, frames).loglik == before).all() and not flow.training
 
 
+def test_the_scores_are_those_of_log_terms_bit_by_bit(flow: Flow, frames: FrameSet) -> None:
+    logp, logdet = torch.zeros(4, 3, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+    with torch.no_grad():
+        for x, utt in frames.batches(37):
+            terms, det = flow.log_terms(x)
+            logp.index_add_(0, utt, terms.double())
+            logdet.index_add_(0, utt, det.double())
+    found = score_frames(flow, frames, 37, keep_mean=lambda utt, mean: None)
+    assert (found.logp == logp.numpy()).all() and (found.logdet == logdet.numpy()).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 24, 37, 8192])
+@pytest.mark.parametrize("held", [1, 3, 1024])
+def test_mean_latents_are_those_of_each_utterance(
+    batch_size: int, held: int, flow: Flow, frames: FrameSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of utterances of 24, 20, 3 and 24 frames; batches cut through them, or hold several."""
+    monkeypatch.setattr(scoring, "_HELD", held)
+    kept = np.delete(np.arange(len(frames)), [*range(44, 48), *range(51, 72)])
+    cut = dataclasses.replace(frames, index=frames.index[kept], utt_of=frames.utt_of[kept])
+    found = {}
+    score_frames(flow, cut, batch_size, keep_mean=lambda utt, mean: found.setdefault(utt, mean))
+    assert list(found) == frames.utts
+    with torch.no_grad():
+        z = flow(cut.batch(torch.arange(len(cut))))[0]
+    for number, mean in enumerate(found.values()):
+        assert mean.dtype == np.float32 and mean.shape == (9,)
+        np.testing.assert_allclose(mean, z[cut.utt_of == number].mean(0).numpy(), atol=1e-5)
+
+
+def test_mean_latents_do_not_wait_for_the_end(flow: Flow, frames: FrameSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An utterance's mean is given away once its last frame was seen: the memory does not grow with the set."""
+    monkeypatch.setattr(scoring, "_HELD", 1)
+    told = []
+    score_frames(flow, frames, 30, lambda done, _: told.append(done), keep_mean=lambda utt, _: told.append(utt))
+    assert told == ["a-1", 30, "a-2", 60, "b-1", 90, "c-1", 96]
+
+
 def test_progress_is_told(flow: Flow, frames: FrameSet) -> None:
     told = []
     score_frames(flow, frames, 40, lambda done, total: told.append((done, total)))
     assert told == [(40, 96), (80, 96), (96, 96)]
-
-
-def test_another_dimension_is_refused(flow: Flow, tmp_path: Path) -> None:
-    other = load_frames(DataDir(feature_dir(tmp_path, UTTS, dim=4)), FramesConfig(context=1))
-    with pytest.raises(ValueError, match="the frames have 12 dimensions, the model 9; extract the features with the"):
-        score_frames(flow, other)
 
 
 def test_likelihood_that_is_not_finite_names_the_utterance(flow: Flow, frames: FrameSet) -> None:
@@ -140,175 +155,96 @@ def test_likelihood_that_is_not_finite_names_the_utterance(flow: Flow, frames: F
         score_frames(flow, far)
 
 
-# Numbers
+# The program, and what it wrote read back
 
 
-def test_summary_by_hand() -> None:
-    # sums over 10 and 30 frames; log-determinant 1 a frame
-    scores = scores_of([[-20, -40], [-90, -30]], frames=[10, 30], decided=[[7, 3], [12, 18]])
-    summary = summarize(scores, ["en", "es"], ["en", "es"], decides=True)
-    assert summary["loglik"] == pytest.approx((-20 - 30) / 40)
-    assert summary["logdet"] == pytest.approx(1.0)
-    assert summary["logp"] == pytest.approx((-20 - 30) / 40 - 1)
-    assert summary["frame_accuracy"] == pytest.approx((7 + 18) / 40)
-    assert summary["utt_accuracy"] == 1.0
-    assert summary["frame_confusion"] == {"en": {"en": 0.7, "es": 0.3}, "es": {"en": 0.4, "es": 0.6}}
-    assert summary["utt_confusion"] == {"en": {"en": 1.0, "es": 0.0}, "es": {"en": 0.0, "es": 1.0}}
-    # ratios per frame: targets 2 (en) and 2 (es), the others -2 and -2: no error at any threshold
-    assert summary["eer"] == summary["min_dcf"] == summary["cavg"] == 0.0
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    """`data` and a tiny experiment `exp` that scored its test set."""
+    root = tmp_path_factory.mktemp("scored")
+    feature_dir(root / "data/train", {utt: name for utt, name in UTTS.items() if name != "it"})
+    feature_dir(root / "data/test", UTTS, seed=1)
+    (root / "x.yaml").write_text(YAML)
+    assert call("train", root / "x.yaml", root / "data", root / "exp").code == 0
+    assert call("score", root / "exp", root / "data", "test").code == 0
+    return root
 
 
-def test_errors_by_hand() -> None:
-    # four utterances of 10 frames; the second one goes wrong, by 1 nat a frame
-    scores = scores_of([[0, -20], [-10, 0], [-30, 0], [-40, 0]])
-    summary = summarize(scores, ["en", "en", "es", "es"], ["en", "es"], decides=True)
-    assert summary["utt_accuracy"] == 0.75
-    assert summary["utt_confusion"]["en"] == {"en": 0.5, "es": 0.5}
-    # at threshold 0: P_miss(en) = 1/2, P_fa(es given en) = 1/2, nothing of es: (0.25 + 0.25) / 2
-    assert summary["cavg"] == pytest.approx(0.25)
+@pytest.fixture
+def own(scored: Path, tmp_path: Path) -> Path:
+    """A copy of it, for a test to change."""
+    return Path(shutil.copytree(scored, tmp_path / "own"))
 
 
-def test_summary_agrees_with_sklearn_and_metrics() -> None:
-    generator = np.random.default_rng(3)
-    labels = generator.integers(0, 3, 60)
-    counts = generator.integers(5, 50, 60)
-    loglik = generator.normal(size=(60, 3)) * 8 * counts[:, None] ** 0.5
-    loglik[np.arange(60), labels] += 20
-    decided = np.stack([generator.multinomial(n, [0.2, 0.3, 0.5]) for n in counts])
-    scores, languages = scores_of(loglik, counts, decided), [CLASSES[k] for k in labels]
-    summary = summarize(scores, languages, CLASSES, decides=True)
-    predicted = [CLASSES[k] for k in loglik.argmax(1)]
-    assert summary["utt_accuracy"] == pytest.approx(accuracy_score(languages, predicted))
-    expected = confusion_matrix(languages, predicted, labels=CLASSES, normalize="true")
-    assert [[summary["utt_confusion"][t][p] for p in CLASSES] for t in CLASSES] == pytest.approx(expected)
-    true = np.repeat(labels, counts)
-    each = np.concatenate([np.repeat(range(3), row) for row in decided])
-    assert summary["frame_accuracy"] == pytest.approx(accuracy_score(true, each))
-    expected = confusion_matrix(true, each, normalize="true")
-    assert [[summary["frame_confusion"][t][p] for p in CLASSES] for t in CLASSES] == pytest.approx(expected)
-    others = np.stack([logsumexp(np.delete(loglik, k, axis=1), axis=1) for k in range(3)], axis=1)
-    llr = loglik - others + np.log(2)  # against the average likelihood of the two others
-    target = np.eye(3, dtype=bool)[labels]
-    assert summary["eer"] == pytest.approx(metrics.eer(llr[target], llr[~target]))
-    assert summary["min_dcf"] == pytest.approx(metrics.min_dcf(llr[target], llr[~target]))
-    assert summary["cavg"] == pytest.approx(metrics.cavg(llr, labels))
+def test_what_is_read_back_is_what_was_scored(scored: Path) -> None:
+    place = scored / "exp/score_test"
+    found = read_scored(place)
+    model = load_model(scored / "exp/final.pt").to(torch.device("cpu"))
+    frames = load_model_frames(model, DataDir(scored / "data/test"))
+    means = {}
+    scores = score_frames(model.flow, frames, keep_mean=lambda utt, mean: means.setdefault(utt, mean))
+    assert (found.utts, found.languages, found.classes) == (frames.utts, frames.languages, ["en", "es"])
+    np.testing.assert_allclose(found.mean_loglik, scores.mean_loglik, rtol=0, atol=5.1e-7)
+    np.testing.assert_array_equal(found.mean_latents, np.stack(list(means.values())))
+    for utt, specifier in read_table(place / "mean_latents.scp").items():  # as Kaldi's tools go about it
+        np.testing.assert_array_equal(read_vector(specifier, utt), means[utt])
+    result = read_json(place / "result.json")
+    assert result["unseen"] == ["it"] and result["provenance"]["command"].startswith("score.py")
 
 
-def test_detection_scores_are_likelihood_ratios_of_whole_utterances() -> None:
-    # a second class that is half a nat a frame behind: over 100 frames it is out of the question, while a ratio
-    # made of averages per frame would accept it at Bayes' threshold
-    loglik = np.array([np.roll([0.0, -50, -300, -300, -300], k) for k in range(5)])
-    classes = ["a", "b", "c", "d", "e"]
-    summary = summarize(scores_of(loglik, [100] * 5), classes, classes, decides=True)
-    assert summary["cavg"] == 0
-    assert metrics.cavg(metrics.detection_llr(loglik / 100), np.arange(5)) > 0.1
+def test_a_moved_experiment_is_read_where_it_is(own: Path, scored: Path) -> None:
+    (own / "exp").rename(own / "moved")
+    expected = read_scored(scored / "exp/score_test").mean_latents
+    np.testing.assert_array_equal(read_scored(own / "moved/score_test").mean_latents, expected)
 
 
-def test_a_set_of_one_language_has_no_detection_costs() -> None:
-    summary = summarize(scores_of([[0, -20], [-10, 0]]), ["en", "en"], ["en", "es"], decides=True)
-    assert summary["utt_accuracy"] == 0.5
-    assert summary["eer"] is summary["min_dcf"] is summary["cavg"] is None
+def test_scores_that_are_missing_or_damaged_are_named(own: Path) -> None:
+    place = own / "exp/score_test"
+    archive = (place / "mean_latents.ark").read_bytes()
+    (place / "mean_latents.ark").write_bytes(archive[:-20])
+    with pytest.raises(ValueError, match=r"score_test: utt2loglik or mean_latents.ark is damaged; score the set again"):
+        read_scored(place)
+    (place / "utt2lang").write_text("a-1 en\n")
+    with pytest.raises(ValueError, match="score_test: its files are not of the same utterances; score the set again"):
+        read_scored(place)
+    (place / "mean_latents.scp").unlink()  # as an older flowlid left it
+    with pytest.raises(FileNotFoundError, match=r"mean_latents.scp: no such file; score the set first \(stage 4\)"):
+        read_scored(place)
 
 
-def test_unseen_language_is_reported_under_the_best_class() -> None:
-    scores = scores_of([[-50, -20], [-30, -70]])
-    summary = summarize(scores, ["it", "fr"], ["en", "es"], decides=True)
-    assert reference_class(scores, np.array([-1, -1])).tolist() == [1, 0]
-    assert summary["loglik"] == pytest.approx((-20 - 30) / 20)
-    assert summary["logp"] == pytest.approx(summary["loglik"] - 1)
-    assert summary["frame_accuracy"] is summary["utt_accuracy"] is None
-    assert summary["utt_confusion"] == {"fr": {"en": 1.0, "es": 0.0}, "it": {"en": 0.0, "es": 1.0}}
-    assert summary["eer"] is summary["min_dcf"] is summary["cavg"] is None  # no target trial
+def test_a_model_without_finite_likelihoods_writes_nothing(own: Path) -> None:
+    payload = torch.load(own / "exp/final.pt", weights_only=True)
+    payload["state"]["transform.transforms.0.mean"][0] = float("inf")
+    torch.save(payload, own / "exp/final.pt")
+    before = contents(own / "exp/score_test")
+    ended = call("score", own / "exp", own / "data", "test")
+    assert ended.code == 1 and "utterance a-1: its log-likelihood under this model is not finite (4 such)" in ended.log
+    assert contents(own / "exp/score_test") == before
 
 
-def test_seen_and_unseen_languages_together() -> None:
-    scores = scores_of([[-20, -50], [-50, -20], [-10, -40]], decided=[[9, 1], [0, 10], [10, 0]])
-    summary = summarize(scores, ["en", "en", "it"], ["en", "es"], decides=True)
-    assert summary["loglik"] == pytest.approx((-20 - 50 - 10) / 30)  # own class for en, the best one for it
-    assert summary["frame_accuracy"] == pytest.approx(9 / 20) and summary["utt_accuracy"] == 0.5
-    assert summary["eer"] is not None and summary["min_dcf"] is not None
-    assert summary["cavg"] is None  # no utterance of es
+def test_a_set_is_scored_again_when_anything_of_it_changed(own: Path) -> None:
+    place = own / "exp/score_test"
 
+    def scores_again(*options: str) -> bool:
+        before = (place / "result.json").stat().st_ino
+        ended = call("score", *options, own / "exp", own / "data", "test")
+        assert ended.code == 0, ended.log
+        again = (place / "result.json").stat().st_ino != before
+        assert ("score_test: up to date" in ended.log) != again
+        return again
 
-def test_cavg_needs_every_class_and_no_other() -> None:
-    both = scores_of([[-20, -50], [-50, -20]])
-    assert summarize(both, ["en", "es"], ["en", "es"], decides=True)["cavg"] == 0.0
-    assert summarize(both, ["en", "en"], ["en", "es"], decides=True)["cavg"] is None
-
-
-def test_normal_flow_decides_nothing() -> None:
-    scores = scores_of([[-20.0], [-50.0]], decided=[[10], [10]])
-    summary = summarize(scores, ["en", "it"], ["en+es"], decides=False)
-    assert summary["loglik"] == pytest.approx(-70 / 20) and summary["logdet"] == pytest.approx(1.0)
-    others = {key: value for key, value in summary.items() if not key.startswith("log")}
-    assert set(others) == {
-        "frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg",
-    }  # fmt: skip
-    assert set(others.values()) == {None}
-
-
-def test_mean_terms_weigh_frames_alike() -> None:
-    terms = mean_terms(scores_of([[-10, 0], [0, -300]], frames=[10, 100]), np.array([0, 1]))
-    assert terms == {"loglik": pytest.approx(-310 / 110), "logp": pytest.approx(-420 / 110), "logdet": pytest.approx(1)}
-    assert math.isclose(terms["logp"] + terms["logdet"], terms["loglik"])
-
-
-def test_frame_accuracy_leaves_unseen_languages_out() -> None:
-    scores = scores_of([[0, 0], [0, 0]], decided=[[8, 2], [1, 9]])
-    assert frame_accuracy(scores, np.array([0, -1])) == 0.8
-    assert frame_accuracy(scores, np.array([-1, -1])) is None
-
-
-# How sure decisions are
-
-
-def test_classes_have_numbers_and_unseen_languages_minus_one() -> None:
-    assert class_numbers(["es", "it", "en"], ["en", "es"]).tolist() == [1, -1, 0]
-
-
-def test_ratio_of_two_classes_is_first_to_second_whatever_is_true() -> None:
-    scores = scores_of([[-20, -50], [-50, -20], [-40, -40]], frames=[10, 10, 20])
-    for labels in ([0, 1, 0], [1, 0, -1]):
-        assert llr_per_frame(scores, np.array(labels)) == pytest.approx([3, -3, 0])
-
-
-def test_ratio_of_several_classes_is_own_to_best_other() -> None:
-    scores = scores_of([[-20, -50, -30], [-20, -50, -30], [-20, -50, -30]], frames=[10, 20, 10])
-    # own class 0 leads by 10; own class 1 is 30 behind, over 20 frames; unseen: best 10 before the second best
-    assert llr_per_frame(scores, np.array([0, 1, -1])) == pytest.approx([1, -1.5, 1])
-
-
-def test_ratio_of_several_classes_in_general() -> None:
-    generator = np.random.default_rng(4)
-    counts, labels = generator.integers(5, 50, 40), generator.integers(-1, 5, 40)
-    loglik = generator.normal(-300, 40, (40, 5))
-    found = llr_per_frame(scores_of(loglik, counts), labels)
-    for utt in range(40):
-        ranked = sorted(loglik[utt])
-        if labels[utt] < 0:
-            expected = ranked[-1] - ranked[-2]
-        else:
-            expected = loglik[utt, labels[utt]] - max(np.delete(loglik[utt], labels[utt]))
-        assert found[utt] == pytest.approx(expected / counts[utt])
-        if labels[utt] >= 0:
-            assert (found[utt] > 0) == (loglik[utt].argmax() == labels[utt])
-
-
-def test_small_margins_by_hand() -> None:
-    # margins of 10 frames: 0.005, 0.05, 0.05, 0.3, 0.7 and 4 nats a frame; the third class is never near
-    lead = np.array([0.05, 0.5, 0.5, 3, 7, 40])
-    loglik = np.stack([-100 + lead, np.full(6, -100.0), np.full(6, -300.0)], axis=1)
-    labels = np.array([1, 0, 2, -1, 0, 0])
-    found = small_margins(scores_of(loglik), labels)
-    assert [each["nats"] for each in found] == list(MARGINS) == [0.01, 0.1, 0.5, 1.0]
-    assert [each["utterances"] for each in found] == [1, 3, 4, 5]
-    assert [each["share"] for each in found] == pytest.approx([1 / 6, 3 / 6, 4 / 6, 5 / 6])
-    assert [each["accuracy"] for each in found] == pytest.approx([0, 1 / 3, 1 / 3, 2 / 4])  # the unseen one counts not
-
-
-def test_small_margins_without_a_seen_language_or_a_close_one() -> None:
-    found = small_margins(scores_of([[0, -9], [-0.05, 0]]), np.array([-1, -1]))
-    assert [(each["share"], each["accuracy"]) for each in found] == [(0.5, None), (0.5, None), (0.5, None), (1.0, None)]
-    assert small_margins(scores_of([[0, -90]]), np.array([0]))[0] == {
-        "nats": 0.01, "utterances": 0, "share": 0.0, "accuracy": None,
-    }  # fmt: skip
+    assert not scores_again() and scores_again("--overwrite", "true") and not scores_again()
+    (place / "utt2llr").unlink()
+    assert scores_again() and (place / "utt2llr").exists()
+    (place / "made_from.json").unlink()  # as an older flowlid left it
+    assert scores_again()
+    (own / "data/test/utt2lang").write_text("a-1 en\na-2 es\nb-1 es\nc-1 it\n")
+    assert scores_again()
+    (own / "data/test/frame_shift").write_text("0.02\n")
+    assert scores_again() and read_json(place / "result.json")["hours"] == pytest.approx(4 * 24 * 0.02 / 3600)
+    feature_dir(own / "data/test", UTTS, seed=2)
+    assert scores_again() and not scores_again()
+    (own / "x.yaml").write_text(YAML.replace("epochs: 2", "epochs: 3"))
+    assert call("train", "--overwrite", "true", own / "x.yaml", own / "data", own / "exp").code == 0
+    assert not place.exists()
+    assert call("score", own / "exp", own / "data", "test").code == 0 and not scores_again()

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from scipy import stats
 from tools import check_picture
 
-from flowlid.evaluation.latents import tsne_embedding
+from flowlid.evaluation.tsne import tsne_embedding
 from flowlid.plots.decisions import confusion_shares
 from flowlid.plots.latents import first_dims, histograms, tsne
 from flowlid.plots.style import PALETTE, class_colors

@@ -1,11 +1,16 @@
 """Experiments of every kind through the steps, on tiny features: training, scoring, latents, plots, report."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tools import call, feature_dir, write_tables
+from tools import ROOT, call, feature_dir, write_tables
+
+from flowlid.kaldi.tables import write_table
 
 YAML = """\
 data: {train: train, dev: '', tests: [test]}
@@ -67,6 +72,51 @@ def test_a_larger_picture_of_t_sne_has_its_frames(tmp_path: Path) -> None:
                 assert np.unique(sample["language"], return_counts=True)[1].tolist() == counts
     ended = call("plot", "--tsne-frames", 41, exp, "test")
     assert "train: t-SNE of 40 frames in" in ended.log and "test: t-SNE of 41 frames in" in ended.log
+
+
+def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None:
+    data, exp, config = tmp_path / "data", tmp_path / "exp/tiny", tmp_path / "tiny.yaml"
+    feature_dir(data / "train", {"a-1": "en", "a-2": "en", "a-3": "es", "a-4": "es"})
+    feature_dir(data / "test", {"a-1": "en", "a-2": "es", "b-3": "es", "c-4": "es"}, seed=1)
+    write_table(data / "test/utt2score", {"a-1": "1", "a-2": "3", "b-3": "2", "c-4": "5"})
+    config.write_text(YAML % KINDS["dnf"])
+    assert call("train", config, data, exp).code == 0
+
+    def made(*options: str) -> set[str]:
+        """The directories that the two stages made."""
+        before = {path.name: path.stat().st_ino for path in exp.iterdir()}
+        called = [
+            call("score", *options, exp, data, "test"),
+            call("score_nonspeech", *options, exp, data, "test"),
+            call("analyse_latents", *options, exp, data, "train", "test"),
+            call("plot", *options, exp, "test"),
+            call("score_proficiency", *options, exp, data, "test"),
+        ]
+        assert {ended.code for ended in called} == {0}
+        after = {path.name: path.stat().st_ino for path in exp.iterdir()}
+        new = {name for name, place in after.items() if before.get(name) != place}
+        log = "\n".join(ended.log for ended in called)
+        assert {name for name in everything if f"{name}: up to date" not in log} == new
+        return new
+
+    everything = {"score_test", "nonspeech_test", "latent_train", "latent_test", "plots", "proficiency_test"}
+    assert made() == everything and made() == set()
+    write_table(data / "test/utt2score", {"a-1": "1", "a-2": "3", "b-3": "2", "c-4": "4"})
+    assert made() == {"proficiency_test"}
+    (exp / "latent_test/moments.json").unlink()
+    assert made() == {"latent_test"}
+    (data / "test/frame_shift").write_text("0.02\n")
+    assert made() == {"score_test", "nonspeech_test", "plots", "proficiency_test"}
+    assert made("--overwrite", "true") == everything
+
+
+@pytest.mark.parametrize("name", ["plot", "score_proficiency"])
+def test_what_reads_files_alone_starts_without_torch(name: str) -> None:
+    code = f"import runpy, sys; runpy.run_path('steps/{name}.py'); print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_lists_of_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,7 @@ def test_audio_with_segments_from_stage_2_on(corpus: Path, tmp_path: Path) -> No
     data = DataDir(corpus / "data" / "mine")
     data.validate(require=("utt2spk", "spk2utt", "utt2lang", "segments", "feats.scp", "vad.scp", "cmvn.scp"))
     assert data.table("utt2num_frames") == dict.fromkeys(data.utts, "33")  # 1 + (2800 - 200) // 80
+    assert (data.path / "frame_shift").read_text() == "0.01\n"
     samples = soundfile.read(SPEECH / "es.wav")[0][2800:5600]
     expected, _ = FeatureExtractor(FbankOptions(sample_frequency=8000, num_mel_bins=23))(samples)
     assert np.abs(data.feats("es-1") - expected).max() < 1e-3

@@ -12,7 +12,8 @@ from torch import Tensor
 from trainers import CLASSES, equal, make_trainer, trained, weights, without_times
 
 from flowlid.config import config_from_dict
-from flowlid.evaluation.scoring import mean_terms, score_frames
+from flowlid.evaluation.decisions import mean_terms
+from flowlid.evaluation.scoring import score_frames
 from flowlid.flow.checkpoint import Model, load_model, load_payload, save_model, save_payload
 from flowlid.flow.transforms import BatchNorm
 from flowlid.frames.frameset import FrameSet

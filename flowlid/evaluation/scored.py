@@ -1,0 +1,58 @@
+"""What scoring wrote of a set, read back: later steps need no model and no frames."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowlid.files import read_json
+from flowlid.kaldi.arks import read_vector
+from flowlid.kaldi.tables import read_table
+
+_FIX = "score the set again (stage 4 with --overwrite true)"
+
+
+@dataclass
+class ScoredSet:
+    """U scored utterances.
+
+    Attributes:
+        utts: their names.
+        languages: their languages.
+        classes: the K classes of the model.
+        mean_loglik: (U, K) log p(x | y) per frame in nats, to the six decimals of utt2loglik.
+        mean_latents: (U, D) mean latent of each utterance's selected frames, float32.
+    """
+
+    utts: list[str]
+    languages: list[str]
+    classes: list[str]
+    mean_loglik: NDArray[np.float64]
+    mean_latents: NDArray[np.float32]
+
+
+def read_scored(path: Path) -> ScoredSet:
+    """Read a directory score_<set> of an experiment.
+
+    Raises:
+        FileNotFoundError: the set was not scored, or by a flowlid that wrote no mean latents.
+        ValueError: a file is damaged; it is named.
+    """
+    for name in ("result.json", "mean_latents.scp"):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path / name}: no such file; score the set first (stage 4)")
+    loglik = read_table(path / "utt2loglik")
+    archive = read_table(path / "mean_latents.scp")
+    languages = read_table(path / "utt2lang")
+    if not loglik.keys() == archive.keys() == languages.keys():
+        raise ValueError(f"{path}: its files are not of the same utterances; {_FIX}")
+    try:
+        values = np.array([row.strip("[] ").split() for row in loglik.values()], dtype=float)
+        # the archive beside the scp file, wherever the experiment was moved since
+        places = [f"{path}/mean_latents.ark:{place.rpartition(':')[2]}" for place in archive.values()]
+        means = np.stack([read_vector(place, utt) for utt, place in zip(archive, places, strict=True)])
+    except ValueError as error:
+        raise ValueError(f"{path}: utt2loglik or mean_latents.ark is damaged; {_FIX}") from error
+    classes = read_json(path / "result.json")["classes"]
+    return ScoredSet(list(loglik), list(languages.values()), classes, values, means)
