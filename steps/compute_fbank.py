@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Filterbank features and voice activity of one data directory (a split of one), as Kaldi computes them.
 
 Example: steps/compute_fbank.py conf/fbank.conf conf/vad.conf data/train/split4utt/1 data/train/fbank/1
@@ -47,8 +47,10 @@ def main() -> None:
     with (
         ArkWriter(args.out / "feats.ark", args.out / "feats.scp") as write_feats,
         ArkWriter(args.out / "vad.ark", args.out / "vad.scp") as write_vad,
+        program.progress_bar("features", len(job.data.utts)) as show,
     ):
-        for utt, found in job.run():
+        for number, (utt, found) in enumerate(job.run(), 1):
+            show(number, len(job.data.utts))
             if isinstance(found, ValueError):
                 log.error("left out: %s", found)
                 continue

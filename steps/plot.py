@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Draw the pictures of one experiment, as PNG and PDF, into EXP/plots.
 
 Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b
@@ -59,8 +59,10 @@ def draw(model: Model, args: argparse.Namespace, out: Path) -> None:
     languages = {language for sample in samples.values() for language in sample}
     unseen = languages - set(model.languages)
     colors = class_colors(model.languages, sorted(unseen))
-    for group, (_, shown) in groups.items():
-        draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
+    with program.progress_bar("t-SNE and pictures", len(groups)) as show:
+        for number, (group, (_, shown)) in enumerate(groups.items()):
+            show(number, len(groups), set=shown)
+            draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
     if model.config.model.type == "dnf" and args.tests:
         draw_confusion(args.exp, model, args.tests, unseen, out)
         draw_decisions(args.exp, model, args.tests, unseen, colors, out)

@@ -1,0 +1,166 @@
+# shellcheck shell=bash
+# What a recipe's run shows: a line per stage, and while one works, how far it is. To be sourced by run.sh.
+#
+# Programs write to logs. A live line under the lines of the stages that are done shows the progress that they write
+# to the file which FLOWLID_PROGRESS names (flowlid/program.py); without a terminal it is a line every half minute.
+
+exec 3>&1 4>&2   # where lines and errors go, whatever the output of a program is redirected to
+live_job=
+
+fail() { # MESSAGE
+  echo "run.sh: $1" >&2
+  exit 1
+}
+
+shown() { # PATH: as seen from where run.sh was called, if it is below
+  local path
+  path=$(realpath -m --relative-to "${caller:?}" "$1")
+  case $path in ../../..*) realpath -m "$1" ;; *) echo "$path" ;; esac
+}
+
+grouped() { # NUMBER: 1,234,567
+  sed ':again; s/\B[0-9]\{3\}\>/,&/; t again' <<<"$1"
+}
+
+lasted() { # SECONDS
+  if [ "$1" -lt 60 ]; then
+    echo "$1 s"
+  elif [ "$1" -lt 3600 ]; then
+    echo "$(($1 / 60)) min $(($1 % 60)) s"
+  else
+    echo "$(($1 / 3600)) h $(($1 % 3600 / 60)) min"
+  fi
+}
+
+# Run COMMAND, its output in LOG, under a live line; if it fails, show the end of the log, and end.
+logged() { # LABEL LOG COMMAND...
+  local label=$1 log=$2
+  shift 2
+  mkdir -p "$(dirname "$log")"
+  # shellcheck disable=SC2094  # of $log only the directory is used
+  under_live_line "$label" "$(dirname "$log")" "$@" >"$log" 2>&1
+  if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
+}
+
+# Run PROGRAM through the cluster's wrapper CMD, which writes LOG, under a live line.
+run_job() { # LABEL CMD LOG PROGRAM...
+  local label=$1 cmd=$2 log=$3 said
+  shift 3
+  mkdir -p "$(dirname "$log")"
+  rm -f "$log"   # of an earlier run: it must not pass for this one's
+  said=$(dirname "$log")/.said
+  # shellcheck disable=SC2086  # $cmd holds a program and its options
+  under_live_line "$label" "$(dirname "$log")" $cmd "$log" "$@" 2>"$said"
+  cat "$said" >&2
+  rm -f "$said"
+  if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
+}
+
+under_live_line() { # LABEL DIRECTORY-FOR-PROGRESS COMMAND...
+  local label=$1
+  stage_began=${stage_began:-$SECONDS}
+  FLOWLID_PROGRESS=$(realpath -m "$2")/.progress
+  export FLOWLID_PROGRESS
+  shift 2
+  rm -f "$FLOWLID_PROGRESS"*
+  live_line "$label" &
+  live_job=$!
+  foreground "$@"
+  end_live_line
+}
+
+end_live_line() {
+  if [ -z "$live_job" ]; then return 0; fi
+  kill "$live_job" 2>/dev/null || true
+  wait "$live_job" 2>/dev/null || true
+  live_job=
+  rm -f "$FLOWLID_PROGRESS"*
+  if [ -t 3 ]; then printf '\r\033[K' >&3; fi
+}
+
+live_line() { # LABEL: until it is killed, or run.sh is
+  local began=$SECONDS next=30 idle text size
+  exec {idle}<> <(:)
+  while kill -0 $$ 2>/dev/null; do
+    text="$1: $(lasted $((SECONDS - began)))$(progress)"
+    if [ -t 3 ]; then
+      size=$(stty size <&3 2>/dev/null || echo 24 80)
+      printf '\r\033[K%s' "${text:0:${size#* } - 1}" >&3
+    elif ((SECONDS - began >= next)); then
+      echo "$text" >&3
+      next=$((next + 30))
+    fi
+    read -rt 0.5 -u "$idle" || true
+  done
+}
+
+# How far the jobs are, all together: ", 12% [###       ] epoch 5 of 40, loss 122.3, 1:20 left".
+progress() {
+  local file one all left words done=0 total=0 longest=0 text='' bar='##########          '
+  for file in "$FLOWLID_PROGRESS"*; do
+    { read -r one all left words <"$file"; } 2>/dev/null || continue
+    if [[ ! $one$all$left =~ ^[0-9]+$ ]]; then continue; fi
+    done=$((done + one)) total=$((total + all)) longest=$((left > longest ? left : longest)) text=$words
+  done
+  if [ "$total" -eq 0 ]; then return 0; fi
+  printf ', %d%% [%s] %s' $((100 * done / total)) "${bar:10 - 10 * done / total:10}" "$text"
+  if [ "$longest" -gt 0 ]; then printf ', %s left' "$(lasted "$longest")"; fi
+}
+
+# The line of a stage that is done; warnings are counted in the files LOG...
+tell() { # WHAT LOG-TO-NAME LOG...
+  local what=$1 log=$2 warnings
+  shift 2
+  warnings=$(cat "$@" 2>/dev/null | grep -c ' WARNING (' || true)
+  case $warnings in 0) warnings= ;; 1) warnings=', 1 warning' ;; *) warnings=", $warnings warnings" ;; esac
+  echo "$what ($(lasted $((SECONDS - ${stage_began:-$SECONDS})))$warnings; $(shown "$log"))"
+  stage_began=
+}
+
+# The end of each of the logs that does not tell of success, and the name of what failed; ends the run.
+failed() { # LABEL LOG...
+  local label=$1 log
+  shift
+  for log in "$@"; do
+    if [ -f "$log" ] && ! grep -q '^# Ended (code 0)' "$log"; then
+      echo "run.sh: the end of $(shown "$log"):" >&2
+      why "$log" >&2
+    fi
+  done
+  fail "$label failed"
+}
+
+why() { # LOG: its last error and what follows, else its last lines
+  grep -v '^#' "$1" | awk '/ ERROR \(/ { n = 0; found = 1 } { line[n++] = $0 }
+    END { for (i = found || n < 12 ? 0 : n - 12; i < n; i++) print line[i] }' || true
+}
+
+message_of() { # LOG PATTERN: the last message of a program that matches, without date and place
+  sed -n 's/^[^(]* ([a-z_]*\.py:[0-9]*) //p' "$1" 2>/dev/null | grep -E "$2" | tail -n 1 || true
+}
+
+up_to_date() { # COUNT LOG: how many of COUNT results were found to be up to date
+  local found
+  found=$(grep -c ': up to date' "$2" || true)
+  if [ "$found" -eq "$1" ]; then echo '; up to date'; elif [ "$found" -gt 0 ]; then echo "; $found up to date"; fi
+}
+
+count_corpus() { # MANIFESTS: "3,862 utterances, 2.9 h, 7 speakers, 5 languages"
+  local counts
+  counts=$(zcat "$1"/*supervisions*.jsonl.gz | awk '
+    function value(key) { # of the first such key of a line
+      if (!match($0, "\"" key "\": *(\"[^\"]*\"|[0-9.eE+-]+)")) return ""
+      return substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3)
+    }
+    { seconds += value("duration"); speakers[value("speaker")]; languages[value("language")] }
+    END { printf "%d %.1f %d %d", NR, seconds / 3600, length(speakers), length(languages) }')
+  # shellcheck disable=SC2086  # four words
+  set -- $counts
+  echo "$(grouped "$1") utterances, $2 h, $(grouped "$3") speakers, $4 languages"
+}
+
+count_left_out() { # MANIFESTS: "104 not speech, 31 repeated", all corpora together; nothing if all could be used
+  cat "$1"/*left_out.tsv 2>/dev/null | awk -F '\t' '
+    $1 != "reason" { gsub("_", " ", $1); if (!($1 in n)) order[++k] = $1; n[$1] += $2 }
+    END { for (i = 1; i <= k; i++) if (n[order[i]]) { printf "%s%d %s", comma, n[order[i]], order[i]; comma = ", " } }'
+}
