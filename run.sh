@@ -180,7 +180,7 @@ train() {
   local log=$dir/log/train.log result
   run_job "stage 3  train $name" "$train_cmd" "$log" steps/train.py --device "$device" --num-procs "$num_procs" \
     --hang-timeout "$hang_timeout" --allow-pipes "$allow_pipes" --overwrite "$overwrite" "$config" "$data" "$dir"
-  result=$(message_of "$log" '^epoch |trained already|up to date' | sed 's/ ([^)]*)//; s/;.*//')
+  result=$(message_of "$log" '^epoch |trained already|up to date' | sed 's/ nats [a-z]* frame//; s/ ([^)]*)//; s/;.*//')
   tell "stage 3  train $name: $result" "$log" "$log"
 }
 

@@ -59,10 +59,8 @@ def draw(model: Model, args: argparse.Namespace, out: Path) -> None:
     languages = {language for sample in samples.values() for language in sample}
     unseen = languages - set(model.languages)
     colors = class_colors(model.languages, sorted(unseen))
-    with program.progress_bar("t-SNE and pictures", len(groups)) as show:
-        for number, (group, (_, shown)) in enumerate(groups.items()):
-            show(number, len(groups), set=shown)
-            draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
+    for group, (_, shown) in groups.items():
+        draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
     if model.config.model.type == "dnf" and args.tests:
         draw_confusion(args.exp, model, args.tests, unseen, out)
         draw_decisions(args.exp, model, args.tests, unseen, colors, out)

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # What a recipe's run shows: a line per stage, and while one works, how far it is. To be sourced by run.sh.
 #
-# Programs write to logs. A live line under the lines of the stages that are done shows the progress that they write
-# to the file which FLOWLID_PROGRESS names (flowlid/program.py); without a terminal it is a line every half minute.
+# Programs write to logs. A live line below the lines of what is done shows the progress that they write to the file
+# which FLOWLID_PROGRESS names (flowlid/program.py), or else their last message. Without a terminal it is a line every
+# half minute.
 
 exec 3>&1 4>&2   # where lines and errors go, whatever the output of a program is redirected to
 live_job=
@@ -15,7 +16,7 @@ fail() { # MESSAGE
 shown() { # PATH: as seen from where run.sh was called, if it is below
   local path
   path=$(realpath -m --relative-to "${caller:?}" "$1")
-  case $path in ../../..*) realpath -m "$1" ;; *) echo "$path" ;; esac
+  case $path in ../*) realpath -m "$1" ;; *) echo "$path" ;; esac
 }
 
 grouped() { # NUMBER: 1,234,567
@@ -37,8 +38,8 @@ logged() { # LABEL LOG COMMAND...
   local label=$1 log=$2
   shift 2
   mkdir -p "$(dirname "$log")"
-  # shellcheck disable=SC2094  # of $log only the directory is used
-  under_live_line "$label" "$(dirname "$log")" "$@" >"$log" 2>&1
+  # shellcheck disable=SC2094  # the live line reads what the command writes
+  under_live_line "$label" "$log" "$@" >"$log" 2>&1
   if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
 }
 
@@ -50,20 +51,20 @@ run_job() { # LABEL CMD LOG PROGRAM...
   rm -f "$log"   # of an earlier run: it must not pass for this one's
   said=$(dirname "$log")/.said
   # shellcheck disable=SC2086  # $cmd holds a program and its options
-  under_live_line "$label" "$(dirname "$log")" $cmd "$log" "$@" 2>"$said"
+  under_live_line "$label" "$log" $cmd "$log" "$@" 2>"$said"
   cat "$said" >&2
   rm -f "$said"
   if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
 }
 
-under_live_line() { # LABEL DIRECTORY-FOR-PROGRESS COMMAND...
-  local label=$1
+under_live_line() { # LABEL LOG COMMAND...
+  local label=$1 log=$2
   stage_began=${stage_began:-$SECONDS}
-  FLOWLID_PROGRESS=$(realpath -m "$2")/.progress
+  FLOWLID_PROGRESS=$(realpath -m "$(dirname "$log")")/.progress
   export FLOWLID_PROGRESS
   shift 2
   rm -f "$FLOWLID_PROGRESS"*
-  live_line "$label" &
+  live_line "$label" "$log" &
   live_job=$!
   foreground "$@"
   end_live_line
@@ -78,14 +79,15 @@ end_live_line() {
   if [ -t 3 ]; then printf '\r\033[K' >&3; fi
 }
 
-live_line() { # LABEL: until it is killed, or run.sh is
-  local began=$SECONDS next=30 idle text size
+live_line() { # LABEL LOG: until it is killed, or run.sh is
+  local began=$SECONDS next=30 idle text size columns
   exec {idle}<> <(:)
-  while kill -0 $$ 2>/dev/null; do
-    text="$1: $(lasted $((SECONDS - began)))$(progress)"
+  while is_running $$; do
+    text="$1: $(lasted $((SECONDS - began)))$(progress "$2")"
     if [ -t 3 ]; then
       size=$(stty size <&3 2>/dev/null || echo 24 80)
-      printf '\r\033[K%s' "${text:0:${size#* } - 1}" >&3
+      columns=${size#* }
+      printf '\r\033[K%s' "${text:0:columns > 0 ? columns - 1 : 79}" >&3
     elif ((SECONDS - began >= next)); then
       echo "$text" >&3
       next=$((next + 30))
@@ -94,15 +96,19 @@ live_line() { # LABEL: until it is killed, or run.sh is
   done
 }
 
-# How far the jobs are, all together: ", 12% [###       ] epoch 5 of 40, loss 122.3, 1:20 left".
-progress() {
+# How far the jobs are, all together: ", 12% [#         ] dnf_120, epoch 5 of 40, loss 122.30, 3 min 2 s left".
+progress() { # LOG
   local file one all left words done=0 total=0 longest=0 text='' bar='##########          '
   for file in "$FLOWLID_PROGRESS"*; do
     { read -r one all left words <"$file"; } 2>/dev/null || continue
     if [[ ! $one$all$left =~ ^[0-9]+$ ]]; then continue; fi
     done=$((done + one)) total=$((total + all)) longest=$((left > longest ? left : longest)) text=$words
   done
-  if [ "$total" -eq 0 ]; then return 0; fi
+  if [ "$total" -eq 0 ]; then
+    text=$(message_of "$1" .)
+    echo "${text:+, $text}"
+    return
+  fi
   printf ', %d%% [%s] %s' $((100 * done / total)) "${bar:10 - 10 * done / total:10}" "$text"
   if [ "$longest" -gt 0 ]; then printf ', %s left' "$(lasted "$longest")"; fi
 }

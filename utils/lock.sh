@@ -29,6 +29,6 @@ lock() {
 __holders() { # FILE: "pid 12, since 2026-01-02 03:04:05" of those that live
   local pid since
   while read -r pid since; do
-    if kill -0 "$pid" 2>/dev/null; then echo "pid $pid, since $since"; fi
+    if is_running "$pid"; then echo "pid $pid, since $since"; fi
   done <"$1" | paste -sd ';'
 }

@@ -85,7 +85,7 @@ def finished(table: Path) -> tuple[Path, dict, str]:
     done = run(table, "--table", "my.tsv", "--allow-shared-speakers", "true")
     assert done.returncode == 0, done.stdout + done.stderr
     (result,) = json.loads((table / "exp/results.json").read_text())
-    return table, result, done.stdout + done.stderr
+    return table, result, (table / "data/log/prepare.log").read_text()
 
 
 def test_sets_are_those_of_the_table(finished: tuple[Path, dict, str]) -> None:
@@ -159,7 +159,7 @@ def test_a_speaker_on_both_sides_is_refused_before_anything_is_written(table: Pa
     assert done.returncode == 1
     line = next(line for line in done.stderr.splitlines() if "speaker 'allison' stands in" in line)
     assert re.search(r"my\.tsv:\d+: .*--allow-shared-speakers true", line)
-    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "data/manifests").exists()
 
 
 def test_without_a_table_the_option_and_the_columns_are_named(tmp_path: Path) -> None:
