@@ -38,7 +38,9 @@ interrupted() { # NUMBER OF THE SIGNAL
   trap '' INT TERM HUP
   end_foreground
   end_live_line
-  if [[ $doing == 'in stage 3' ]]; then epoch=$(message_of "$dir/log/train.log" '^epoch ' | grep -oE '^epoch [0-9]+ of [0-9]+'); fi
+  if [ "$doing" = 'in stage 3' ]; then
+    epoch=$(message_of "$dir/log/train.log" '^(going on after )?epoch ' | grep -oE 'epoch [0-9]+ of [0-9]+' || true)
+  fi
   echo "run.sh: interrupted ${epoch:+after }${epoch:-$doing}; the same command continues" >&4
   exit $((128 + $1))
 }
@@ -149,11 +151,10 @@ table_of() { # CONFIG...
 }
 
 make_corpus() {
-  local log=$data/log/prepare.log left_out
+  local log=$data/log/prepare.log
   logged 'stage 0  corpus' "$log" prepare_corpus "$data/manifests"
   tell "stage 0  corpus: $(count_corpus "$data/manifests")" "$log" "$log"
-  left_out=$(count_left_out "$data/manifests")
-  if [ -n "$left_out" ]; then echo "         left out: $left_out (the log names them)"; fi
+  tell_left_out "$data"/manifests/*left_out.tsv
 }
 
 make_sets() {
@@ -164,23 +165,23 @@ make_sets() {
 }
 
 make_features() {
-  local log=$data/log/features.log pool=$data/_pool frames missing what=
+  local log=$data/log/features.log pool=$data/_pool frames what=
   # of the other experiments too, as far as their corpora were given: they can be trained later from stage 3
   list_sets "${configs[@]}" --if-made "$conf"/*.yaml
   logged 'stage 2  features' "$log" steps/make_features.sh --nj "$nj" --cmd "$extract_cmd" --overwrite "$overwrite" \
     --fbank-config "$fbank_config" --vad-config "$vad_config" --allow-pipes "$allow_pipes" "$data" "${names[@]}"
   frames=$(awk '{ frames += $2 } END { print frames }' "$pool/utt2num_frames")
-  missing=$(($(wc -l <"$pool/utt2spk") - $(wc -l <"$pool/utt2num_frames")))
-  if [ "$missing" -gt 0 ]; then what="; $(grouped "$missing") left out ($(shown "$pool/log")/make_fbank.*.log)"; fi
-  if grep -q '^features: up to date' "$log"; then what+='; up to date'; fi
+  if grep -q '^features: up to date' "$log"; then what='; up to date'; fi
   tell "stage 2  features: $(grouped "$(wc -l <"$pool/utt2num_frames")") utterances, $(grouped "$frames") frames$what" "$log" "$log"
+  tell_left_out "$pool/left_out.tsv"
 }
 
 train() {
   local log=$dir/log/train.log result
   run_job "stage 3  train $name" "$train_cmd" "$log" steps/train.py --device "$device" --num-procs "$num_procs" \
     --hang-timeout "$hang_timeout" --allow-pipes "$allow_pipes" --overwrite "$overwrite" "$config" "$data" "$dir"
-  result=$(message_of "$log" '^epoch |trained already|up to date' | sed 's/ nats [a-z]* frame//; s/ ([^)]*)//; s/;.*//')
+  result=$(message_of "$log" '^epoch |trained already' |
+    sed 's/.*: trained already/trained already/; s/ nats [a-z]* frame//; s/ (LogP[^)]*)//; s/;.*//')
   tell "stage 3  train $name: $result" "$log" "$log"
 }
 

@@ -307,7 +307,7 @@ def _write_jsonl(path: Path, items: Iterable[Recording | SupervisionSegment]) ->
 
 
 def write_summary(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]], out_dir: Path) -> None:
-    """Log, and write to `out_dir`/summary.tsv, files and minutes of each voice and language, and left_out.tsv."""
+    """Log, and write to `out_dir`/summary.tsv, files and minutes of each voice and language."""
     rows = ["\t".join(["language", "voice", "files", "minutes", "train", "dev", "test", *REASONS])]
     languages = sorted({VOICES[name].language for name in clips})
     for language in [*languages, "all"]:
@@ -322,11 +322,8 @@ def write_summary(clips: dict[str, list[Clip]], left_out: dict[str, Counter[str]
             files = sum(len(clips[name]) for name in group)
             cells = [*(f"{value:.2f}" for value in lengths), *(str(lost[reason]) for reason in REASONS)]
             rows.append("\t".join([language, label, str(files), *cells]))
-    lost = sum(left_out.values(), Counter())
-    reasons = ["reason\tcount", *(f"{reason}\t{lost[reason]}" for reason in REASONS)]
-    for name, table in (("summary", rows), ("left_out", reasons)):
-        with atomic_write(out_dir / f"{name}.tsv") as file:
-            file.writelines(row + "\n" for row in table)
+    with atomic_write(out_dir / "summary.tsv") as file:
+        file.writelines(row + "\n" for row in rows)
     logger.info("minutes, and files left out:\n%s", "\n".join(row.expandtabs(13) for row in rows))
 
 

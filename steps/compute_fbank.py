@@ -47,10 +47,8 @@ def main() -> None:
     with (
         ArkWriter(args.out / "feats.ark", args.out / "feats.scp") as write_feats,
         ArkWriter(args.out / "vad.ark", args.out / "vad.scp") as write_vad,
-        program.progress_bar("features", len(job.data.utts)) as show,
     ):
-        for number, (utt, found) in enumerate(job.run(), 1):
-            show(number, len(job.data.utts))
+        for utt, found in job.run():
             if isinstance(found, ValueError):
                 log.error("left out: %s", found)
                 continue

@@ -63,7 +63,7 @@ under_live_line() { # LABEL LOG COMMAND...
   FLOWLID_PROGRESS=$(realpath -m "$(dirname "$log")")/.progress
   export FLOWLID_PROGRESS
   shift 2
-  rm -f "$FLOWLID_PROGRESS"*
+  rm -f "$FLOWLID_PROGRESS"
   live_line "$label" "$log" &
   live_job=$!
   foreground "$@"
@@ -75,7 +75,7 @@ end_live_line() {
   kill "$live_job" 2>/dev/null || true
   wait "$live_job" 2>/dev/null || true
   live_job=
-  rm -f "$FLOWLID_PROGRESS"*
+  rm -f "$FLOWLID_PROGRESS"
   if [ -t 3 ]; then printf '\r\033[K' >&3; fi
 }
 
@@ -96,21 +96,17 @@ live_line() { # LABEL LOG: until it is killed, or run.sh is
   done
 }
 
-# How far the jobs are, all together: ", 12% [#         ] dnf_120, epoch 5 of 40, loss 122.30, 3 min 2 s left".
+# How far it is: ", 12% [#         ] dnf_120, epoch 5 of 40, loss 122.30, 3 min 2 s left", else the log's last message.
 progress() { # LOG
-  local file one all left words done=0 total=0 longest=0 text='' bar='##########          '
-  for file in "$FLOWLID_PROGRESS"*; do
-    { read -r one all left words <"$file"; } 2>/dev/null || continue
-    if [[ ! $one$all$left =~ ^[0-9]+$ ]]; then continue; fi
-    done=$((done + one)) total=$((total + all)) longest=$((left > longest ? left : longest)) text=$words
-  done
-  if [ "$total" -eq 0 ]; then
-    text=$(message_of "$1" .)
-    echo "${text:+, $text}"
-    return
+  local count='' total='' left='' words='' bar='##########          '
+  { read -r count total left words <"$FLOWLID_PROGRESS"; } 2>/dev/null || true
+  if [[ $count-$total-$left =~ ^[0-9]+-[1-9][0-9]*-[0-9]+$ ]]; then
+    printf ', %d%% [%s] %s' $((100 * count / total)) "${bar:10 - 10 * count / total:10}" "$words"
+    if [ "$left" -gt 0 ]; then printf ', %s left' "$(lasted "$left")"; fi
+  else
+    words=$(message_of "$1" .)
+    echo "${words:+, $words}"
   fi
-  printf ', %d%% [%s] %s' $((100 * done / total)) "${bar:10 - 10 * done / total:10}" "$text"
-  if [ "$longest" -gt 0 ]; then printf ', %s left' "$(lasted "$longest")"; fi
 }
 
 # The line of a stage that is done; warnings are counted in the files LOG...
@@ -165,8 +161,16 @@ count_corpus() { # MANIFESTS: "3,862 utterances, 2.9 h, 7 speakers, 5 languages"
   echo "$(grouped "$1") utterances, $2 h, $(grouped "$3") speakers, $4 languages"
 }
 
-count_left_out() { # MANIFESTS: "104 not speech, 31 repeated", all corpora together; nothing if all could be used
-  cat "$1"/*left_out.tsv 2>/dev/null | awk -F '\t' '
-    $1 != "reason" { gsub("_", " ", $1); if (!($1 in n)) order[++k] = $1; n[$1] += $2 }
-    END { for (i = 1; i <= k; i++) if (n[order[i]]) { printf "%s%d %s", comma, n[order[i]], order[i]; comma = ", " } }'
+tell_left_out() { # FILE...: on a line of its own, and which files name it
+  local file what
+  for file in "$@"; do
+    what=$(count_left_out "$file")
+    if [ -n "$what" ]; then echo "         left out: $what ($(shown "$file"))"; fi
+  done
+}
+
+count_left_out() { # FILE of item, reason, detail: "104 not speech, 31 repeated"; nothing if all could be used
+  if [ ! -f "$1" ]; then return; fi
+  awk -F '\t' 'NR > 1 && NF == 3 { gsub("_", " ", $2); if (!n[$2]++) order[++k] = $2 }
+    END { for (i = 1; i <= k; i++) printf "%s%d %s", i > 1 ? ", " : "", n[order[i]], order[i] }' "$1"
 }

@@ -1,10 +1,13 @@
 """run.sh around the programs: which recipe it runs, its locks, signals, failures and what it shows."""
 
+import fcntl
 import os
 import re
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,10 +194,10 @@ def screen(text: str) -> list[str]:
     return [line.rsplit("\r\x1b[K", 1)[-1].strip("\r") for line in text.split("\n")]
 
 
-def test_on_a_terminal_a_line_shows_how_far_all_jobs_are(recipe: Path) -> None:
-    report = 'echo "3 8 61 features" >"$FLOWLID_PROGRESS.1"; echo "2 12 5 features" >"$FLOWLID_PROGRESS.2"'
-    write_recipe(recipe, f"{report}; sleep 2; false")
+def test_on_a_terminal_a_live_line_shows_how_far_it_is(recipe: Path) -> None:
+    write_recipe(recipe, 'echo "5 20 61 all jobs" >"$FLOWLID_PROGRESS"; sleep 2; false')
     master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     with subprocess.Popen(["./run.sh"], cwd=recipe, stdout=slave, stderr=slave, stdin=slave) as running:
         os.close(slave)
         said = b""
@@ -206,6 +209,6 @@ def test_on_a_terminal_a_line_shows_how_far_all_jobs_are(recipe: Path) -> None:
         running.wait(PATIENCE)
     os.close(master)
     text = said.decode()
-    assert re.search(r"stage 0  corpus: \d s, 25% \[##        \] features, 1 min 1 s left", text)
+    assert re.search(r"\r\x1b\[Kstage 0  corpus: \d s, 25% \[##        \] all jobs, 1 min 1 s left\r", text)
     assert screen(text)[0] == "run.sh: the end of data/log/prepare.log:"  # the line is gone
     assert not list((recipe / "data/log").glob(".progress*"))
