@@ -43,7 +43,7 @@ trap 'end_foreground; exit 143' INT TERM HUP
 show_progress() {
   local count began=$SECONDS
   while sleep 1; do
-    count=$(cat "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} 2>/dev/null | wc -l)
+    count=$({ cat "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} 2>/dev/null || true; } | wc -l)
     if [ "$count" -gt 0 ]; then
       echo "$count $utts $(((SECONDS - began) * (utts - count) / count)) all jobs" >"$FLOWLID_PROGRESS"
     fi
@@ -58,7 +58,7 @@ fi
 foreground $cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
   steps/compute_fbank.py --allow-pipes "$allow_pipes" "$fbank_config" "$vad_config" \
   "$data/split${nj}utt/JOB" "$data/fbank/JOB"
-if [ -n "$counter" ]; then kill "$counter"; fi
+if [ -n "$counter" ]; then kill "$counter" || true; fi
 if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
 grep -h 'left out' "$data"/log/make_fbank.*.log | sed 's/.*left out/left out/' >&2 || true
 awk '/ resampled [0-9]+ utterances /{n[$(NF-3)" to "$(NF-1)] += $(NF-6)} END{for (k in n) print "resampled " n[k] " utterances from " k " Hz"}' \

@@ -28,11 +28,12 @@ trap 'end_foreground; exit 143' INT TERM HUP
 data=$1 pool=$1/_pool stamp=$1/_pool/.made
 shift
 features=(feats.scp vad.scp utt2num_frames cmvn.scp)
+library=$(dirname "$(readlink -f "$0")")/../flowlid
 
 # Digest of all that features are made from: options, programs, tables, and the sizes and times of the audio files.
 inputs() {
   {
-    cat "$fbank_config" "$vad_config" flowlid/features/*.py flowlid/audio/*.py steps/compute_fbank.py
+    cat "$fbank_config" "$vad_config" "$library"/{features,audio}/*.py steps/compute_fbank.py
     for name in "$@"; do cat "$data/$name"/{wav.scp,utt2spk} "$data/$name"/{segments,reco2dur} 2>/dev/null || true; done
     for name in "$@"; do audio_files "$data/$name/wav.scp"; done | sort -u | xargs -r -d '\n' stat -L -c '%n %s %y' 2>&1 || true
   } | sha256sum

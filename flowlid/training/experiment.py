@@ -173,13 +173,8 @@ def train(trainer: Trainer, config: Config, data: str, exp: Path) -> float:
         log.info("going on after epoch %d of %d, from %s", len(trainer.history), config.training.epochs, checkpoint)
     else:
         trainer.start()
-    with program.progress_bar(exp.name, config.training.epochs * trainer.steps_per_epoch, hidden=not first) as show:
-
-        def show_step(step: int, steps: int, loss: float) -> None:
-            done, epochs = len(trainer.history), config.training.epochs
-            show(done * steps + step, epochs * steps, epoch=f"{done + 1} of {epochs}", loss=loss)
-
-        for record in trainer.epochs(show_step):
+    with program.progress_bar(exp.name, trainer.steps_per_epoch, hidden=not first) as show:
+        for record in trainer.epochs(show):
             if not first:
                 continue
             state = {"config": config.to_dict(), "data": data, "trainer": trainer.state_dict()}
