@@ -128,8 +128,9 @@ for config in "${configs[@]}"; do
   if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 3 ]; then lock "$exp/$(basename "$config" .yaml)" alone; fi
 done
 
-foreground utils/setup_env.sh
+under_live_line environment "$root/.venv-setup.log" utils/setup_env.sh
 if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
+stage_began=
 . ./path.sh
 . ./cmd.sh
 began=$SECONDS

@@ -12,7 +12,7 @@ allow_pipes=false              # run commands in wav.scp
 
 help_message="Usage: $0 [options] <data-dir>
 Writes feats.scp, vad.scp and utt2num_frames into the directory, archives into <data-dir>/fbank.
-Fails if fewer than 95% of the utterances could be used; fewer are named in <data-dir>/log.
+Fails if fewer than 95% of the utterances could be used; those that could not are named in <data-dir>/left_out.tsv.
 Options: --nj $nj, --cmd $cmd, --fbank-config $fbank_config, --vad-config $vad_config,
   --allow-pipes $allow_pipes
 Example: $0 --nj 8 data/train"
@@ -36,7 +36,7 @@ utts=$(wc -l <"$data/utt2spk")
 if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 
 # the archives are about to be written again: no scp file may point into them meanwhile
-rm -f "$data"/log/make_fbank.*.log "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp}
+rm -f "$data"/log/make_fbank.*.log "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv}
 utils/split_data.py --per-utt "$data" "$nj"
 trap 'end_foreground; exit 143' INT TERM HUP
 # How many utterances all jobs together have written, for the live line of run.sh (utils/console.sh).
@@ -60,7 +60,6 @@ foreground $cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
   "$data/split${nj}utt/JOB" "$data/fbank/JOB"
 if [ -n "$counter" ]; then kill "$counter" || true; fi
 if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
-grep -h 'left out' "$data"/log/make_fbank.*.log | sed 's/.*left out/left out/' >&2 || true
 awk '/ resampled [0-9]+ utterances /{n[$(NF-3)" to "$(NF-1)] += $(NF-6)} END{for (k in n) print "resampled " n[k] " utterances from " k " Hz"}' \
   "$data"/log/make_fbank.*.log >&2
 steps/gather_fbank.py "$data" "$nj"

@@ -155,10 +155,11 @@ count_corpus() { # MANIFESTS: "3,862 utterances, 2.9 h, 7 speakers, 5 languages"
       return substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3)
     }
     { seconds += value("duration"); speakers[value("speaker")]; languages[value("language")] }
-    END { printf "%d %.1f %d %d", NR, seconds / 3600, length(speakers), length(languages) }')
-  # shellcheck disable=SC2086  # four words
+    END { printf "%d %.1f %d %d %d", NR, seconds / 3600, length(speakers), length(languages), seconds }')
+  # shellcheck disable=SC2086  # five words
   set -- $counts
-  echo "$(grouped "$1") utterances, $2 h, $(grouped "$3") speakers, $4 languages"
+  if [ "$5" -ge 3600 ]; then set -- "$1" "$2 h" "$3" "$4"; else set -- "$1" "$(lasted "$5")" "$3" "$4"; fi
+  echo "$(grouped "$1") utterances, $2, $(grouped "$3") speakers, $4 languages"
 }
 
 tell_left_out() { # FILE...: on a line of its own, and which files name it
@@ -172,5 +173,5 @@ tell_left_out() { # FILE...: on a line of its own, and which files name it
 count_left_out() { # FILE of item, reason, detail: "104 not speech, 31 repeated"; nothing if all could be used
   if [ ! -f "$1" ]; then return; fi
   awk -F '\t' 'NR > 1 && NF == 3 { gsub("_", " ", $2); if (!n[$2]++) order[++k] = $2 }
-    END { for (i = 1; i <= k; i++) printf "%s%d %s", i > 1 ? ", " : "", n[order[i]], order[i] }' "$1"
+    END { for (i = 1; i <= k; i++) printf "%s%d %s", (i > 1 ? ", " : ""), n[order[i]], order[i] }' "$1"
 }
