@@ -86,7 +86,9 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def add_pipes_option(parser: argparse.ArgumentParser) -> None:
     """Give a program `--allow-pipes`."""
-    parser.add_argument("--allow-pipes", choices=("true", "false"), default="false", help="run commands in scp files")
+    parser.add_argument(
+        "--allow-pipes", choices=("true", "false"), default="false", help="run commands that stand in scp files"
+    )
 
 
 def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
