@@ -89,8 +89,10 @@ $(describe_options "$root/run.sh")
 Options of this recipe, $(basename "$recipe"):
 $(describe_options "$recipe/recipe.sh")
 
-Examples: ./run.sh --stage 3                        (trains again from the features that are there)
-          ./run.sh --stage 4 --stop-stage 4         (scores only)
+What is up to date is not made again, so that the same command continues a run that was interrupted.
+
+Examples: ./run.sh --stage 3                        (all from training on, with the features that are there)
+          ./run.sh --stage 4 --stop-stage 4         (scores only, and prints the table)
           ./run.sh --experiments \"dnf_120 nf_120\""
 # only what is between the marks is an option, not every variable that this script happens to have
 known=$(sed -n '/^# options begin/,/^# options end/s/^\([a-z][a-z0-9_]*\)=.*/\1/p' "$root/run.sh" "$recipe/recipe.sh")

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the stage machine reads the options
 # Accents of English: CMU ARCTIC (native voices) and L2-ARCTIC (six first languages), free to download.
+
 # options begin
 experiments="dnf_120 dnf2_120 nf_120"   # names of conf/*.yaml to run ("a b"), or all
 arctic=                         # directory with cmu_us_<voice>_arctic/ of CMU ARCTIC

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # Languages of recorded telephone prompts: five languages, eight voices, about three hours.
+
 # options begin
 # shellcheck disable=SC2034  # the stage machine reads them
 experiments="dnf_120 nf_120"    # names of conf/*.yaml to run ("a b"), or all

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the stage machine reads the options
 # Proficiency: Mandarin speakers of English with human scores, speechocean762, free to download.
+
 # options begin
 experiments=nf_120              # names of conf/*.yaml to run ("a b"), or all; dnf_120 and nf_native_120 need --native
 corpus=                         # directory with WAVE/, train/, test/ and resource/ of speechocean762

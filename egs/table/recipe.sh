@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Languages, or accents, of your own recordings: a table says where they are and what they are.
 # shellcheck disable=SC2154  # stage, data, nj, ... are the stage machine's
+
 # options begin
 # shellcheck disable=SC2034  # the stage machine reads them
 experiments="dnf_120"           # names of conf/*.yaml to run ("a b"), or all

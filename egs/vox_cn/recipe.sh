@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the stage machine reads the options
 # English against Chinese, of celebrities: VoxCeleb and CN-Celeb.
+
 # options begin
 experiments=dnf_120             # names of conf/*.yaml to run ("a b"), or all
 voxceleb1=                      # VoxCeleb1

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the stage machine reads the options
 # Native English against English of Chinese speakers: the notebook's experiments 1, 2 and 3.
+
 # options begin
 experiments="dnf_120 dnf_440_c400 dnf_440"   # names of conf/*.yaml to run, or all
 wsj=                            # WSJ0 and WSJ1: one directory, or several ("/ldc/csr_1 /ldc/csr_2")

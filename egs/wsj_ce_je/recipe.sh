@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the stage machine reads the options
 # Three classes: native English, English of Chinese and of Japanese speakers.
+
 # options begin
 experiments="dnf_120 dnf_440"   # names of conf/*.yaml to run ("a b"), or all
 wsj=                            # WSJ0 and WSJ1: one directory, or several ("/ldc/csr_1 /ldc/csr_2")

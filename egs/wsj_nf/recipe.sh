@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the stage machine reads the options
 # The normal flow of native English: one density, and what other accents look like to it.
+
 # options begin
 experiments=nf_120              # names of conf/*.yaml to run ("a b"), or all
 wsj=                            # WSJ0 and WSJ1: one directory, or several ("/ldc/csr_1 /ldc/csr_2")
