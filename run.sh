@@ -164,7 +164,7 @@ make_sets() {
   local log=$data/log/make_data_dirs.log
   logged 'stage 1  data directories' "$log" steps/make_data_dirs.py --sets "$sets" "$data/manifests" "$data"
   tell "stage 1  data directories: $(($(wc -l <"$data/sets.tsv") - 1)) sets" "$data/sets.tsv" "$log"
-  if [ "$stop_stage" -eq 1 ]; then column -t "$data/sets.tsv"; fi
+  if [ "$stop_stage" -eq 1 ]; then expand -t 24 "$data/sets.tsv"; fi
 }
 
 make_features() {
