@@ -8,5 +8,5 @@
 #   srun --nodes 2 --ntasks-per-node 1 torchrun --nnodes 2 --nproc-per-node 4 --max-restarts 3 \
 #     --rdzv-backend c10d --rdzv-endpoint "$(hostname):29400" "$@" >"$log" 2>&1
 export extract_cmd="utils/run.py"   # feature extraction: many short jobs on CPUs
-export train_cmd="utils/run.py"     # training: one long job an experiment
-export score_cmd="utils/run.py"     # scoring and latents: one job an experiment
+export train_cmd="utils/run.py"     # training: one long job per experiment
+export score_cmd="utils/run.py"     # scoring and latents: several jobs per experiment

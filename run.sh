@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The stage machine of all recipes: corpus -> data directories -> features -> flows -> scores -> latents -> report.
-# Bare, it runs the default recipe, egs/prompts, from beginning to end.
+# A recipe's run.sh is a link to it; it reads the recipe.sh beside the link. Bare, it runs the default recipe, egs/prompts.
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 caller=$PWD   # where paths that a recipe asks for count from
 
 # options begin
-recipe=$root/egs/prompts        # recipe directory
+recipe=                         # recipe to run: a directory with a recipe.sh, or a name of egs/
 stage=0                         # first stage to run: 0 corpus, 1 data directories, 2 features,
                                 #   3 training, 4 scoring, 5 latents and plots, 6 report
 stop_stage=6                    # last stage to run
@@ -23,27 +23,55 @@ tsne_frames=1000                # most frames in one picture of t-SNE
 device=auto                     # of training and scoring: auto (a GPU if there is one), cpu, cuda
 num_procs=1                     # processes that train together, each on a GPU of its own if there are any
 hang_timeout=1800               # seconds without a sign of life after which such processes give up
-overwrite=false                 # replace a model of another configuration; score and draw what is up to date again
-allow_pipes=false               # run commands that stand in wav.scp or feats.scp
+overwrite=false                 # make again what is up to date, and replace models of other configurations or data
+allow_pipes=false               # run commands in wav.scp or feats.scp
 # options end
 
-arguments=("$@")
+. "$root/utils/console.sh"
+. "$root/utils/foreground.sh"
+. "$root/utils/lock.sh"
+
+# What is being done, for whoever ends it; the same command continues after it.
+doing='before the first stage'
+interrupted() { # NUMBER OF THE SIGNAL
+  local epoch=
+  trap '' INT TERM HUP
+  end_foreground
+  end_live_line
+  if [ "$doing" = 'in stage 3' ]; then
+    epoch=$(message_of "$dir/log/train.log" '^(going on after )?epoch ' | grep -oE 'epoch [0-9]+ of [0-9]+' || true)
+  fi
+  echo "run.sh: interrupted ${epoch:+after }${epoch:-$doing}; the same command continues" >&4
+  exit $((128 + $1))
+}
+trap 'interrupted 1' HUP
+trap 'interrupted 2' INT
+trap 'interrupted 15' TERM
+
+# The recipe: what --recipe names, else the directory of the link that was called.
+recipe=$(dirname "${BASH_SOURCE[0]}")
+if [ ! -f "$recipe/recipe.sh" ]; then recipe=$root/egs/prompts; fi
 command_line=./run.sh   # as typed in the recipe's directory, for the report
-for ((i = 0; i < $#; i++)); do
-  if [ "${arguments[i]}" = --recipe ]; then
-    recipe=$(realpath -m "${arguments[i + 1]:-no directory given}")
+for ((i = 1; i <= $#; i++)); do
+  if [ "${!i}" = --recipe ]; then
     i=$((i + 1))
+    recipe=${!i:-}
   else
-    command_line+=$(printf ' %q' "${arguments[i]}")
+    command_line+=$(printf ' %q' "${!i}")
   fi
 done
-if [ ! -f "$recipe/run.sh" ]; then
-  echo "run.sh: no recipe $recipe: --recipe names a directory with a run.sh; there are $(cd "$root" && echo egs/*)" >&2
-  exit 1
+for directory in "$recipe" "$root/$recipe" "$root/egs/$recipe"; do
+  if [ -f "$directory/recipe.sh" ]; then break; fi
+done
+if [ ! -f "$directory/recipe.sh" ]; then
+  fail "no recipe ${recipe:-was named}: --recipe takes a directory with a recipe.sh, or one of $(
+    cd "$root/egs" && echo */recipe.sh | sed 's:/recipe.sh::g')"
 fi
+recipe=$(cd "$directory" && pwd)
 cd "$recipe"
-# shellcheck source=egs/prompts/run.sh
-. ./run.sh
+# shellcheck source=egs/prompts/recipe.sh
+. ./recipe.sh
+
 describe_options() { # FILE: name, current value and comment of each option that it sets
   sed -n '/^# options begin/,/^# options end/p' "$1" | while IFS= read -r line; do
     case $line in
@@ -59,89 +87,55 @@ Options of every recipe, with their defaults (paths count from the recipe direct
 $(describe_options "$root/run.sh")
 
 Options of this recipe, $(basename "$recipe"):
-$(describe_options "$recipe/run.sh")
+$(describe_options "$recipe/recipe.sh")
 
-Examples: ./run.sh --stage 3                        (trains again from the features that are there)
-          ./run.sh --stage 4 --stop-stage 4         (scores only)
+What is up to date is not made again, so that the same command continues a run that was interrupted.
+
+Examples: ./run.sh --stage 3                        (all from training on, with the features that are there)
+          ./run.sh --stage 4 --stop-stage 4         (scores only, and prints the table)
           ./run.sh --experiments \"dnf_120 nf_120\""
-# only what stands between the marks is an option, not every variable that this script happens to have
-known=$(sed -n '/^# options begin/,/^# options end/s/^\([a-z][a-z0-9_]*\)=.*/\1/p' "$root/run.sh" "$recipe/run.sh")
+# only what is between the marks is an option, not every variable that this script happens to have
+known=$(sed -n '/^# options begin/,/^# options end/s/^\([a-z][a-z0-9_]*\)=.*/\1/p' "$root/run.sh" "$recipe/recipe.sh")
 for argument in "$@"; do
   case $argument in
     --help) ;;
     --*)
       name=${argument#--}
-      if ! grep -qx "${name//-/_}" <<<"$known"; then
-        echo "run.sh: unknown option $argument; --help lists the options" >&2
-        exit 1
-      fi
+      if ! grep -qx "${name//-/_}" <<<"$known"; then fail "unknown option $argument; --help lists the options"; fi
       ;;
   esac
 done
 . utils/parse_options.sh
-. utils/foreground.sh
-if declare -F settle_options >/dev/null; then settle_options; fi   # what a recipe derives from other options
-if [ $# -ne 0 ]; then
-  echo "run.sh: unexpected argument '$1'; options are --name value (see --help)" >&2
-  exit 1
-fi
-
+if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are --name value (see --help)"; fi
 for number in "$stage" "$stop_stage"; do
-  if ! [[ $number =~ ^[0-6]$ ]]; then
-    echo "run.sh: stages are 0 to 6, not '$number'" >&2
-    exit 1
-  fi
+  if ! [[ $number =~ ^[0-6]$ ]]; then fail "stages are 0 to 6, not '$number'"; fi
 done
-
-utils/setup_env.sh
-. ./path.sh
-. ./cmd.sh
-if [ -t 2 ]; then FLOWLID_PROGRESS=$(readlink -f /dev/fd/2) && export FLOWLID_PROGRESS; fi
+runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
 if [ "$experiments" = all ]; then experiments=$(cd "$conf" && echo *.yaml); fi
 configs=()
 for name in $experiments; do
   name=${name%.yaml}
   if [ ! -f "$conf/$name.yaml" ]; then
-    echo "run.sh: no experiment $name: there is no $(realpath -m "$conf")/$name.yaml; there are $(cd "$conf" && echo *.yaml)" >&2
-    exit 1
+    fail "no experiment $name: there is no $(shown "$conf/$name.yaml"); there are $(cd "$conf" && echo *.yaml)"
   fi
   configs+=("$conf/$name.yaml")
 done
-if [ ${#configs[@]} -eq 0 ]; then
-  echo "run.sh: --experiments names nothing to run" >&2
-  exit 1
-fi
+if [ ${#configs[@]} -eq 0 ]; then fail "--experiments names nothing to run"; fi
+if declare -F settle_options >/dev/null; then settle_options; fi   # what a recipe checks, or derives from other options
 
+# Before anything is written: stages 0 to 2 have the data for themselves, later ones share it.
+if [ "$stage" -le 2 ]; then lock "$data" alone; else lock "$data" shared; fi
+for config in "${configs[@]}"; do
+  if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 3 ]; then lock "$exp/$(basename "$config" .yaml)" alone; fi
+done
+
+under_live_line environment "$root/.venv-setup.log" utils/setup_env.sh
+if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
+stage_began=
+. ./path.sh
+. ./cmd.sh
 began=$SECONDS
-say() { echo "$(date +%T) $*"; }
-runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
-# One run at a time in a directory; what is still running there holds the lock, whoever started it.
-lock() { # DIRECTORY
-  mkdir -p "$1"
-  exec 8>"$1/.lock"
-  if ! flock -n 8; then
-    echo "run.sh: another run is at work in $(realpath "$1"); wait for it, or end it" >&2
-    exit 1
-  fi
-}
-# Run a job through the cluster's wrapper; on failure show the end of the log that tells why.
-run_job() { # CMD LOG PROGRAM...
-  local cmd=$1 log=$2
-  shift 2
-  # shellcheck disable=SC2086  # $cmd holds a program and its options
-  foreground $cmd "$log" "$@" || fail_with "$log"
-}
-fail_with() { # LOG...
-  local log
-  for log in "$@"; do
-    if [ -f "$log" ] && ! grep -q '^# Ended (code 0)' "$log"; then
-      echo "run.sh: the end of $(realpath "$log"):" >&2
-      grep -v '^#' "$log" | tail -n 12 >&2
-    fi
-  done
-  exit 1
-}
 
 # The data sets of some experiments, into the array `names`: list_sets OPTIONS... CONFIG...
 list_sets() {
@@ -151,72 +145,107 @@ list_sets() {
   if [ -n "$found" ]; then mapfile -t names <<<"$found"; fi
 }
 
-if runs 0; then
-  say "stage 0: corpus -> $data/manifests"
-  prepare_corpus "$data/manifests"
-fi
+# The table of experiments that were scored, where nothing else comes after it.
+table_of() { # CONFIG...
+  local config names=()
+  for config in "$@"; do names+=("$(basename "$config" .yaml)"); done
+  echo
+  steps/make_report.py --table-of "${names[*]}" "$exp"
+}
 
-if runs 1; then
-  say "stage 1: manifests -> data directories $data/<set>"
-  steps/make_data_dirs.py --sets "$sets" "$data/manifests" "$data"
-fi
+make_corpus() {
+  local log=$data/log/prepare.log
+  logged 'stage 0  corpus' "$log" prepare_corpus "$data/manifests"
+  tell "stage 0  corpus: $(count_corpus "$data/manifests")" "$log" "$log"
+  tell_left_out "$data"/manifests/*left_out.tsv
+}
 
-if runs 2; then
-  say "stage 2: features and voice activity, $nj jobs"
+make_sets() {
+  local log=$data/log/make_data_dirs.log
+  logged 'stage 1  data directories' "$log" steps/make_data_dirs.py --sets "$sets" "$data/manifests" "$data"
+  tell "stage 1  data directories: $(($(wc -l <"$data/sets.tsv") - 1)) sets" "$data/sets.tsv" "$log"
+  if [ "$stop_stage" -eq 1 ]; then expand -t 24 "$data/sets.tsv"; fi
+}
+
+make_features() {
+  local log=$data/log/features.log pool=$data/_pool frames what=
   # of the other experiments too, as far as their corpora were given: they can be trained later from stage 3
   list_sets "${configs[@]}" --if-made "$conf"/*.yaml
-  # Features of an earlier run are made again, and until that is done none may point into half-written archives.
-  for name in "${names[@]}"; do
-    rm -f "$data/$name"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp}
-  done
-  lock "$data/_pool"
-  utils/combine_data.py --skip-files "feats.scp vad.scp utt2num_frames cmvn.scp" "$data/_pool" "${names[@]/#/$data/}"
-  foreground steps/make_fbank.sh --nj "$nj" --cmd "$extract_cmd" --fbank-config "$fbank_config" --vad-config "$vad_config" \
-    --allow-pipes "$allow_pipes" "$data/_pool" || fail_with "$data"/_pool/log/make_fbank.*.log
-  steps/copy_features.py "$data/_pool" "${names[@]/#/$data/}"
-fi
+  logged 'stage 2  features' "$log" steps/make_features.sh --nj "$nj" --cmd "$extract_cmd" --overwrite "$overwrite" \
+    --fbank-config "$fbank_config" --vad-config "$vad_config" --allow-pipes "$allow_pipes" "$data" "${names[@]}"
+  frames=$(awk '{ frames += $2 } END { print frames }' "$pool/utt2num_frames")
+  if grep -q '^features: up to date' "$log"; then what='; up to date'; fi
+  tell "stage 2  features: $(grouped "$(wc -l <"$pool/utt2num_frames")") utterances, $(grouped "$frames") frames$what" "$log" "$log"
+  tell_left_out "$pool/left_out.tsv"
+}
 
+train() {
+  local log=$dir/log/train.log result
+  run_job "stage 3  train $name" "$train_cmd" "$log" steps/train.py --device "$device" --num-procs "$num_procs" \
+    --hang-timeout "$hang_timeout" --allow-pipes "$allow_pipes" --overwrite "$overwrite" "$config" "$data" "$dir"
+  result=$(message_of "$log" '^epoch |trained already' |
+    sed 's/.*: trained already/trained already/; s/ nats [a-z]* frame//; s/ (LogP[^)]*)//; s/;.*//')
+  tell "stage 3  train $name: $result" "$log" "$log"
+}
+
+score() {
+  local log=$dir/log options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite")
+  list_sets --role "dev tests" "$config"
+  if [ ${#names[@]} -eq 0 ]; then
+    echo "stage 4  score $name: it has no dev and no test sets"
+    return
+  fi
+  run_job "stage 4  score $name" "$score_cmd" "$log/score.log" steps/score.py "${options[@]}" "$dir" "$data" "${names[@]}"
+  run_job "stage 4  score non-speech of $name" "$score_cmd" "$log/score_nonspeech.log" \
+    steps/score_nonspeech.py "${options[@]}" "$dir" "$data" "${names[@]}"
+  tell "stage 4  score $name: ${#names[@]} sets$(up_to_date ${#names[@]} "$log/score.log")" \
+    "$log/score.log" "$log"/score{,_nonspeech}.log
+}
+
+draw() {
+  local log=$dir/log options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite") each state
+  list_sets --role "train tests" "$config"
+  run_job "stage 5  latents of $name" "$score_cmd" "$log/latents.log" steps/analyse_latents.py "${options[@]}" \
+    --tsne-frames "$tsne_frames" "$dir" "$data" "${names[@]}"
+  state=$(up_to_date ${#names[@]} "$log/latents.log")
+  list_sets --role plots "$config"
+  each="${names[*]}"
+  list_sets --role tests "$config"
+  run_job "stage 5  plots of $name" "$score_cmd" "$log/plot.log" steps/plot.py --overwrite "$overwrite" \
+    --tsne-frames "$tsne_frames" --each "$each" "$dir" "${names[@]}"
+  if [ ${#names[@]} -gt 0 ]; then
+    run_job "stage 5  proficiency of $name" "$score_cmd" "$log/proficiency.log" steps/score_proficiency.py \
+      --overwrite "$overwrite" --expected "$expected_scores" "$dir" "$data" "${names[@]}"
+  fi
+  tell "stage 5  latents and plots of $name: $(find "$dir/plots" -name '*.png' | wc -l) pictures in $(
+    shown "$dir/plots")$state" "$log/plot.log" "$log"/{latents,plot,proficiency}.log
+}
+
+report() {
+  local log=$exp/log/report.log reference=()
+  if [ -f reference.yaml ]; then reference=(--reference reference.yaml); fi
+  logged 'stage 6  report' "$log" steps/make_report.py --command "$command_line" "${reference[@]}" "$exp"
+  tell "stage 6  report: $(shown "$exp/report.html"), $(shown "$exp/RESULTS.md")" "$log" "$log"
+  echo
+  sed '/ (make_report\.py:[0-9]*) /d' "$log"
+}
+
+do_stage() { # NUMBER FUNCTION
+  if runs "$1"; then
+    doing="in stage $1"
+    "$2"
+  fi
+}
+do_stage 0 make_corpus
+do_stage 1 make_sets
+do_stage 2 make_features
 for config in "${configs[@]}"; do
   name=$(basename "$config" .yaml)
   dir=$exp/$name
-  logs=$(realpath -m "$dir")/log
-  lock "$dir"
-  if runs 3; then
-    say "stage 3: train $name, log in $logs/train.log"
-    run_job "$train_cmd" "$dir/log/train.log" steps/train.py --device "$device" --num-procs "$num_procs" \
-      --hang-timeout "$hang_timeout" --allow-pipes "$allow_pipes" --overwrite "$overwrite" "$config" "$data" "$dir"
-  fi
-  if runs 4; then
-    say "stage 4: score $name, log in $logs/score.log"
-    list_sets --role "dev tests" "$config"
-    if [ ${#names[@]} -gt 0 ]; then
-      run_job "$score_cmd" "$dir/log/score.log" steps/score.py --device "$device" --allow-pipes "$allow_pipes" \
-        --overwrite "$overwrite" "$dir" "$data" "${names[@]}"
-      run_job "$score_cmd" "$dir/log/score_nonspeech.log" steps/score_nonspeech.py --device "$device" \
-        --allow-pipes "$allow_pipes" --overwrite "$overwrite" "$dir" "$data" "${names[@]}"
-    fi
-  fi
-  if runs 5; then
-    say "stage 5: latents and plots of $name, log in $logs/latents.log"
-    list_sets --role "train tests" "$config"
-    run_job "$score_cmd" "$dir/log/latents.log" steps/analyse_latents.py --device "$device" \
-      --allow-pipes "$allow_pipes" --overwrite "$overwrite" --tsne-frames "$tsne_frames" "$dir" "$data" "${names[@]}"
-    list_sets --role plots "$config"
-    each="${names[*]}"
-    list_sets --role tests "$config"
-    run_job "$score_cmd" "$dir/log/plot.log" steps/plot.py --overwrite "$overwrite" \
-      --tsne-frames "$tsne_frames" --each "$each" "$dir" "${names[@]}"
-    if [ ${#names[@]} -gt 0 ]; then
-      run_job "$score_cmd" "$dir/log/proficiency.log" steps/score_proficiency.py --overwrite "$overwrite" \
-        --expected "$expected_scores" "$dir" "$data" "${names[@]}"
-    fi
-  fi
+  do_stage 3 train
+  do_stage 4 score
+  do_stage 5 draw
 done
-
-if runs 6; then
-  say "stage 6: report"
-  reference=()
-  if [ -f reference.yaml ]; then reference=(--reference reference.yaml); fi
-  steps/make_report.py --command "$command_line" "${reference[@]}" "$exp"
-fi
-say "done in $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s"
+if [ "$stop_stage" -eq 4 ] && runs 4; then table_of "${configs[@]}"; fi
+do_stage 6 report
+echo "done in $(lasted $((SECONDS - began)))"

@@ -4,11 +4,13 @@ import argparse
 import contextlib
 import ctypes
 import logging
+import math
 import os
 import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _LIBRARIES = ("torch", "lhotse", "kaldiio", "numpy", "scipy", "scikit-learn", "matplotlib")
 _FORMAT = "%(asctime)s %(levelname)s (%(filename)s:%(lineno)d) %(message)s"
 _ROOT = Path(__file__).resolve().parent.parent
+_SECONDS_BETWEEN_LOOKS = 0.5  # at a progress file: run.sh looks as often
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from <malloc.h>
 
 
@@ -31,11 +34,7 @@ def run(main: Callable[[], None]) -> None:
     A `ValueError` or an `OSError` is the user's to mend: its message alone is logged. Any other
     exception is ours, and keeps its traceback.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format=_FORMAT,
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_FORMAT)
     logging.captureWarnings(True)
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # hundreds of lines for each PDF
     _keep_freed_memory()
@@ -145,27 +144,44 @@ def choose_device(name: str, local_rank: int | None = None) -> "torch.device":
 
 @contextlib.contextmanager
 def progress_bar(name: str, total: int, hidden: bool = False) -> Iterator[Callable[..., None]]:
-    """A live bar on a terminal, nothing in a log or if `hidden`; gives a function of (done, total) and what to show.
+    """Show how far a loop is, unless `hidden`; gives a function of (done, total) and of what else to show.
 
-    A program whose stderr goes to a log draws on the terminal that FLOWLID_PROGRESS names, which
-    `run.sh` sets when it runs on one.
+    A job of `run.sh`, whose stderr is a log, leaves it in the file that FLOWLID_PROGRESS names: done, total, seconds
+    left and words, from which `run.sh` makes its live line. Elsewhere it is a bar on a terminal, nothing in a log.
     """
-    with contextlib.ExitStack() as stack:
-        stream = sys.stderr
-        if not stream.isatty() and os.environ.get("FLOWLID_PROGRESS"):
-            with contextlib.suppress(OSError):  # a terminal of another machine or user: no bar
-                stream = stack.enter_context(open(os.environ["FLOWLID_PROGRESS"], "w"))
-        bar = stack.enter_context(
-            tqdm(total=total, desc=name, file=stream, disable=hidden or not stream.isatty(), leave=False)
-        )
+    path = os.environ.get("FLOWLID_PROGRESS")
+    if path and not hidden:
+        yield _ProgressFile(Path(path), name).show
+        return
+    with tqdm(total=total, desc=name, file=sys.stderr, disable=hidden or not sys.stderr.isatty(), leave=False) as bar:
 
-        def show(done: int, total: int, **values: float) -> None:
+        def show(done: int, total: int, **values: float | str) -> None:
             if done <= bar.n:
                 bar.reset(total)
             bar.set_postfix(values, refresh=False)
             bar.update(done - bar.n)
 
         yield show
+
+
+class _ProgressFile:
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self.first, self.done = 0, -1
+        self.began = self.written = -math.inf
+
+    def show(self, done: int, total: int, **values: float | str) -> None:
+        now = time.monotonic()
+        if done <= self.done or self.done < 0:  # it begins, perhaps where an earlier run ended
+            self.first, self.began = done, now
+        self.done = done
+        if now - self.written < _SECONDS_BETWEEN_LOOKS and done < total:
+            return
+        self.written = now
+        left = (now - self.began) * (total - done) / (done - self.first) if done > self.first else 0
+        shown = (f"{key} {value if isinstance(value, str) else format(value, '.2f')}" for key, value in values.items())
+        with contextlib.suppress(OSError):  # a full disk ends the work, not its progress
+            self.path.write_text(f"{done} {total} {left:.0f} {', '.join([self.name, *shown])}\n", encoding="utf-8")
 
 
 def log_provenance() -> dict[str, str]:

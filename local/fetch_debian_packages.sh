@@ -69,15 +69,25 @@ find_missing # the other run may have fetched them
 
 rm -rf "$cache"/.fetch.* # of a run that was killed: we hold the lock
 work=$(mktemp -d "$cache/.fetch.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "${FLOWLID_PROGRESS:-}"' EXIT
 mkdir -p "$work"/{debs,tree,control} "$work"/state/lists/partial "$work"/cache/archives/partial
 # Sources, keyrings and the dpkg status stay the system's; only what apt-get writes is ours. Root would
 # otherwise become the user _apt, who may not write below a private CACHE_DIR.
 apt=(apt-get -q -o "Dir::State=$work/state" -o "Dir::State::Lists=$work/state/lists" -o "Dir::Cache=$work/cache"
   -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3)
 
+# How much is there, for the live line of run.sh, in the form that flowlid/program.py describes.
+show_progress() { # BYTES
+  while sleep 0.5 && [[ -d $work/debs ]]; do
+    echo "$(du -sb "$work/debs" | cut -f 1) $1 0 fetching ${#missing[@]} packages" >"$FLOWLID_PROGRESS"
+  done
+}
+
 log "fetching ${missing[*]}"
 "${apt[@]}" update >&2 || give_up "apt-get update failed"
+if [[ -n ${FLOWLID_PROGRESS:-} ]]; then
+  show_progress "$("${apt[@]}" download --print-uris "${missing[@]}" | awk '{ bytes += $3 } END { print bytes }')" &
+fi
 (cd "$work/debs" && "${apt[@]}" download "${missing[@]}" >&2) || give_up "apt-get download failed"
 for package in "${missing[@]}"; do
   unpack "$package"

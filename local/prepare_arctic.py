@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """CMU ARCTIC (native English) and L2-ARCTIC (English of six first languages) as lhotse manifests.
 
 Usage:   local/prepare_arctic.py [--arctic DIR] [--l2arctic DIR] [options] OUT_DIR

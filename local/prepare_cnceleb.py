@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Make lhotse manifests of CN-Celeb 1 and 2, FLAC or WAV, and of test windows of a few seconds.
 
 Usage:   local/prepare_cnceleb.py [--cnceleb1 DIR] [--cnceleb2 DIR] [options] OUT_DIR

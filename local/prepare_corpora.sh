@@ -1,16 +1,14 @@
 # shellcheck shell=bash
 # Sourced by recipes that join corpora: prepares those whose places were given as options.
 #
-# prepare_corpora MANIFESTS REQUIRED...   # each REQUIRED a corpus that must be given; "a,b": at least one of them
+# check_places REQUIRED...    in settle_options; each REQUIRED is a corpus that must be given; "a,b": at least one of them
+# prepare_corpora MANIFESTS   in prepare_corpus
 #
 # Reads the recipe's options wsj, ce, je, timit, voxceleb1, voxceleb2, cnceleb1, cnceleb2 (places, relative ones from
 # where run.sh was called; wsj and je may name several), hours and check_counts, as far as the recipe has them.
 
 prepare_corpora() {
   local manifests=$1 corpus
-  shift
-  check_given "$@"
-  check_there
   for corpus in wsj ce je timit voxceleb cnceleb; do
     if [ -z "$(given "$corpus")" ] && [ -e "$manifests/${corpus}_supervisions.jsonl.gz" ]; then
       echo "$corpus was not given this time: its manifests of an earlier run are removed"
@@ -18,7 +16,7 @@ prepare_corpora() {
     fi
   done
   local common=(--check-counts "${check_counts:-false}" --nj "${nj:?}") places ce_options=(--need-train true)
-  if [[ " $* " != *" ce "* ]]; then ce_options=(--need-train false); fi   # only tested on
+  if [[ " $required " != *" ce "* ]]; then ce_options=(--need-train false); fi   # only tested on
   if [ -n "${wsj:-}" ]; then
     mapfile -t places < <(places_of "$wsj")
     local/prepare_wsj.py "${common[@]}" --hours "${hours:-50}" "${places[@]}" "$manifests"
@@ -34,6 +32,14 @@ prepare_corpora() {
   if [ -n "${timit:-}" ]; then local/prepare_timit.py "${common[@]}" "$(place_of "$timit")" "$manifests"; fi
   prepare_pair voxceleb
   prepare_pair cnceleb
+}
+
+check_places() { # REQUIRED...
+  required=$*
+  if runs 0; then
+    check_given "$@"
+    check_there
+  fi
 }
 
 # All places at once, before the first corpus is read: that may take hours.

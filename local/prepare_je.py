@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Turn UME-ERJ, English read by Japanese students ("JE"), into lhotse manifests.
 
 Usage:   local/prepare_je.py [--check-counts true] [--words true] ROOT [ROOT ...] OUT_DIR

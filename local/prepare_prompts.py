@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Turn the telephone prompts that Debian packages for Asterisk into lhotse manifests.
 
 Usage:   local/prepare_prompts.py [--corpus DIR] [--cache DIR] [--voices "NAME NAME"] OUT_DIR

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Turn speechocean762, Mandarin speakers of English with scores, into lhotse manifests.
 
 Usage:   local/prepare_speechocean.py [--check-counts true] ROOT OUT_DIR

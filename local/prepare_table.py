@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Turn any recorded speech that a table, or a tree of directories, tells of into lhotse manifests.
 
 Usage:   local/prepare_table.py [options] TABLE_OR_TREE OUT_DIR

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Turn TIMIT (LDC93S1) into lhotse manifests.
 
 Usage:   local/prepare_timit.py [--sa true] [--check-counts true] ROOT OUT_DIR

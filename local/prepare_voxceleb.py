@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Make lhotse manifests of VoxCeleb 1 and 2, in whatever layout they were unpacked or converted to.
 
 Usage:   local/prepare_voxceleb.py [--voxceleb1 DIR] [--voxceleb2 DIR] [options] OUT_DIR

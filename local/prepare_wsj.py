@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Turn WSJ0 and WSJ1 (LDC93S6A or B, LDC94S13A or B) into lhotse manifests.
 
 Usage:   local/prepare_wsj.py [--hours 50] [--check-counts true] ROOT [ROOT ...] OUT_DIR

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Moments of the latents of data sets under the flow of one experiment, and a sample of them for plots.
 
 Example: steps/analyse_latents.py exp/dnf_120 data train_en_es test_en_es

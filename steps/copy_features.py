@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Give data directories the features of a pool that holds their utterances, and their speakers' statistics.
 
 Example: steps/copy_features.py data/pool data/train data/test

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Join what the jobs of steps/make_fbank.sh wrote into one data directory.
 
 Example: steps/gather_fbank.py data/train 4

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Print the data sets that experiments use, each once: training, development and test sets.
 
 Patterns such as test_* stand for the sets that are there.

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Cut lhotse manifests into Kaldi data directories, one per set, and refuse a split that leaks.
 
 Usage:   steps/make_data_dirs.py --sets sets.yaml MANIFEST_DIR DATA_DIR

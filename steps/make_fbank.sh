@@ -7,7 +7,7 @@ nj=4                           # parallel jobs
 cmd=utils/run.py               # how jobs are run
 fbank_config=conf/fbank.conf   # options of compute-fbank-feats
 vad_config=conf/vad.conf       # options of compute-vad
-allow_pipes=false              # run commands that stand in wav.scp
+allow_pipes=false              # run commands in wav.scp
 # options end
 
 help_message="Usage: $0 [options] <data-dir>
@@ -36,12 +36,31 @@ utts=$(wc -l <"$data/utt2spk")
 if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 
 # the archives are about to be written again: no scp file may point into them meanwhile
-rm -f "$data"/log/make_fbank.*.log "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv}
+rm -f "$data"/log/make_fbank.*.log "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} \
+  "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv}
 utils/split_data.py --per-utt "$data" "$nj"
+trap 'end_foreground; exit 143' INT TERM HUP
+# How many utterances all jobs together have written, for the live line of run.sh (utils/console.sh).
+show_progress() {
+  local count began=$SECONDS
+  while sleep 1; do
+    count=$({ cat "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} 2>/dev/null || true; } | wc -l)
+    if [ "$count" -gt 0 ]; then
+      echo "$count $utts $(((SECONDS - began) * (utts - count) / count)) all jobs" >"$FLOWLID_PROGRESS"
+    fi
+  done
+}
+counter=
+if [ -n "${FLOWLID_PROGRESS:-}" ]; then
+  show_progress &
+  counter=$!
+fi
 # shellcheck disable=SC2086  # $cmd holds a program and its options
 foreground $cmd "JOB=1:$nj" "$data/log/make_fbank.JOB.log" \
   steps/compute_fbank.py --allow-pipes "$allow_pipes" "$fbank_config" "$vad_config" \
   "$data/split${nj}utt/JOB" "$data/fbank/JOB"
+if [ -n "$counter" ]; then kill "$counter" || true; fi
+if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
 awk '/ resampled [0-9]+ utterances /{n[$(NF-3)" to "$(NF-1)] += $(NF-6)} END{for (k in n) print "resampled " n[k] " utterances from " k " Hz"}' \
   "$data"/log/make_fbank.*.log >&2
 steps/gather_fbank.py "$data" "$nj"

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Report all trained experiments: RESULTS.md, results.json and report.html.
 
 Example: steps/make_report.py --command "./run.sh" --reference reference.yaml exp
@@ -22,7 +22,11 @@ def main() -> None:
         "--reference", metavar="FILE", type=Path, help="YAML file: figures of others, to print beside ours"
     )
     parser.add_argument("exp", type=Path, help="where the experiments are")
+    parser.add_argument("--table-of", default="", help='print the table of these experiments ("a b"), write nothing')
     args = parser.parse_args()
+    if args.table_of:
+        print(results_table_text(collect(args.exp, args.table_of.split())))
+        return
     results = collect(args.exp)
     references = reference_tables(read_reference(args.reference), results) if args.reference else {}
     write_json(args.exp / "results.json", results)
@@ -31,7 +35,6 @@ def main() -> None:
     with atomic_write(args.exp / "report.html") as file:
         file.write(report_html(results, args.exp, args.command, references=references))
     print(results_table_text(results))
-    print(f"\nreport: {(args.exp / 'report.html').resolve()}\ntables: {(args.exp / 'RESULTS.md').resolve()}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Draw the pictures of one experiment, as PNG and PDF, into EXP/plots.
 
 Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b

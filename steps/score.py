@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Score data sets under the flow of one experiment: frames, utterances, trials.
 
 Example: steps/score.py exp/dnf_120 data test_en_es test_es_co

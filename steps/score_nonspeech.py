@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Non-speech check: decide data sets by their non-speech frames alone, where only the channel tells classes apart.
 
 Example: steps/score_nonspeech.py exp/dnf_120 data test_en_es

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Correlation of a model's values of utterances with human scores, for the data sets that have them (utt2score).
 
 Example: steps/score_proficiency.py --expected "test_je*" exp/dnf_120 data test_timit test_je

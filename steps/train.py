@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 r"""Train the flow of one experiment, in one process or several; do nothing where that is done already.
 
 Examples: steps/train.py conf/dnf_120.yaml data exp/dnf_120

@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("steps", "utils", "local")
 FILES = {folder: sorted((ROOT / folder).glob("*.py")) for folder in FOLDERS}
 FILES["flowlid"] = sorted((ROOT / "flowlid").rglob("*.py"))
+# The first line of a program: it runs in the checkout's own environment, wherever and however it is called.
+FINDS_ITS_ENVIRONMENT = """#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'\n"""
 STEPS = {path.stem for path in FILES["steps"]}
 
 # The rooms of the library, lowest first, and the rooms that each may import.
@@ -181,7 +183,7 @@ def test_a_program_has_a_main_an_interpreter_and_the_right_to_run(path: Path) ->
     assert "main" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     guard = tree.body[-1]
     assert isinstance(guard, ast.If) and ast.unparse(guard.test) == "__name__ == '__main__'"
-    assert text.startswith("#!/usr/bin/env python3\n")
+    assert text.startswith("#!/usr/bin/env python3\n" if path.name == "run.py" else FINDS_ITS_ENVIRONMENT)
     assert os.access(path, os.X_OK)
 
 
@@ -192,13 +194,18 @@ def test_a_step_reports_its_errors_as_all_do(path: Path) -> None:
     assert ast.unparse(guard.body[0]) in ("program.run(main)", "run(main)")
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("egs/*/run.sh")), ids=lambda path: path.parent.name)
-def test_a_recipe_shares_the_stage_machine(path: Path) -> None:
-    assert os.access(path, os.X_OK)
-    for name in ("steps", "utils", "local", "path.sh", "cmd.sh"):
-        link = path.parent / name
+RECIPES = sorted(path for path in ROOT.glob("egs/*") if path.is_dir())
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_a_recipe_is_settings_and_links_to_the_stage_machine(recipe: Path) -> None:
+    for name in ("run.sh", "steps", "utils", "local", "path.sh", "cmd.sh"):
+        link = recipe / name
         assert link.is_symlink() and link.resolve() == ROOT / name
+    text = (recipe / "recipe.sh").read_text(encoding="utf-8")
+    assert "# options begin\n" in text and "# options end\n" in text and "prepare_corpus() {" in text
+    assert not os.access(recipe / "recipe.sh", os.X_OK)  # it is read, not run
 
 
 def test_there_is_a_recipe() -> None:
-    assert list(ROOT.glob("egs/*/run.sh"))
+    assert RECIPES

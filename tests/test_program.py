@@ -3,8 +3,12 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from tools import ROOT, write_tables
+
+from flowlid import program
 
 SCRIPT = """
 import resource, sys
@@ -30,3 +34,61 @@ def test_memory_that_a_step_has_freed_serves_the_next_one() -> None:
         for way in ("kept", "freed")
     }
     assert faults["kept"] * 5 < faults["freed"]
+
+
+def test_a_job_leaves_how_far_it_is_in_the_file_of_the_stage_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, now = tmp_path / "progress", 100.0
+    monkeypatch.setenv("FLOWLID_PROGRESS", str(path))
+    monkeypatch.setattr(program.time, "monotonic", lambda: now)
+    with program.progress_bar("dnf", 1000) as show:
+        show(
+            400, 1000, epoch="5 of 10", loss=1.234
+        )  # training goes on: what an earlier run did took no time of this one
+        assert path.read_text() == "400 1000 0 dnf, epoch 5 of 10, loss 1.23\n"
+        now += 0.1
+        show(401, 1000)
+        assert path.read_text().startswith("400 ")  # not at every step
+        now += 9.9
+        show(500, 1000, loss=2.0)
+        assert path.read_text() == "500 1000 50 dnf, loss 2.00\n"  # 100 steps took 10 s, and 500 are left
+        show(1000, 1000)
+        assert path.read_text() == "1000 1000 0 dnf\n"  # the last one at once
+    path.unlink()
+    with program.progress_bar("other process", 10, hidden=True) as show:
+        show(1, 10)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "program_file",
+    ["utils/validate_data_dir.py", "steps/list_sets.py", "local/prepare_table.py", "tests/benchmarks/plots.py"],
+)
+def test_a_program_finds_its_environment_in_a_fresh_shell(program_file: str, tmp_path: Path) -> None:
+    links = [ROOT / "egs/table" / program_file] if not program_file.startswith("tests") else []
+    for path in [ROOT / program_file, *links]:
+        done = subprocess.run([path, "--help"], env={}, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stdout.startswith(f"usage: {path.name}"), done.stderr
+
+
+def test_a_table_is_checked_and_a_data_directory_validated_in_a_fresh_shell(tmp_path: Path) -> None:
+    write_tables(tmp_path / "data", {"a-1": "en"})
+    (tmp_path / "my.tsv").write_text("utt_id\tpath\tspeaker\tlanguage\tset\na\tnope.wav\ts\ten\ttrain\n")
+    for command, code, told in (
+        (["utils/validate_data_dir.py", "--no-wav", "--no-feats", tmp_path / "data"], 0, "Successfully validated"),
+        (["local/prepare_table.py", "--check-only", tmp_path / "my.tsv"], 1, "there is no file"),
+    ):
+        done = subprocess.run(command, env={}, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == code and told in done.stdout + done.stderr
+    assert not list(tmp_path.glob("manifests"))
+
+
+def test_without_an_environment_one_line_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "steps").mkdir()
+    for name in ("path.sh", "steps/score.py"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "steps/score.py").chmod(0o755)
+    done = subprocess.run([tmp_path / "steps/score.py"], env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"path.sh: no environment in {tmp_path}/.venv; make it with utils/setup_env.sh\n"

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Merge Kaldi data directories into one.
 
 A table that only some of the sources have is left out, with a message; only segments are made where they

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Sort the tables of a Kaldi data directory in C order, and keep only the utterances that all of them hold.
 
 Repeated identical lines are removed, and so are recordings and speakers that no utterance uses; spk2utt is

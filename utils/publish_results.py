@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Copy the results of a run into README files: tables between markers, and the plots that they link to.
 
 Example: utils/publish_results.py egs/prompts/exp README.md egs/prompts/README.md

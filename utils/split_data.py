@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Split a Kaldi data directory into N parts: DIR/splitN/1 to DIR/splitN/N, for N parallel jobs.
 
 Speakers stay whole, in their order, and the parts have about equally many utterances. With --per-utt

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Make a Kaldi data directory of some utterances of another one.
 
 Without an option, N utterances evenly spaced through the sorted list, as Kaldi chooses them: no random

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Check a Kaldi data directory: every table sorted, unique, well formed, and in agreement with the others.
 
 utt2spk, spk2utt, wav.scp, feats.scp and utt2lang must be there, unless an option says otherwise. text is

@@ -1,18 +1,1 @@
-#!/usr/bin/env bash
-# Languages of recorded telephone prompts: five languages, eight voices, about three hours.
-if [ "${#BASH_SOURCE[@]}" -eq 1 ]; then   # run, not sourced by the stage machine
-  here=$(dirname "$(readlink -f "$0")")
-  exec "$here/../../run.sh" --recipe "$here" "$@"
-fi
-
-# options begin
-# shellcheck disable=SC2034  # the stage machine reads them
-experiments="dnf_120 nf_120"    # names of conf/*.yaml to run ("a b"), or all
-corpus=                         # directory with the unpacked packages; empty: they are fetched by apt-get
-cache=                          # where fetched packages are kept; empty: ~/.cache/flowlid
-# options end
-
-prepare_corpus() { # MANIFESTS
-  local/prepare_prompts.py ${corpus:+--corpus "$(cd "$caller" && realpath -m "$corpus")"} \
-    ${cache:+--cache "$(cd "$caller" && realpath -m "$cache")"} "$1"
-}
+../../run.sh

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../../path.sh" && exec python3 "$0" "$@"'
 """How fast stage 2 makes features, beside what extractors reach alone on samples in memory.
 
 Example: tests/benchmarks/features.py --hours 8 --rounds 3

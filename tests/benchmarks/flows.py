@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../../path.sh" && exec python3 "$0" "$@"'
 """How fast flows train and score: ours and those of other libraries side by side, in one process.
 
 Prints frames per second (training step / scoring) of each flow at each size, the machine's ceiling for matrix products

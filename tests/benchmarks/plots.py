@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../../path.sh" && exec python3 "$0" "$@"'
 """How long pictures and intervals take, and whether that grows faster than it should.
 
 Example: tests/benchmarks/plots.py --frames "1000 2000 5000 10000 20000" --units "1000 10000 100000" --rounds 3

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../../path.sh" && exec python3 "$0" "$@"'
 """How much faster processes of one thread each train together than one of them alone, with the same batches.
 
 Example: tests/benchmarks/processes.py --num-procs 2

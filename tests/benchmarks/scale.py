@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S bash -c '. "${0%/*}/../../path.sh" && exec python3 "$0" "$@"'
 """Is training linear in time and flat in memory, loading ahead of training, and bulk scoring as fast as the flow?
 
 Makes data directories of generated features (40 dims, utterances of 300 frames, four of five voiced), packs them, and

@@ -93,7 +93,7 @@ def test_report_and_pictures_are_there(recipe: tuple[Path, str]) -> None:
     assert html.count("data:image/png;base64,") == len(list(exp.glob("*/plots/*.png"))) >= 20
     assert not re.search(r'(src|href)="(?!data:|#)', html)
     assert "## dnf_tiny" in (exp / "RESULTS.md").read_text()
-    assert f"report: {exp}/report.html" in recipe[1]
+    assert f"stage 6  report: {exp}/report.html, {exp}/RESULTS.md" in recipe[1]
 
 
 def test_scoring_alone_gives_the_same_scores(recipe: tuple[Path, str]) -> None:
@@ -121,10 +121,11 @@ def test_a_run_killed_while_training_can_be_repeated_with_the_same_result(recipe
         pid=$!
         while ! grep -qs '{first_epoch}' {exp}/log/train.log; do sleep 0.1; done
         kill -TERM "$pid"
-        wait "$pid" || true
+        wait "$pid" || [ $? -eq 143 ]
         ! pgrep -f "[s]teps/train.py.*{out}"    # nothing of it runs on
     """
     (exp / "log/train.log").unlink()
+    (exp / "final.pt").unlink()
     subprocess.run(["bash", "-c", script], check=True, capture_output=True, timeout=300)
     assert (exp / "checkpoint.pt").exists()
     assert "interrupted after epoch" in (exp / "log/train.log").read_text()

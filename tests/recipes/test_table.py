@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lhotse import RecordingSet, SupervisionSet
-from tools import ROOT
+from tools import ROOT, speech, write_wav
 
 from flowlid.config import load_config, resolve_sets
 from flowlid.kaldi.datadir import DataDir, read_table
@@ -85,7 +85,7 @@ def finished(table: Path) -> tuple[Path, dict, str]:
     done = run(table, "--table", "my.tsv", "--allow-shared-speakers", "true")
     assert done.returncode == 0, done.stdout + done.stderr
     (result,) = json.loads((table / "exp/results.json").read_text())
-    return table, result, done.stdout + done.stderr
+    return table, result, (table / "data/log/prepare.log").read_text()
 
 
 def test_sets_are_those_of_the_table(finished: tuple[Path, dict, str]) -> None:
@@ -159,7 +159,7 @@ def test_a_speaker_on_both_sides_is_refused_before_anything_is_written(table: Pa
     assert done.returncode == 1
     line = next(line for line in done.stderr.splitlines() if "speaker 'allison' is in" in line)
     assert re.search(r"my\.tsv:\d+: .*--allow-shared-speakers true", line)
-    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "data/manifests").exists()
 
 
 def test_without_a_table_the_option_and_the_columns_are_named(tmp_path: Path) -> None:
@@ -172,6 +172,28 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     command = [RECIPE / "run.sh", "--data", tmp_path / "data", "--exp", tmp_path / "exp", "--table", "none.tsv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1 and f"{tmp_path}/none.tsv: there is no such table" in done.stderr
+
+
+def test_an_explicit_fbank_config_is_used_as_it_is_at_every_stage(tmp_path: Path) -> None:
+    rows = [COLUMNS[:5]]
+    for number, part in enumerate(("train", "train", "dev", "test")):
+        write_wav(tmp_path / f"{number}.wav", speech(1.0, number))
+        rows.append([f"u{number}", f"{number}.wav", f"s{number}", ("en", "es")[number % 2], part])
+    (tmp_path / "my.tsv").write_text("\n".join("\t".join(row) for row in rows) + "\n")
+    mine = tmp_path / "my.conf"
+    mine.write_text("--sample-frequency=8000\n--num-mel-bins=23\n--frame-length=20\n")
+    (tmp_path / "conf").mkdir()
+    shutil.copy(RECIPE / "conf/dnf_120.yaml", tmp_path / "conf")
+    frames, made = tmp_path / "data/train/utt2num_frames", tmp_path / "data/manifests/fbank.conf"
+    given = ["--fbank-config", str(mine)]
+    for options in (["--table", "my.tsv", *given], ["--stage", "2", *given], ["--stage", "2"]):
+        done = run(tmp_path, *options, "--stop-stage", "2")
+        assert done.returncode == 0, done.stderr
+        assert set(read_table(frames).values()) == {"99"}  # 1 + (8000 - 160) // 80
+        assert made.read_bytes() == mine.read_bytes()
+    assert "; up to date" in done.stdout
+    assert run(tmp_path, "--table", "my.tsv", "--stop-stage", "2").returncode == 0
+    assert set(read_table(frames).values()) == {"98"}  # conf/fbank.conf has windows of 25 ms
 
 
 @pytest.mark.parametrize("conf", sorted((RECIPE / "conf").glob("*.yaml")), ids=lambda path: path.stem)

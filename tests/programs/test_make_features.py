@@ -1,0 +1,81 @@
+"""steps/make_features.sh: features of several sets over one pool, made again only when something has changed."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tools import ROOT, audio_dir, contents
+
+from flowlid.kaldi.datadir import DataDir, read_table
+
+
+def make(data: Path, *options: str) -> str:
+    """What the program says; sets are train and test."""
+    conf = ["--fbank-config", data.parent / "fbank.conf", "--vad-config", data.parent / "vad.conf"]
+    command = ["steps/make_features.sh", "--nj", "2", *conf, *options, data, "train", "test"]
+    environment = os.environ | {"FLOWLID_PROGRESS": str(data.parent / "progress")}  # as run.sh calls it
+    # from a recipe's directory, which has links to programs only
+    done = subprocess.run(command, cwd=ROOT / "egs/table", env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count(" No such ")) == (0, 0), done.stderr
+    return done.stdout
+
+
+def made_at(data: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in (data / "_pool/fbank").rglob("*.ark")}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "fbank.conf").write_text("--sample-frequency=8000\n--num-mel-bins=23\n")
+    (tmp_path / "vad.conf").write_text("")
+    data = tmp_path / "data"
+    audio_dir(data / "train", {"a-1": "en", "a-2": "es", "b-1": "en"})
+    audio_dir(data / "test", {"c-1": "en", "c-2": "es"})
+    assert "up to date" not in make(data)
+    return data
+
+
+def test_what_is_the_same_is_not_made_again(data: Path) -> None:
+    before, when = contents(data), made_at(data)
+    assert make(data) == "features: up to date\n"
+    assert contents(data) == before and made_at(data) == when
+    assert "up to date" not in make(data, "--overwrite", "true")
+    assert contents(data / "train") == {
+        name.removeprefix("train/"): content for name, content in before.items() if name.startswith("train/")
+    }
+    assert all(made_at(data)[name] > time for name, time in when.items())
+
+
+@pytest.mark.parametrize("change", ["audio", "options", "vad options", "tables", "archive", "no table", "killed"])
+def test_what_has_changed_is_made_again(change: str, data: Path) -> None:
+    if change == "audio":
+        os.utime(data / "test/wav/c-1.wav", (1, 1))
+    elif change == "options":
+        (data.parent / "fbank.conf").write_text("--sample-frequency=8000\n--num-mel-bins=20\n")
+    elif change == "vad options":
+        (data.parent / "vad.conf").write_text("--vad-energy-threshold=4.0\n")
+    elif change == "tables":
+        text = (data / "test/wav.scp").read_text().replace("c-2.wav", "c-1.wav")
+        (data / "test/wav.scp").write_text(text)
+    elif change == "archive":
+        path = next((data / "_pool/fbank").rglob("feats.ark"))
+        path.write_bytes(path.read_bytes()[:100])
+    elif change == "no table":
+        (data / "_pool/vad.scp").unlink()
+    else:  # a run that was ended while it made them
+        (data / "_pool/.made").unlink()
+    assert "up to date" not in make(data)
+    feats = DataDir(data / "test").feats("c-2")
+    assert feats.shape[1] == (20 if change == "options" else 23) and np.isfinite(feats).all()
+    assert make(data) == "features: up to date\n"
+
+
+def test_a_set_that_was_made_anew_gets_its_features_from_the_pool(data: Path) -> None:
+    before, when = contents(data / "test"), made_at(data)
+    for name in ("feats.scp", "vad.scp", "utt2num_frames", "cmvn.scp"):
+        (data / "test" / name).unlink()
+    assert make(data) == "features: up to date\n"
+    assert contents(data / "test") == before and made_at(data) == when
+    assert read_table(data / "test/utt2num_frames") == {"c-1": "28", "c-2": "28"}

@@ -1,0 +1,177 @@
+# shellcheck shell=bash
+# What a recipe's run shows: a line per stage, and while one works, how far it is. To be sourced by run.sh.
+#
+# Programs write to logs. A live line below the lines of what is done shows the progress that they write to the file
+# which FLOWLID_PROGRESS names (flowlid/program.py), or else their last message. Without a terminal it is a line every
+# half minute.
+
+exec 3>&1 4>&2   # where lines and errors go, whatever the output of a program is redirected to
+live_job=
+
+fail() { # MESSAGE
+  echo "run.sh: $1" >&2
+  exit 1
+}
+
+shown() { # PATH: as seen from where run.sh was called, if it is below
+  local path
+  path=$(realpath -m --relative-to "${caller:?}" "$1")
+  case $path in ../*) realpath -m "$1" ;; *) echo "$path" ;; esac
+}
+
+grouped() { # NUMBER: 1,234,567
+  sed ':again; s/\B[0-9]\{3\}\>/,&/; t again' <<<"$1"
+}
+
+lasted() { # SECONDS
+  if [ "$1" -lt 60 ]; then
+    echo "$1 s"
+  elif [ "$1" -lt 3600 ]; then
+    echo "$(($1 / 60)) min $(($1 % 60)) s"
+  else
+    echo "$(($1 / 3600)) h $(($1 % 3600 / 60)) min"
+  fi
+}
+
+# Run COMMAND, its output in LOG, under a live line; if it fails, show the end of the log, and end.
+logged() { # LABEL LOG COMMAND...
+  local label=$1 log=$2
+  shift 2
+  mkdir -p "$(dirname "$log")"
+  # shellcheck disable=SC2094  # the live line reads what the command writes
+  under_live_line "$label" "$log" "$@" >"$log" 2>&1
+  if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
+}
+
+# Run PROGRAM through the cluster's wrapper CMD, which writes LOG, under a live line.
+run_job() { # LABEL CMD LOG PROGRAM...
+  local label=$1 cmd=$2 log=$3 said
+  shift 3
+  mkdir -p "$(dirname "$log")"
+  rm -f "$log"   # of an earlier run: it must not pass for this one's
+  said=$(dirname "$log")/.said
+  # shellcheck disable=SC2086  # $cmd holds a program and its options
+  under_live_line "$label" "$log" $cmd "$log" "$@" 2>"$said"
+  cat "$said" >&2
+  rm -f "$said"
+  if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
+}
+
+under_live_line() { # LABEL LOG COMMAND...
+  local label=$1 log=$2
+  stage_began=${stage_began:-$SECONDS}
+  FLOWLID_PROGRESS=$(realpath -m "$(dirname "$log")")/.progress
+  export FLOWLID_PROGRESS
+  shift 2
+  rm -f "$FLOWLID_PROGRESS"
+  live_line "$label" "$log" &
+  live_job=$!
+  foreground "$@"
+  end_live_line
+}
+
+end_live_line() {
+  if [ -z "$live_job" ]; then return 0; fi
+  kill "$live_job" 2>/dev/null || true
+  wait "$live_job" 2>/dev/null || true
+  live_job=
+  rm -f "$FLOWLID_PROGRESS"
+  if [ -t 3 ]; then printf '\r\033[K' >&3; fi
+}
+
+live_line() { # LABEL LOG: until it is killed, or run.sh is
+  local began=$SECONDS next=30 idle text size columns
+  exec {idle}<> <(:)
+  while is_running $$; do
+    text="$1: $(lasted $((SECONDS - began)))$(progress "$2")"
+    if [ -t 3 ]; then
+      size=$(stty size <&3 2>/dev/null || echo 24 80)
+      columns=${size#* }
+      printf '\r\033[K%s' "${text:0:columns > 0 ? columns - 1 : 79}" >&3
+    elif ((SECONDS - began >= next)); then
+      echo "$text" >&3
+      next=$((next + 30))
+    fi
+    read -rt 0.5 -u "$idle" || true
+  done
+}
+
+# How far it is: ", 12% [#         ] dnf_120, epoch 5 of 40, loss 122.30, 3 min 2 s left", else the log's last message.
+progress() { # LOG
+  local count='' total='' left='' words='' bar='##########          '
+  { read -r count total left words <"$FLOWLID_PROGRESS"; } 2>/dev/null || true
+  if [[ $count-$total-$left =~ ^[0-9]+-[1-9][0-9]*-[0-9]+$ ]]; then
+    printf ', %d%% [%s] %s' $((100 * count / total)) "${bar:10 - 10 * count / total:10}" "$words"
+    if [ "$left" -gt 0 ]; then printf ', %s left' "$(lasted "$left")"; fi
+  else
+    words=$(message_of "$1" .)
+    echo "${words:+, $words}"
+  fi
+}
+
+# The line of a stage that is done; warnings are counted in the files LOG...
+tell() { # WHAT LOG-TO-NAME LOG...
+  local what=$1 log=$2 warnings
+  shift 2
+  warnings=$(cat "$@" 2>/dev/null | grep -c ' WARNING (' || true)
+  case $warnings in 0) warnings= ;; 1) warnings=', 1 warning' ;; *) warnings=", $warnings warnings" ;; esac
+  echo "$what ($(lasted $((SECONDS - ${stage_began:-$SECONDS})))$warnings; $(shown "$log"))"
+  stage_began=
+}
+
+# The end of each of the logs that does not tell of success, and the name of what failed; ends the run.
+failed() { # LABEL LOG...
+  local label=$1 log
+  shift
+  for log in "$@"; do
+    if [ -f "$log" ] && ! grep -q '^# Ended (code 0)' "$log"; then
+      echo "run.sh: the end of $(shown "$log"):" >&2
+      why "$log" >&2
+    fi
+  done
+  fail "$label failed"
+}
+
+why() { # LOG: its last error and what follows, else its last lines
+  grep -v '^#' "$1" | awk '/ ERROR \(/ { n = 0; found = 1 } { line[n++] = $0 }
+    END { for (i = found || n < 12 ? 0 : n - 12; i < n; i++) print line[i] }' || true
+}
+
+message_of() { # LOG PATTERN: the last message of a program that matches, without date and place
+  sed -n 's/^[^(]* ([a-z_]*\.py:[0-9]*) //p' "$1" 2>/dev/null | grep -E "$2" | tail -n 1 || true
+}
+
+up_to_date() { # COUNT LOG: how many of COUNT results were found to be up to date
+  local found
+  found=$(grep -c ': up to date' "$2" || true)
+  if [ "$found" -eq "$1" ]; then echo '; up to date'; elif [ "$found" -gt 0 ]; then echo "; $found up to date"; fi
+}
+
+count_corpus() { # MANIFESTS: "3,862 utterances, 2.9 h, 7 speakers, 5 languages"
+  local counts
+  counts=$(zcat "$1"/*supervisions*.jsonl.gz | awk '
+    function value(key) { # of the first such key of a line
+      if (!match($0, "\"" key "\": *(\"[^\"]*\"|[0-9.eE+-]+)")) return ""
+      return substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3)
+    }
+    { seconds += value("duration"); speakers[value("speaker")]; languages[value("language")] }
+    END { printf "%d %.1f %d %d %d", NR, seconds / 3600, length(speakers), length(languages), seconds }')
+  # shellcheck disable=SC2086  # five words
+  set -- $counts
+  if [ "$5" -ge 3600 ]; then set -- "$1" "$2 h" "$3" "$4"; else set -- "$1" "$(lasted "$5")" "$3" "$4"; fi
+  echo "$(grouped "$1") utterances, $2, $(grouped "$3") speakers, $4 languages"
+}
+
+tell_left_out() { # FILE...: on a line of its own, and which files name it
+  local file what
+  for file in "$@"; do
+    what=$(count_left_out "$file")
+    if [ -n "$what" ]; then echo "         left out: $what ($(shown "$file"))"; fi
+  done
+}
+
+count_left_out() { # FILE of item, reason, detail: "104 not speech, 31 repeated"; nothing if all could be used
+  if [ ! -f "$1" ]; then return; fi
+  awk -F '\t' 'NR > 1 && NF == 3 { gsub("_", " ", $2); if (!n[$2]++) order[++k] = $2 }
+    END { for (i = 1; i <= k; i++) printf "%s%d %s", (i > 1 ? ", " : ""), n[order[i]], order[i] }' "$1"
+}
