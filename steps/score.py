@@ -57,6 +57,7 @@ def write_scores(out: Path, name: str, model: Model, frames: FrameSet, scores: S
         "frames": total,
         "hours": total * frame_shift / 3600,
         "precision": model.flow.precision,
+        "provenance": program.provenance(),
         **summarize(scores, frames.languages, model.classes, decides),
         **how_sure(scores, frames, model.classes, frame_shift, decides),
     }
