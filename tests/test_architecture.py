@@ -39,7 +39,7 @@ ONLY_IN = {
     },
     "argparse": {"program"},
     "yaml": {"config", "corpora/sets", "report/reference", "report/results"},
-    "matplotlib": {"plots/decisions", "plots/latents", "plots/style", "plots/training"},
+    "matplotlib": {"plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training"},
     "sklearn": {"evaluation/latents", "evaluation/nonspeech", "evaluation/proficiency"},
 }  # fmt: skip
 

@@ -323,8 +323,15 @@ def test_html_stands_alone_and_escapes_everything(exp: Path) -> None:
     assert len(targets) == 2
     for shown in ("--x '<script>'", "nf<i>&", "# a < b", "train.py conf/<b>.yaml", "ja: zh 0.7021, en 0.2979"):
         assert shown in page.text
-    assert "test_z_tsne: t-SNE of the class part" in page.text
+    assert "test_z_tsne: t-SNE of the class part" in page.text and "boxes" not in page.text
     assert page.tags.count("table") == 1 + 6 + 3
+
+
+def test_html_says_what_the_labels_of_its_plots_cannot_show(exp: Path) -> None:
+    tsne(np.eye(2), ["en", "zh"], set(), exp / "dnf_120/plots/test_z_tsne", "t")
+    (exp / "dnf_120/plots/notes.txt").write_text("No font has <中>: labels show boxes.\n", encoding="utf-8")
+    page = Page(report_html(collect(exp), exp, COMMAND))
+    assert page.text.count("No font has <中>: labels show boxes.") == 1
 
 
 def test_report_is_the_same_each_time(exp: Path) -> None:
