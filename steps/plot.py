@@ -17,7 +17,7 @@ import numpy as np
 
 from flowlid import program
 from flowlid.evaluation.latents import FEWEST_FOR_TSNE, tsne_embedding
-from flowlid.files import atomic_directory, atomic_write, read_json
+from flowlid.files import atomic_directory, read_json
 from flowlid.flow.checkpoint import Model, load_model
 from flowlid.kaldi.datadir import read_table
 from flowlid.plots.decisions import accuracy_duration, confusion_shares, llr_per_frame
@@ -26,7 +26,7 @@ from flowlid.plots.latents import first_dims, histograms, tsne
 from flowlid.plots.style import class_colors
 from flowlid.plots.training import loss_curve
 
-_HISTOGRAMS = 4  # dims of c, and as many of r, in the histograms
+_HISTOGRAMS = 4  # dims of c, and as many of r, that are shown
 log = logging.getLogger("flowlid")
 
 
@@ -34,21 +34,21 @@ def main() -> None:
     parser = program.argument_parser(__doc__)
     parser.add_argument("--seed", type=int, default=1, help="random seed of t-SNE")
     parser.add_argument("--tsne-frames", type=int, default=1000, help="largest number of frames in one t-SNE")
-    parser.add_argument("--each", default="", help="test sets whose latents are also drawn separately")
+    parser.add_argument("--each", default="", help="test sets whose latents are drawn each by itself")
     parser.add_argument("exp", type=Path, help="experiment directory with latent_<set> and score_<set>")
     parser.add_argument("tests", nargs="*", help="names of the test sets")
     args = parser.parse_args()
     program.log_provenance()
     model = load_model(args.exp / "final.pt")
     history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    with atomic_directory(args.exp / "plots") as out:  # plots of sets that are no longer tested go away
+    with atomic_directory(args.exp / "plots") as out:  # pictures of sets that are no longer tested go
         loss_curve(history, out / "loss_curve", f"{args.exp.name}: training")
         draw(model, args, out)
-    log.info("%s: plots in %s", args.exp.name, args.exp / "plots")
+    log.info("%s: pictures in %s", args.exp.name, args.exp / "plots")
 
 
 def draw(model: Model, args: argparse.Namespace, out: Path) -> None:
-    """All plots except the training curves, and a note of what labels cannot show."""
+    """All pictures but the training curves."""
     name, train = args.exp.name, model.config.data.train
     groups = {"train": ([train], train)}
     tests = [test for test in args.tests if test != train]
@@ -56,15 +56,11 @@ def draw(model: Model, args: argparse.Namespace, out: Path) -> None:
         groups["test"] = (tests[:1], tests[0])
         groups["all"] = (tests, "all test sets")
         groups.update({test: ([test], test) for test in args.each.split() if test not in (train, tests[0])})
+    note_boxes(args.exp, [train, *args.tests], out)
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     languages = {language for sample in samples.values() for language in sample}
     unseen = languages - set(model.languages)
     colors = class_colors(model.languages, sorted(unseen))
-    note = boxes_note([name, train, *args.tests, *model.classes, *languages])
-    if note:
-        log.warning("%s: %s", name, note)
-        with atomic_write(out / "notes.txt") as file:  # for the report
-            file.write(f"{note[0].upper()}{note[1:]}.\n")
     for group, (_, shown) in groups.items():
         draw_latents(model, samples[group], unseen, colors, out, group, f"{name}: {shown}", args)
     if model.config.model.type == "dnf" and args.tests:
@@ -73,13 +69,21 @@ def draw(model: Model, args: argparse.Namespace, out: Path) -> None:
 
 
 def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
-    """Sampled latents of these sets together: language -> (n, D)."""
+    """Language -> sampled latents (n, D) of these sets together."""
     parts: dict[str, list[np.ndarray]] = {}
     for name in sets:
         with np.load(exp / f"latent_{name}" / "sample.npz") as sample:
             for language in np.unique(sample["language"]):
                 parts.setdefault(str(language), []).append(sample["z"][sample["language"] == language])
     return {language: np.concatenate(parts[language]) for language in sorted(parts)}
+
+
+def note_boxes(exp: Path, sets: list[str], out: Path) -> None:
+    """Say once, in the log and for the report, which characters of the labels no installed font has."""
+    note = boxes_note([exp.name, *sets, *read_samples(exp, sets)])
+    if note:
+        log.warning("%s: %s", exp.name, note)
+        (out / "notes.txt").write_text(f"{note[0].upper()}{note[1:]}.\n", encoding="utf-8")
 
 
 def draw_latents(
@@ -92,9 +96,9 @@ def draw_latents(
     title: str,
     args: argparse.Namespace,
 ) -> None:
-    """Draw the first two dims, t-SNE and histograms of one group of sets."""
+    """First two dims, t-SNE and histograms of one group of sets."""
     base = model.flow.base
-    # a normal flow has one mean for all of its languages
+    # a normal flow holds all of its languages to one mean
     rows = base.means.detach().expand(len(model.languages), -1)
     means = {name: mean.numpy() for name, mean in zip(model.languages, rows, strict=True)}
     first_dims(samples, unseen, out / f"first_dims_{group}", title, class_means=means, colors=colors)
@@ -104,7 +108,7 @@ def draw_latents(
     balanced = {
         name: z[np.sort(generator.choice(len(z), min(each, len(z)), replace=False))] for name, z in samples.items()
     }
-    # only c: t-SNE would see nothing but a residual of large variance
+    # of c alone: a residual of large variance would be all that t-SNE sees
     c = np.concatenate(list(balanced.values()))[:, : base.class_dim]
     if len(c) >= FEWEST_FOR_TSNE and base.class_dim > 1:
         labels = [name for name, z in balanced.items() for _ in range(len(z))]
@@ -113,7 +117,7 @@ def draw_latents(
         log.info("%s: t-SNE of %d frames in %.1f s", group, len(c), time.perf_counter() - start)
         tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
     else:
-        log.warning("%s: too little for t-SNE: %d frames in %d dims", group, len(c), base.class_dim)
+        log.warning("%s: no t-SNE of %d frames in %d dims", group, len(c), base.class_dim)
 
     dims = list(range(min(_HISTOGRAMS, base.class_dim)))
     dims += list(range(base.class_dim, min(base.class_dim + _HISTOGRAMS, model.flow.dim)))
@@ -128,18 +132,18 @@ def draw_latents(
 
 
 def draw_confusion(exp: Path, model: Model, tests: list[str], unseen: set[str], out: Path) -> None:
-    """Draw the confusion of each test set, of frames and of utterances."""
+    """Where frames and utterances of each test set went."""
     results = {name: read_json(exp / f"score_{name}" / "result.json") for name in tests}
     for unit, words in (("frame", "frames"), ("utt", "utterances")):
         confusion = {name: result[f"{unit}_confusion"] for name, result in results.items()}
-        title = f"{exp.name}: share of {words} recognised as each class"
+        title = f"{exp.name}: share of {words} given to each class"
         confusion_shares(confusion, model.classes, unseen, out / f"confusion_{unit}", title)
 
 
 def draw_decisions(
     exp: Path, model: Model, tests: list[str], unseen: set[str], colors: dict[str, str], out: Path
 ) -> None:
-    """Draw the log-likelihood ratio of each test utterance, and accuracy by duration."""
+    """Log-likelihood ratios of each test set's utterances, and accuracy against duration."""
     llr, durations = {}, {}
     for name in tests:
         scored = exp / f"score_{name}"
@@ -148,12 +152,12 @@ def draw_decisions(
         for utt, value in values.items():
             llr[name][languages[utt]].append(float(value))
         found = read_json(scored / "result.json")["durations"]
-        if any(row["share"] is not None for row in found):  # else all of the set's languages are unseen
+        if any(row["share"] is not None for row in found):  # not where all languages are unseen
             durations[name] = found
     title = f"{exp.name}: log-likelihood ratio of each utterance"
     llr_per_frame(llr, model.classes, unseen, out / "llr_per_frame", title, colors)
     if durations:
-        title = f"{exp.name}: accuracy by duration, 95% intervals"
+        title = f"{exp.name}: accuracy against duration, 95% intervals"
         accuracy_duration(durations, model.classes, out / "accuracy_duration", title)
 
 

@@ -29,7 +29,7 @@ def boxes_note(texts: Iterable[str]) -> str:
     packages = {_package(character) for character in without}
     return (
         f"no installed font has the characters {' '.join(without)}: labels show boxes in their place; install a font "
-        f"(Debian, Ubuntu: apt-get install {' '.join(sorted(packages))}) and draw the plots again (stage 5)"
+        f"(Debian, Ubuntu: apt-get install {' '.join(sorted(packages))}) and run stage 5 again with --overwrite true"
     )
 
 

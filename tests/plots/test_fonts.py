@@ -10,7 +10,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.text import Text
-from tools import check_picture
+from tools import YAML, call, check_picture, feature_dir
 
 from flowlid.plots import fonts
 from flowlid.plots.decisions import confusion_shares
@@ -97,6 +97,31 @@ def test_boxes_are_drawn_without_a_warning_each_and_named_in_one_note(
     note = fonts.boxes_note(["测 中", "中 ह", "en"])
     assert "the characters ह 中 测: labels show boxes" in note and "fonts-noto-cjk fonts-noto-core" in note
     assert "fonts-noto-core" not in fonts.boxes_note(["中", "ひ", "カ", "한"])
+
+
+def test_the_step_says_once_what_labels_cannot_show_and_the_report_repeats_it(
+    installed: list[FontEntry], tmp_path: Path
+) -> None:
+    languages = {f"{speaker}{n}-{n}": language for n in range(8) for speaker, language in (("a", "中"), ("b", "日本"))}
+    for name in ("train", "test"):
+        feature_dir(tmp_path / "data" / name, languages)
+    (tmp_path / "tiny.yaml").write_text(YAML)
+    data, exp = tmp_path / "data", tmp_path / "exp/tiny"
+    calls = [
+        call("train", tmp_path / "tiny.yaml", data, exp),
+        call("score", exp, data, "test"),
+        call("analyse_latents", exp, data, "train", "test"),
+        call("plot", "--tsne-frames", "8", exp, "test"),
+        call("make_report", tmp_path / "exp"),
+    ]
+    assert [ended.code for ended in calls] == [0] * 5
+    assert calls[3].log.count("no installed font has the characters 中 日 本: labels show boxes") == 1
+    html = (tmp_path / "exp/report.html").read_text()
+    assert html.count("No installed font has the characters 中 日 本: labels show boxes") == 1
+    installed.append(make_font(tmp_path / "han.ttf", "Test Han", "中日本"))
+    fonts._fallbacks.cache_clear()
+    assert "boxes" not in call("plot", "--tsne-frames", "9", exp, "test").log
+    assert not (exp / "plots/notes.txt").exists()
 
 
 def test_fonts_that_draw_boxes_for_everything_are_not_taken() -> None:

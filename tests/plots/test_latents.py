@@ -12,8 +12,6 @@ from scipy import stats
 from tools import check_picture
 
 from flowlid.evaluation.latents import tsne_embedding
-from flowlid.plots import decisions, training
-from flowlid.plots import latents as latent_plots
 from flowlid.plots.decisions import confusion_shares
 from flowlid.plots.latents import first_dims, histograms, tsne
 from flowlid.plots.style import PALETTE, class_colors
@@ -59,8 +57,8 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that a plot would have saved."""
     figures: list[Figure] = []
-    for module in (decisions, latent_plots, training):
-        monkeypatch.setattr(module, "save", lambda figure, stem: figures.append(figure))
+    for module in ("decisions", "latents", "training"):
+        monkeypatch.setattr(f"flowlid.plots.{module}.save", lambda figure, stem: figures.append(figure))
     return figures
 
 
