@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Report all trained experiments in EXP/RESULTS.md, EXP/results.json and EXP/report.html.
+"""Report all trained experiments: RESULTS.md, results.json and report.html.
 
 Example: steps/make_report.py --command "./run.sh" --reference reference.yaml exp
 It prints a short table.
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument(
         "--reference", metavar="FILE", type=Path, help="YAML file: published figures to print beside ours"
     )
-    parser.add_argument("exp", type=Path, help="directory of the experiments")
+    parser.add_argument("exp", type=Path, help="where the experiments are")
     args = parser.parse_args()
     results = collect(args.exp)
     references = reference_tables(read_reference(args.reference), results) if args.reference else {}

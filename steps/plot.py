@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the plots of one experiment, as PNG and PDF, into EXP/plots.
+"""Draw the pictures of one experiment, as PNG and PDF, into EXP/plots.
 
 Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b
 Draws the training curves; the first two latent dims, t-SNE, and histograms with the model's density, of the training
