@@ -220,5 +220,6 @@ def confusion_shares(
     axes.set_xticks(range(len(classes)), classes, **slant)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set(title=title, xlabel="recognised as", ylabel="set: true language")
+    axes.set(xlabel="recognised as", ylabel="set: true language")
+    figure.suptitle(title)  # of the figure: with few classes the axes are narrower than it
     save(figure, stem)

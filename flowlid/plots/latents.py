@@ -1,7 +1,7 @@
 """Plots of latents: first two dims, t-SNE, histograms. Each function writes `stem`.png (150 dpi) and `stem`.pdf.
 
 A class has the same colour in all plots of an experiment (`style.class_colors`). Languages that the model was not
-trained on are marked "(unseen)" and have another marker or a hatch. The same data give the same bytes.
+trained on are marked "(unseen)" and have another marker or a dotted outline. The same data give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from flowlid.plots.style import GREY, colors_for, hatch, save, scatter, shown, styled
+from flowlid.plots.style import GREY, colors_for, outline, save, scatter, shown, styled
 
 Points = NDArray[np.float64]
 _CLOUD = (4.6, 3.4)  # inches, size of a scatter plot
@@ -140,7 +140,7 @@ def histograms(
         _histogram(grid[index], {label: z[:, index] for label, z in groups.items()}, gaussians, unseen, palette)
         grid[index].set_title(f"latent dim {dim + 1}", fontsize=8)
     handles = [
-        Patch(facecolor="none", edgecolor=palette[label], hatch=hatch(label, unseen), label=shown(label, unseen))
+        Patch(facecolor="none", edgecolor=palette[label], linestyle=outline(label, unseen), label=shown(label, unseen))
         for label in palette
         if label in groups
     ]
@@ -170,7 +170,7 @@ def _histogram(
     for label, values in groups.items():
         # Frames outside the axes count too: the area is the share of frames that is shown.
         heights = np.histogram(values, bins)[0] / (values.size * (bins[1] - bins[0]))
-        axes.stairs(heights, bins, color=palette[label], hatch=hatch(label, unseen), linewidth=1.2)
+        axes.stairs(heights, bins, color=palette[label], linestyle=outline(label, unseen), linewidth=1.2)
     grid = np.linspace(low, high, 400)
     for label, (mean, variance) in gaussians.items():
         axes.plot(grid, norm.pdf(grid, mean, np.sqrt(variance)), "--", color=palette[label], linewidth=1)

@@ -33,7 +33,6 @@ _STYLE = {
     "axes.linewidth": 0.7,
     "axes.formatter.useoffset": False,
     "figure.titlesize": 9,
-    "hatch.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": 8,
     "lines.linewidth": 1.3,
@@ -85,9 +84,9 @@ def shown(label: str, unseen: set[str]) -> str:
     return f"{label} (unseen)" if label in unseen else label
 
 
-def hatch(label: str, unseen: set[str]) -> str | None:
-    """The hatch of a label in histograms."""
-    return "////" if label in unseen else None
+def outline(label: str, unseen: set[str]) -> str | tuple[float, tuple[float, float]]:
+    """The line style of a label in histograms: dotted for unseen languages, of which there may be many."""
+    return (0, (1, 0.8)) if label in unseen else "-"
 
 
 def scatter(
