@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from flowlid.plots.style import GREY, PALETTE, colors_for, save, shown, styled
+from flowlid.plots.style import GREY, PALETTE, colors_for, points_look, save, shown, styled
 
 _ROW_INCHES = 0.17  # height of the row of one language
 _GAP = 0.5  # rows between two sets
@@ -38,7 +38,7 @@ def llr_per_frame(
     median, with whiskers from the 5th to the 95th percentile.
 
     Args:
-        llr: set -> true language -> nats per frame (`scoring.llr_per_frame`), shape (n,).
+        llr: set -> true language -> nats per frame (`llr_per_frame` of flowlid.evaluation), shape (n,).
         classes: those of the model, in its order; if there are two, ratios above 0 are for the first.
         unseen: languages that are not classes of the model.
         stem: path to write to, without the suffix.
@@ -54,32 +54,18 @@ def llr_per_frame(
         raise ValueError(f"{stem}: needs at least one utterance per row, and finite log-likelihood ratios")
     labels = {label for found in groups.values() for label in found}
     palette = colors_for(labels, unseen, colors)
-    look = {
-        label: {"color": palette[label], "marker": "^" if label in unseen else "o", "linestyle": ""}
-        for label in palette
-        if label in labels
-    }
+    look = points_look(labels, unseen, palette)
     width = 5.0 + 0.05 * max(map(len, groups))
     figure = Figure(figsize=(width, _ROW_INCHES * (len(rows) + _GAP * len(groups)) + 1.3), layout="constrained")
     axes = figure.subplots()
-    generator = np.random.default_rng(0)  # spreads the points over the height of their row
-    place, middles = 0.0, []
-    for found in groups.values():
-        middles.append(place + (len(found) - 1) / 2)
-        for label, values in found.items():
-            _points(axes, values, place + generator.uniform(-0.38, 0.38, len(values)), look[label])
-            if len(values) >= _FEWEST_FOR_BOX:
-                _box(axes, values, place)
-            place += 1
-        place += _GAP
-        axes.axhline(place - (1 + _GAP) / 2, color=_FAINT, linewidth=0.8, zorder=0)
+    bottom, middles = _rows(axes, groups, look)
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
     low, high, note = _limits(rows)
     figure.suptitle(title)
     # some sets are decided by hundredths of a nat, others by tens
     axes.set_xscale("symlog", linthresh=_linear_part(rows), linscale=1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set(xlim=(low, high), ylim=(place - (1 + _GAP) / 2, -(1 + _GAP) / 2))
+    axes.set(xlim=(low, high), ylim=(bottom, -(1 + _GAP) / 2))
     axes.set_xlabel(_llr_words(classes) + note)
     axes.set_yticks(middles, list(groups))
     axes.tick_params(axis="y", length=0)
@@ -142,6 +128,24 @@ def _with_intervals(
     above = np.nan_to_num(np.maximum(ends["high"] - share, 0))
     axes.errorbar(x, share, yerr=[below, above], linestyle="", markersize=4, elinewidth=0.9, capsize=2, **look)
     return float((share - below).min())
+
+
+def _rows(
+    axes: Axes, groups: Mapping[str, Mapping[str, NDArray[np.float64]]], look: Mapping[str, Mapping[str, str]]
+) -> tuple[float, list[float]]:
+    """Draw a row per language, set by set; return the lower end of the last set, and the middle of each set."""
+    generator = np.random.default_rng(0)  # spreads the points over the height of their row
+    place, middles = 0.0, []
+    for found in groups.values():
+        middles.append(place + (len(found) - 1) / 2)
+        for label, values in found.items():
+            _points(axes, values, place + generator.uniform(-0.38, 0.38, len(values)), look[label])
+            if len(values) >= _FEWEST_FOR_BOX:
+                _box(axes, values, place)
+            place += 1
+        place += _GAP
+        axes.axhline(place - (1 + _GAP) / 2, color=_FAINT, linewidth=0.8, zorder=0)
+    return place - (1 + _GAP) / 2, middles
 
 
 def _points(axes: Axes, values: NDArray[np.float64], heights: NDArray[np.float64], look: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 import colorsys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -89,17 +89,22 @@ def outline(label: str, unseen: set[str]) -> str | tuple[float, tuple[float, flo
     return (0, (1, 0.8)) if label in unseen else "-"
 
 
+def points_look(labels: Container[str], unseen: set[str], colors: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """How matplotlib draws the points of each label, in the order of `colors`: triangles for unseen languages."""
+    return {
+        label: {"color": color, "linestyle": "", "marker": "^" if label in unseen else "o"}
+        for label, color in colors.items()
+        if label in labels
+    }
+
+
 def scatter(
     axes: Axes, groups: Mapping[str, NDArray[np.float64]], unseen: set[str], colors: Mapping[str, str]
 ) -> list[Line2D]:
     """Draw each label's points, shape (n, 2), translucent; return handles for a legend, in the order of `colors`."""
     count = sum(len(points) for points in groups.values())
     alpha, size = (0.7, 4.0) if count < 500 else (0.45, 2.8) if count < 5000 else (0.3, 2.0)
-    look = {
-        label: {"color": color, "linestyle": "", "marker": "^" if label in unseen else "o"}
-        for label, color in colors.items()
-        if label in groups
-    }
+    look = points_look(groups, unseen, colors)
     for part in range(_SLICES):
         for label, drawn in look.items():
             x, y = groups[label][part::_SLICES].T
