@@ -2,7 +2,7 @@
 """Report all trained experiments: RESULTS.md, results.json and report.html.
 
 Example: steps/make_report.py --command "./run.sh" --reference reference.yaml exp
-Prints a short table.
+It prints a short table.
 """
 
 from pathlib import Path
@@ -17,9 +17,9 @@ from flowlid.report.results import collect
 
 def main() -> None:
     parser = program.argument_parser(__doc__)
-    parser.add_argument("--command", default="./run.sh", help="the command that made the results, for the report")
+    parser.add_argument("--command", default="./run.sh", help="the command that writes the report; the report names it")
     parser.add_argument(
-        "--reference", metavar="FILE", type=Path, help="YAML file: figures of others, to print beside ours"
+        "--reference", metavar="FILE", type=Path, help="YAML file: published figures to print beside ours"
     )
     parser.add_argument("exp", type=Path, help="where the experiments are")
     parser.add_argument("--table-of", default="", help='print the table of these experiments ("a b"), write nothing')

@@ -2,9 +2,9 @@
 """Draw the pictures of one experiment, as PNG and PDF, into EXP/plots.
 
 Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b
-They show the training curves; for the training set, for the first test set, for all test sets together and for each
-of --each the first two latent dims, t-SNE and histograms against the model's density; and where each set's frames
-and utterances went, how sure the decisions were, and how accurate they are after how much speech.
+Draws the training curves; the first two latent dims, t-SNE, and histograms with the model's density, of the training
+set, the first test set, all test sets together, and each set of --each; and the confusion of frames and of utterances,
+the log-likelihood ratio of each utterance, and the accuracy by duration, of all test sets.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from flowlid.evaluation.tsne import FEWEST_FOR_TSNE, tsne_embedding
 from flowlid.files import read_json
 from flowlid.kaldi.tables import read_table
 from flowlid.plots.decisions import accuracy_duration, confusion_shares, llr_per_frame
+from flowlid.plots.fonts import boxes_note
 from flowlid.plots.latents import first_dims, histograms, tsne
 from flowlid.plots.style import class_colors
 from flowlid.plots.training import loss_curve
@@ -32,8 +33,8 @@ log = logging.getLogger("flowlid")
 
 def main() -> None:
     parser = program.argument_parser(__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="of t-SNE")
-    parser.add_argument("--tsne-frames", type=int, default=1000, help="most frames embedded by t-SNE")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of t-SNE")
+    parser.add_argument("--tsne-frames", type=int, default=1000, help="largest number of frames in one t-SNE")
     parser.add_argument("--each", default="", help="test sets whose latents are drawn each by itself")
     parser.add_argument("exp", type=Path, help="experiment directory with latent_<set> and score_<set>")
     parser.add_argument("tests", nargs="*", help="names of the test sets")
@@ -64,6 +65,7 @@ def draw(config: Config, tests: list[str], args: argparse.Namespace, out: Path) 
         groups["test"] = (tests[:1], tests[0])
         groups["all"] = (tests, "all test sets")
         groups.update({test: ([test], test) for test in args.each.split() if test not in (train, tests[0])})
+    note_boxes(args.exp, [train, *args.tests], out)
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     with np.load(args.exp / f"latent_{train}" / "sample.npz") as sample:
         means = dict(zip(sample["languages"].tolist(), sample["means"], strict=True))
@@ -85,6 +87,14 @@ def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
             for language in np.unique(sample["language"]):
                 parts.setdefault(str(language), []).append(sample["z"][sample["language"] == language])
     return {language: np.concatenate(parts[language]) for language in sorted(parts)}
+
+
+def note_boxes(exp: Path, sets: list[str], out: Path) -> None:
+    """Say once, in the log and for the report, which characters of the labels no installed font has."""
+    note = boxes_note([exp.name, *sets, *read_samples(exp, sets)])
+    if note:
+        log.warning("%s: %s", exp.name, note)
+        (out / "notes.txt").write_text(f"{note[0].upper()}{note[1:]}.\n", encoding="utf-8")
 
 
 def draw_latents(
@@ -138,14 +148,14 @@ def draw_confusion(exp: Path, classes: list[str], tests: list[str], unseen: set[
     results = {name: read_json(exp / f"score_{name}" / "result.json") for name in tests}
     for unit, words in (("frame", "frames"), ("utt", "utterances")):
         confusion = {name: result[f"{unit}_confusion"] for name, result in results.items()}
-        title = f"{exp.name}: share of {words} given to each class"
+        title = f"{exp.name}: share of {words} recognised as each class"
         confusion_shares(confusion, classes, unseen, out / f"confusion_{unit}", title)
 
 
 def draw_decisions(
     exp: Path, classes: list[str], tests: list[str], unseen: set[str], colors: dict[str, str], out: Path
 ) -> None:
-    """Log-likelihood ratios of each test set's utterances, and accuracy against duration."""
+    """Log-likelihood ratios of each test set's utterances, and accuracy by duration."""
     llr, durations = {}, {}
     for name in tests:
         scored = exp / f"score_{name}"
@@ -159,7 +169,7 @@ def draw_decisions(
     title = f"{exp.name}: log-likelihood ratio of each utterance"
     llr_per_frame(llr, classes, unseen, out / "llr_per_frame", title, colors)
     if durations:
-        title = f"{exp.name}: accuracy against duration, 95% intervals"
+        title = f"{exp.name}: accuracy by duration, 95% intervals"
         accuracy_duration(durations, classes, out / "accuracy_duration", title)
 
 

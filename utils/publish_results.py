@@ -1,11 +1,11 @@
 #!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
 """Copy the results of a run into README files: tables between markers, and the plots that they link to.
 
-Example: utils/publish_results.py egs/prompts/exp README.md egs/prompts/README.md
+Example: utils/publish_results.py egs/prompts README.md
 
-In a README the lines between "<!-- overview -->" and "<!-- /overview -->" become one table of all experiments and
-sets; those between "<!-- results -->" and "<!-- /results -->" become the whole of RESULTS.md, below its title. A
-picture linked as .../results/<experiment>/<plot>.png is copied from <experiment>/plots. Uses flowlid.
+RECIPE/exp/RESULTS.md is copied to RECIPE/RESULTS.md, as it is. In RECIPE/README.md and in each README given, the lines
+between "<!-- overview EXPERIMENT/SET ... -->" and "<!-- /overview -->" become a table of these experiments and sets,
+and a picture linked as .../results/EXPERIMENT/PLOT.png is copied from RECIPE/exp/EXPERIMENT/plots.
 """
 
 import re
@@ -16,29 +16,41 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid import program
 from flowlid.files import atomic_write, read_json
-from flowlid.report.tables import markdown_table, overview
+from flowlid.report.tables import Result, markdown_table, overview
+
+OVERVIEW = re.compile(r"(<!-- overview ([^>]+) -->\n).*?(<!-- /overview -->)", flags=re.DOTALL)
+PICTURE = re.compile(r"\]\(((?:[\w./-]+/)?results/([\w-]+)/([\w-]+\.png))\)")
 
 
 def main() -> None:
     parser = program.argument_parser(__doc__)
-    parser.add_argument("exp", type=Path, help="experiments of the run, with results.json and RESULTS.md")
-    parser.add_argument("readme", type=Path, nargs="+", help="files to update")
+    parser.add_argument("recipe", type=Path, help="directory of the recipe that was run, such as egs/prompts")
+    parser.add_argument("readme", type=Path, nargs="*", help="other READMEs to update")
     args = parser.parse_args()
-    whole = (args.exp / "RESULTS.md").read_text(encoding="utf-8").split("\n", 1)[1].strip()
-    blocks = {
-        "overview": markdown_table(overview(read_json(args.exp / "results.json"))),
-        "results": re.sub(r"^#", "##", whole, flags=re.MULTILINE),
-    }
-    for readme in args.readme:
-        text = readme.read_text(encoding="utf-8")
-        for name, block in blocks.items():
-            pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-            text = re.sub(pattern, lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text, flags=re.DOTALL)
-        for target, experiment, plot in re.findall(r"\]\(((?:[\w./-]+/)?results/([\w-]+)/([\w-]+\.png))\)", text):
+    exp = args.recipe / "exp"
+    results = read_json(exp / "results.json")
+    with atomic_write(args.recipe / "RESULTS.md") as file:
+        file.write((exp / "RESULTS.md").read_text(encoding="utf-8"))
+    for readme in (args.recipe / "README.md", *args.readme):
+        text = OVERVIEW.sub(
+            lambda match: f"{match[1]}{table_of(match[2].split(), results)}\n{match[3]}",
+            readme.read_text(encoding="utf-8"),
+        )
+        for target, experiment, plot in PICTURE.findall(text):
             with atomic_write(readme.parent / target, "wb") as file:
-                file.write((args.exp / experiment / "plots" / plot).read_bytes())
+                file.write((exp / experiment / "plots" / plot).read_bytes())
         with atomic_write(readme) as file:
             file.write(text)
+
+
+def table_of(names: list[str], results: list[Result]) -> str:
+    """The overview of the sets "EXPERIMENT/SET", in the order in which they are named."""
+    sets = {f"{result['experiment']}/{name}": (result, name) for result in results for name in result["sets"]}
+    missing = [name for name in names if name not in sets]
+    if missing:
+        raise ValueError(f"no results of {' '.join(missing)}, which a README wants; run these experiments first")
+    chosen = [sets[name] for name in names]
+    return markdown_table(overview([{**result, "sets": {name: result["sets"][name]}} for result, name in chosen]))
 
 
 if __name__ == "__main__":

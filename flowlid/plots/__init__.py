@@ -1,7 +1,8 @@
 """Figures for papers and reports, as PNG and PDF; they know neither models nor data.
 
 - `style`: type, colours, markers, and files with the same bytes each time.
+- `fonts`: installed fonts for labels in other scripts than Latin, Greek and Cyrillic.
 - `training`: training curves.
 - `latents`: first two latent dims, t-SNE, histograms.
-- `decisions`: confusion, log-likelihood ratios, accuracy against duration. A new plot goes beside these.
+- `decisions`: confusion, log-likelihood ratios, accuracy by duration. A new plot goes beside these.
 """

@@ -1,4 +1,4 @@
-"""Pictures of how sure a model's decisions are; written as those of `plots` are, with the same colours."""
+"""Plots of a model's decisions: confusion, log-likelihood ratios, accuracy by duration."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from flowlid.plots.style import GREY, PALETTE, colors_for, save, shown, styled
+from flowlid.plots.style import GREY, PALETTE, colors_for, points_look, save, shown, styled
 
-_ROW_INCHES = 0.17  # height of a language's row
+_ROW_INCHES = 0.17  # height of the row of one language
 _GAP = 0.5  # rows between two sets
 _COLUMNS = 4  # panels side by side
-_TITLE_WIDTH = 26  # characters of a panel's title in a line
-_FEWEST_FOR_BOX = 5  # utterances: with fewer, a box hides more than it tells
+_TITLE_WIDTH = 26  # characters per line in the title of a panel
+_FEWEST_FOR_BOX = 5  # utterances; with fewer, quartiles mean little
 _FAINT = "#dddddd"
 
 
@@ -32,54 +32,40 @@ def llr_per_frame(
     title: str,
     colors: Mapping[str, str] | None = None,
 ) -> None:
-    """Log-likelihood ratio of each utterance, a row a set and true language, with a box over five points or more.
+    """Log-likelihood ratio of each utterance, in one row per set and true language.
 
-    The axis is linear around 0 and logarithmic beyond. The box holds the middle half, its line is the median, its
-    whiskers reach from the 5th to the 95th percentile.
+    The axis is linear around 0 and logarithmic beyond. Rows of five utterances or more have a box: quartiles and
+    median, with whiskers from the 5th to the 95th percentile.
 
     Args:
-        llr: set -> true language -> nats per frame (`scoring.llr_per_frame`), shape (n,).
-        classes: the model's, in order: of two, the first one is above 0.
-        unseen: languages that are no class of the model.
-        stem: where to write, without the suffix.
-        title: shown above.
-        colors: from `class_colors`; by default made from the languages shown.
+        llr: set -> true language -> nats per frame (`llr_per_frame` of flowlid.evaluation), shape (n,).
+        classes: those of the model, in its order; if there are two, ratios above 0 are for the first.
+        unseen: languages that are not classes of the model.
+        stem: path to write to, without the suffix.
+        title: of the figure.
+        colors: from `class_colors`; by default those of the languages shown.
 
     Raises:
-        ValueError: a row without utterance, no row, a value that is not finite, or a language without a colour.
+        ValueError: no row, a row without utterances, a value that is not finite, or a language without a colour.
     """
     groups = {name: {label: np.asarray(v, float) for label, v in found.items()} for name, found in llr.items()}
     rows = [values for found in groups.values() for values in found.values()]
     if not rows or not all(len(values) and np.isfinite(values).all() for values in rows):
-        raise ValueError(f"{stem}: needs at least one utterance a row, and finite log-likelihood ratios")
+        raise ValueError(f"{stem}: needs at least one utterance per row, and finite log-likelihood ratios")
     labels = {label for found in groups.values() for label in found}
     palette = colors_for(labels, unseen, colors)
-    look = {
-        label: {"color": palette[label], "marker": "^" if label in unseen else "o", "linestyle": ""}
-        for label in palette
-        if label in labels
-    }
+    look = points_look(labels, unseen, palette)
     width = 5.0 + 0.05 * max(map(len, groups))
     figure = Figure(figsize=(width, _ROW_INCHES * (len(rows) + _GAP * len(groups)) + 1.3), layout="constrained")
     axes = figure.subplots()
-    generator = np.random.default_rng(0)  # of where the points lie in their row
-    place, middles = 0.0, []
-    for found in groups.values():
-        middles.append(place + (len(found) - 1) / 2)
-        for label, values in found.items():
-            _points(axes, values, place + generator.uniform(-0.38, 0.38, len(values)), look[label])
-            if len(values) >= _FEWEST_FOR_BOX:
-                _box(axes, values, place)
-            place += 1
-        place += _GAP
-        axes.axhline(place - (1 + _GAP) / 2, color=_FAINT, linewidth=0.8, zorder=0)
+    bottom, middles = _rows(axes, groups, look)
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
     low, high, note = _limits(rows)
     figure.suptitle(title)
-    # sets that are decided by hundredths of a nat stand beside others of tens
+    # some sets are decided by hundredths of a nat, others by tens
     axes.set_xscale("symlog", linthresh=_linear_part(rows), linscale=1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set(xlim=(low, high), ylim=(place - (1 + _GAP) / 2, -(1 + _GAP) / 2))
+    axes.set(xlim=(low, high), ylim=(bottom, -(1 + _GAP) / 2))
     axes.set_xlabel(_llr_words(classes) + note)
     axes.set_yticks(middles, list(groups))
     axes.tick_params(axis="y", length=0)
@@ -92,13 +78,13 @@ def llr_per_frame(
 def accuracy_duration(
     durations: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequence[str], stem: str | Path, title: str
 ) -> None:
-    """Utterance accuracy against duration with 95% intervals, a panel a set; whole utterances stand apart.
+    """Accuracy by duration of speech with 95% intervals, in one panel per set; whole utterances are set apart.
 
     Args:
-        durations: set -> what `durations.accuracy_by_duration` found.
-        classes: the model's; chance is 1/K.
-        stem: where to write, without the suffix.
-        title: shown above.
+        durations: set -> rows of `evaluation.durations.accuracy_by_duration`.
+        classes: those of the model; chance is 1/K.
+        stem: path to write to, without the suffix.
+        title: of the figure.
 
     Raises:
         ValueError: no set, or one without any accuracy.
@@ -135,13 +121,31 @@ def accuracy_duration(
 def _with_intervals(
     axes: Axes, x: NDArray[np.float64], rows: Sequence[Mapping[str, Any]], look: Mapping[str, str]
 ) -> float:
-    """Draw shares, and their intervals where there are any; return the lowest number drawn."""
+    """Draw shares, with their intervals where there are any; return the lowest value drawn."""
     share = np.array([row["share"] for row in rows], dtype=float)
     ends = {key: np.array([row[key] for row in rows], dtype=float) for key in ("low", "high")}  # NaN: no interval
     below = np.nan_to_num(np.maximum(share - ends["low"], 0))
     above = np.nan_to_num(np.maximum(ends["high"] - share, 0))
     axes.errorbar(x, share, yerr=[below, above], linestyle="", markersize=4, elinewidth=0.9, capsize=2, **look)
     return float((share - below).min())
+
+
+def _rows(
+    axes: Axes, groups: Mapping[str, Mapping[str, NDArray[np.float64]]], look: Mapping[str, Mapping[str, str]]
+) -> tuple[float, list[float]]:
+    """Draw a row per language, set by set; return the lower end of the last set, and the middle of each set."""
+    generator = np.random.default_rng(0)  # spreads the points over the height of their row
+    place, middles = 0.0, []
+    for found in groups.values():
+        middles.append(place + (len(found) - 1) / 2)
+        for label, values in found.items():
+            _points(axes, values, place + generator.uniform(-0.38, 0.38, len(values)), look[label])
+            if len(values) >= _FEWEST_FOR_BOX:
+                _box(axes, values, place)
+            place += 1
+        place += _GAP
+        axes.axhline(place - (1 + _GAP) / 2, color=_FAINT, linewidth=0.8, zorder=0)
+    return place - (1 + _GAP) / 2, middles
 
 
 def _points(axes: Axes, values: NDArray[np.float64], heights: NDArray[np.float64], look: Mapping[str, str]) -> None:
@@ -161,7 +165,7 @@ def _box(axes: Axes, values: NDArray[np.float64], place: float) -> None:
 
 
 def _limits(rows: Sequence[NDArray[np.float64]]) -> tuple[float, float, str]:
-    """Ends of the axis around 0 and the middle 99% of every row, and how many points lie outside of them."""
+    """Limits that include 0 and the middle 99% of every row, and a note of the points outside."""
     low = min(0.0, *(np.percentile(values, 0.5) for values in rows))
     high = max(0.0, *(np.percentile(values, 99.5) for values in rows))
     margin = max(0.05 * (high - low), 1e-6)
@@ -172,7 +176,7 @@ def _limits(rows: Sequence[NDArray[np.float64]]) -> tuple[float, float, str]:
 
 
 def _linear_part(rows: Sequence[NDArray[np.float64]]) -> float:
-    """Up to where the axis is linear: a power of ten that shows the narrowest row."""
+    """Where the axis turns from linear to logarithmic: a power of ten at which the narrowest row can be seen."""
     narrowest = min(np.percentile(np.abs(values), 90) for values in rows)
     return float(10 ** np.floor(np.log10(np.clip(narrowest, 0.01, 10))))
 
@@ -180,7 +184,7 @@ def _linear_part(rows: Sequence[NDArray[np.float64]]) -> float:
 def _llr_words(classes: Sequence[str]) -> str:
     if len(classes) == 2:
         return f"log p(x|{classes[0]}) - log p(x|{classes[1]}) (nats/frame; above 0: decided for {classes[0]})"
-    return "own class against the best other, unseen: best against second best (nats/frame)"
+    return "true class minus best other; unseen: best minus second best (nats/frame)"
 
 
 @styled
@@ -191,7 +195,7 @@ def confusion_shares(
     stem: str | Path,
     title: str,
 ) -> None:
-    """Heat map of where each set's languages went; the right answers stand in bold.
+    """Heat map of how the languages of each set were recognised; correct decisions are in bold.
 
     Args:
         confusion: set -> true language -> predicted class -> share (0 to 1).
@@ -199,12 +203,12 @@ def confusion_shares(
         unseen, stem, title: as for `first_dims`.
 
     Raises:
-        ValueError: no row, or a prediction that is no class.
+        ValueError: no row, or a prediction that is not a class.
     """
     rows = [(name, true, shares) for name, languages in confusion.items() for true, shares in languages.items()]
     strange = {label for _, _, shares in rows for label in shares} - set(classes)
     if not rows or strange:
-        raise ValueError(f"{stem}: needs a row, and no predictions but {list(classes)}; has {sorted(strange)}")
+        raise ValueError(f"{stem}: needs a row, and predictions only of {list(classes)}; has {sorted(strange)}")
     shares = np.array([[row.get(label, 0.0) for label in classes] for _, _, row in rows])
     figure = Figure(figsize=(2.3 + 0.62 * len(classes), 1.1 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -220,5 +224,6 @@ def confusion_shares(
     axes.set_xticks(range(len(classes)), classes, **slant)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set(title=title, xlabel="recognised as", ylabel="set: true language")
+    axes.set(xlabel="recognised as", ylabel="set: true language")
+    figure.suptitle(title)  # of the figure: with few classes the axes are narrower than it
     save(figure, stem)

@@ -1,7 +1,7 @@
-"""Pictures for papers and reports: each function writes `stem`.png (150 dpi) and `stem`.pdf.
+"""Plots of latents: first two dims, t-SNE, histograms. Each function writes `stem`.png (150 dpi) and `stem`.pdf.
 
-A class has one colour in every picture of an experiment (`class_colors`). Languages that the model was not
-trained on are marked "(unseen)", with another marker or hatch. The same data give the same bytes.
+A class has the same colour in all plots of an experiment (`style.class_colors`). Languages that the model was not
+trained on are marked "(unseen)" and have another marker or a dotted outline. The same data give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from flowlid.plots.style import GREY, colors_for, hatch, save, scatter, shown, styled
+from flowlid.plots.style import GREY, colors_for, outline, save, scatter, shown, styled
 
 Points = NDArray[np.float64]
-_CLOUD = (4.6, 3.4)  # inches, of a scatter
+_CLOUD = (4.6, 3.4)  # inches, size of a scatter plot
 
 
 @styled
@@ -30,18 +30,18 @@ def first_dims(
     class_means: Mapping[str, ArrayLike] | None = None,
     colors: Mapping[str, str] | None = None,
 ) -> None:
-    """Scatter of latent dims 1 and 2, 0.5th to 99.5th percentile, and a cross for each class mean.
+    """Scatter plot of latent dims 1 and 2, from the 0.5th to the 99.5th percentile, with a cross at each class mean.
 
     Args:
         samples: label -> latents, shape (n, D), D >= 2.
-        unseen: the labels that are no class of the model.
-        stem: where to write, without the suffix.
-        title: shown above.
-        class_means: class -> mean, shape (D,) or more than one of its first dims.
-        colors: from `class_colors`; by default made from the labels shown.
+        unseen: labels that are not classes of the model.
+        stem: path to write to, without the suffix.
+        title: of the figure.
+        class_means: class -> mean, shape (D,), or at least its first two dims.
+        colors: from `class_colors`; by default those of the labels shown.
 
     Raises:
-        ValueError: no point, fewer than two dims, or a label without a colour.
+        ValueError: no points, fewer than two dims, or a label without a colour.
     """
     groups = {label: _two_dims(z, f"{stem}: {label}") for label, z in samples.items()}
     if not groups:
@@ -78,7 +78,7 @@ def tsne(
     title: str,
     colors: Mapping[str, str] | None = None,
 ) -> None:
-    """Scatter of a two-dimensional embedding, such as `tsne_embedding` makes.
+    """Scatter plot of a two-dimensional embedding, such as that of `evaluation.latents.tsne_embedding`.
 
     Args:
         embedding: shape (n, 2).
@@ -86,7 +86,7 @@ def tsne(
         unseen, stem, title, colors: as for `first_dims`.
 
     Raises:
-        ValueError: no point, shapes that do not fit, or a label without a colour.
+        ValueError: no points, shapes that do not fit, or a label without a colour.
     """
     points, names = _two_dims(embedding, str(stem)), np.asarray(labels, dtype=str)
     if names.shape != (len(points),):
@@ -95,7 +95,7 @@ def tsne(
     figure = Figure(figsize=_CLOUD, layout="constrained")
     axes = figure.subplots()
     handles = scatter(axes, groups, unseen, colors_for(groups, unseen, colors))
-    # Units and directions of t-SNE mean nothing.
+    # The units and directions of t-SNE have no meaning.
     axes.set(title=title, xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
     figure.legend(handles=handles, loc="outside right upper")
     save(figure, stem)
@@ -111,12 +111,12 @@ def histograms(
     title: str,
     colors: Mapping[str, str] | None = None,
 ) -> None:
-    """Histograms of single latent dims per label, with the Gaussians that the model holds them to be.
+    """Histograms of single latent dims per label, with the Gaussian densities of the model.
 
     Args:
         samples: label -> latents, shape (n, D).
         density: class -> (mean, variance) of each shown dim, in the order of `dims`.
-        dims: the dims to show, counted from 0 (the picture counts from 1).
+        dims: the dims to show, counted from 0 (titles count from 1).
         unseen, stem, title, colors: as for `first_dims`.
 
     Raises:
@@ -140,7 +140,7 @@ def histograms(
         _histogram(grid[index], {label: z[:, index] for label, z in groups.items()}, gaussians, unseen, palette)
         grid[index].set_title(f"latent dim {dim + 1}", fontsize=8)
     handles = [
-        Patch(facecolor="none", edgecolor=palette[label], hatch=hatch(label, unseen), label=shown(label, unseen))
+        Patch(facecolor="none", edgecolor=palette[label], linestyle=outline(label, unseen), label=shown(label, unseen))
         for label in palette
         if label in groups
     ]
@@ -168,9 +168,9 @@ def _histogram(
     low, high = min([low, *edges]), max([high, *edges])
     bins = np.linspace(low, high, 61) if high > low else np.array([low - 0.5, low + 0.5])
     for label, values in groups.items():
-        # Over all frames, also those outside the axes: the area is the share that is shown.
+        # Frames outside the axes count too: the area is the share of frames that is shown.
         heights = np.histogram(values, bins)[0] / (values.size * (bins[1] - bins[0]))
-        axes.stairs(heights, bins, color=palette[label], hatch=hatch(label, unseen), linewidth=1.2)
+        axes.stairs(heights, bins, color=palette[label], linestyle=outline(label, unseen), linewidth=1.2)
     grid = np.linspace(low, high, 400)
     for label, (mean, variance) in gaussians.items():
         axes.plot(grid, norm.pdf(grid, mean, np.sqrt(variance)), "--", color=palette[label], linewidth=1)

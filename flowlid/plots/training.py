@@ -16,13 +16,13 @@ History = Sequence[Mapping[str, float | None]]
 
 @styled
 def loss_curve(history: History, stem: str | Path, title: str) -> None:
-    """Training curves against the epoch: LogLL, LogP with LogDet, and dev accuracy where there is one.
+    """Training curves by epoch: LogLL, LogP and LogDet, and dev accuracy if there is any.
 
     Args:
-        history: the objects of train.jsonl (`epoch`, `loglik`, `logp`, `logdet`, `dev_loglik` in
-            nats/frame, `dev_accuracy`, `recoveries` in that epoch); a null value is left out.
-        stem: where to write, without the suffix.
-        title: shown above.
+        history: the objects of train.jsonl (`epoch`; `loglik`, `logp`, `logdet`, `dev_loglik` in nats/frame;
+            `dev_accuracy`; `recoveries` in that epoch). Null values are left out.
+        stem: path to write to, without the suffix.
+        title: of the figure.
 
     Raises:
         ValueError: no epoch.
@@ -32,7 +32,7 @@ def loss_curve(history: History, stem: str | Path, title: str) -> None:
     scored = any(epoch.get("dev_accuracy") is not None for epoch in history)
     figure = Figure(figsize=(7.6 if scored else 5.2, 2.6), layout="constrained")
     figure.suptitle(title)
-    # LogP and LogDet lie hundreds of nats apart: on one scale both would look flat.
+    # LogP and LogDet are hundreds of nats apart: on one scale both would look flat.
     grid = figure.add_gridspec(2, 3 if scored else 2)
     first = figure.add_subplot(grid[:, 0], ylabel="LogLL (nats/frame)")
     upper, lower = figure.add_subplot(grid[0, 1], ylabel="LogP"), figure.add_subplot(grid[1, 1], ylabel="LogDet")

@@ -1,10 +1,10 @@
-"""Tables of how sure decisions are, and of the control on non-speech frames; with the warnings it gives rise to."""
+"""Tables of decisions: by duration, by margin, from non-speech frames (with warnings), and against human scores."""
 
 from flowlid.report.tables import NONE, Result, Table, count_text, nats_text, scored_sets, set_label, share_text
 
 
 def durations_table(result: Result) -> Table:
-    """Accuracy of each set after so much speech, with its interval and what it is made of."""
+    """Accuracy of each set by duration of speech, with its interval and the number of windows."""
     rows, head = [], []
     for name, found in scored_sets(result):
         durations = found["durations"] or []
@@ -12,52 +12,52 @@ def durations_table(result: Result) -> Table:
             continue  # nothing was decided, or no language was seen
         head = ["whole" if each["seconds"] is None else f"{each['seconds']:g} s" for each in durations]
         units = " or ".join(sorted({each["unit"] for each in durations if each["low"] is not None})) or NONE
-        rows.append([name, f"accuracy [95%, {units}]", *map(_with_interval, durations)])
-        rows.append([name, "windows of utterances; left out", *map(_made_of, durations)])
-    return Table("Accuracy against duration (seconds of selected speech)", ["set", "", *head], rows, labels=2)
+        rows.append([name, f"accuracy [95% over {units}]", *map(_with_interval, durations)])
+        rows.append([name, "windows of utterances; not used", *map(_made_of, durations)])
+    return Table("Accuracy by duration (seconds of selected speech)", ["set", "", *head], rows, labels=2)
 
 
 def margins_table(result: Result) -> Table:
-    """Share of each set's utterances that were decided by little, and how many of them rightly."""
+    """Share of each set's utterances that were decided by a small margin, and their accuracy."""
     rows, head = [], []
     for name, found in scored_sets(result):
         margins = found["margins"] or []
         if not margins:
             continue
-        head = [text for each in margins for text in (f"below {each['nats']:g}", "acc of these")]
+        head = [text for each in margins for text in (f"below {each['nats']:g}", "their acc")]
         cells = [share_text(each[key]) for each in margins for key in ("share", "accuracy")]
         rows.append([set_label(name, found), count_text(found["utterances"]), *cells])
-    title = "Decisions by small margins: share of the utterances whose best class leads by less, in nats per frame"
+    title = "Small margins: share of utterances whose best class leads by less than so many nats per frame"
     return Table(title, ["set", "utterances", *head], rows, labels=1)
 
 
-def control_table(result: Result) -> Table:
-    """What the non-speech frames alone tell, beside what speech tells."""
-    head = ["set", "decided by", "utterances", "without non-speech", "frames", "acc", "balanced acc", "95% interval"]
-    head += ["drawn", "chance", "balanced acc on speech"]
+def nonspeech_table(result: Result) -> Table:
+    """Accuracy from the non-speech frames alone, beside that from speech."""
+    head = ["set", "classifier", "utterances", "without non-speech", "frames", "acc", "balanced acc", "95% interval"]
+    head += ["resampled", "chance", "balanced acc on speech"]
     rows = []
     for name, found in scored_sets(result):
-        control = found["nonspeech"]
-        if control is None or result["model"] != "dnf" or set(found["languages"]) <= set(found["unseen"]):
+        check = found["nonspeech"]
+        if check is None or result["model"] != "dnf" or set(found["languages"]) <= set(found["unseen"]):
             continue
-        judges = {"the flow": control["flow"], "linear classifier": control["linear"]}
-        if not any(judges.values()):
-            judges = {"nobody": None}
-        for words, judged in judges.items():
+        classifiers = {"flow": check["flow"], "linear": check["linear"]}
+        if not any(classifiers.values()):
+            classifiers = {"none": None}
+        for words, judged in classifiers.items():
             if judged is None:
-                rows.append([set_label(name, found), f"{words}: {control['reason']}", *[NONE] * (len(head) - 2)])
+                rows.append([set_label(name, found), f"{words}: {check['reason']}", *[NONE] * (len(head) - 2)])
                 continue
-            numbers = [count_text(control[key]) for key in ("utterances", "left_out", "frames")]
+            numbers = [count_text(check[key]) for key in ("utterances", "left_out", "frames")]
             shares = [share_text(judged["accuracy"]), share_text(judged["balanced_accuracy"]), interval_text(judged)]
-            shares += [_drawn(judged), share_text(control["chance"]), share_text(_balanced(found))]
+            shares += [_resampled(judged), share_text(check["chance"]), share_text(_balanced(found))]
             rows.append([set_label(name, found), words, *numbers, *shares])
-    return Table("Control: decided from the non-speech frames alone", head, rows, labels=2)
+    return Table("Non-speech check: decisions from the non-speech frames alone", head, rows, labels=2)
 
 
 def warnings(result: Result) -> list[str]:
-    """What a reader must know before believing an accuracy, a sentence a set."""
-    controls = [found["nonspeech"] for _, found in scored_sets(result)]
-    return [control["warning"] for control in controls if control and control["warning"]]
+    """What a reader must know before believing an accuracy: one sentence per set at most."""
+    checks = [found["nonspeech"] for _, found in scored_sets(result)]
+    return [check["warning"] for check in checks if check and check["warning"]]
 
 
 def interval_text(estimate: Result) -> str:
@@ -67,7 +67,7 @@ def interval_text(estimate: Result) -> str:
     return f"{nats_text(estimate['low'], 4)} to {nats_text(estimate['high'], 4)}"
 
 
-def _drawn(estimate: Result) -> str:
+def _resampled(estimate: Result) -> str:
     return NONE if estimate["low"] is None else f"{count_text(estimate['units'])} {estimate['unit']}"
 
 
@@ -77,7 +77,7 @@ def _with_interval(each: Result) -> str:
 
 
 def _made_of(each: Result) -> str:
-    """How many windows of how many utterances there are, and the seconds that are in none."""
+    """The number of windows and of the utterances that they are cut from, and the seconds in no window."""
     counts = f"{count_text(each['windows'])} of {count_text(each['utterances'])}"
     if each["frames"] is None:
         return counts
@@ -85,7 +85,7 @@ def _made_of(each: Result) -> str:
 
 
 def _balanced(found: Result) -> float | None:
-    """Mean of the seen languages' recalls on speech; None for fewer than two."""
+    """Balanced accuracy on speech: mean recall of the seen languages; None for fewer than two."""
     confusion = found["utt_confusion"] or {}
     recalls = [shares.get(language, 0.0) for language, shares in confusion.items() if language not in found["unseen"]]
     return sum(recalls) / len(recalls) if len(recalls) > 1 else None
@@ -94,14 +94,14 @@ def _balanced(found: Result) -> float | None:
 _PREDICTORS = {
     "loglik": "LogLL per frame{under}",
     "llr": "log-likelihood ratio per frame, {native} against the best other class",
-    "ridge": "ridge regression on the mean latent, speakers apart",
+    "ridge": "ridge regression on the mean latent, over unseen speakers",
 }
 
 
 def proficiency_table(result: Result) -> Table:
-    """Correlations of each set that has human scores, or should have them."""
-    head = ["set", "predictor", "why not", "utterances", "speakers", "Pearson", "95%", "Spearman", "95%", "drawn"]
-    head += ["Pearson's 95%, utterances taken for independent"]
+    """Correlations with human scores, of each set that has or should have them."""
+    head = ["set", "predictor", "reason", "utterances", "speakers", "Pearson", "95%", "Spearman", "95%", "resampled"]
+    head += ["Pearson 95%, utterances as independent"]
     rows = []
     for name, found in result["sets"].items():
         values = found["proficiency"]
@@ -123,10 +123,10 @@ def proficiency_table(result: Result) -> Table:
 
 
 def _under(result: Result, values: Result) -> str:
-    """Under which class LogLL was taken."""
+    """The class under which LogLL was taken."""
     if result["model"] == "nf":
         return ""
-    return f" under {values['native']}" if values["native"] else " under the own or, unseen, the best class"
+    return f" under {values['native']}" if values["native"] else " under the true class, or the best if unseen"
 
 
 def _cells(values: Result) -> list[str]:

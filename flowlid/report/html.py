@@ -1,23 +1,24 @@
-"""The report as one HTML file: tables, plots and settings inside, no script, nothing loaded from anywhere."""
+"""The report as one HTML file with its tables, plots and settings: no script, and nothing loaded from elsewhere."""
 
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from flowlid.report.contents import NOTES, experiment_tables, first_line, made_by
 from flowlid.report.decision_tables import warnings
-from flowlid.report.markdown import NOTES, reference_of, tables
 from flowlid.report.tables import Result, Table, overview, setting
 
+_TITLE = "flowlid: results"
 # What a plot shows, by a word in its file name.
 _CAPTIONS = {
-    "loss": "training curves in nats per frame; dotted lines mark epochs that went back to a snapshot",
-    "first_dims": "the first two latent dimensions of single frames; crosses are the class means",
-    "tsne": "t-SNE of the class part of the latent; distances between far groups mean little",
-    "hist": "single latent dimensions (steps) against the model's Gaussian densities (dashed)",
-    "accuracy_duration": "accuracy on windows of so much selected speech, and on whole utterances, with 95% intervals",
-    "llr_per_frame": "log-likelihood ratio of each utterance (points), with quartiles and 5th and 95th percentile",
-    "confusion": "share of each set's languages recognised as each class; right answers in bold",
+    "loss": "training curves in nats per frame; dotted lines mark epochs in which training went back to a snapshot",
+    "first_dims": "the first two latent dimensions of single frames; crosses mark the class means",
+    "tsne": "t-SNE of the class part of the latent; distances between separate groups mean little",
+    "hist": "histograms of single latent dimensions, with the model's Gaussian densities (dashed)",
+    "accuracy_duration": "accuracy by duration of selected speech, and of whole utterances, with 95% intervals",
+    "llr_per_frame": "log-likelihood ratio of each utterance (points), with quartiles and the 5th and 95th percentiles",
+    "confusion": "share of each true language recognised as each class; correct decisions in bold",
 }
 _CSS = """
 :root { color-scheme: light; }
@@ -53,14 +54,18 @@ def report_html(
     results: Sequence[Result],
     exp_dir: str | Path,
     command: str,
-    title: str = "flowlid: results",
     references: Mapping[str, Table] | None = None,
 ) -> str:
     """Lay out `collect`'s results, and the plots and configurations below `exp_dir`, as one HTML document.
 
-    Plots are all of exp_dir/<experiment>/plots/*.png, by name, as data URIs; the configuration is
-    exp_dir/<experiment>/config.yaml. `references` holds a last table for some experiments, by name. All text is
-    escaped.
+    All text is escaped.
+
+    Args:
+        results: from `collect`.
+        exp_dir: has <experiment>/plots/*.png, which become data URIs in the order of their names, what is to be said
+            of them in <experiment>/plots/notes.txt, and <experiment>/config.yaml.
+        command: what writes this report.
+        references: experiment -> a last table for it.
 
     Raises:
         OSError: a plot or a configuration cannot be read.
@@ -68,37 +73,39 @@ def report_html(
     names = [escape(result["experiment"]) for result in results]
     links = [f'<li><a href="#experiment-{number}">{name}</a></li>' for number, name in enumerate(names)]
     body = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>Made by <code>{escape(command)}</code>.</p>",
+        f"<h1>{_TITLE}</h1>",
+        f"<p>{first_line(results)} <code>{escape(command)}</code>.</p>",
         f'<nav aria-label="Experiments"><ol>{"".join(links)}</ol></nav>',
         _table(overview(results)),
         *(f'<p class="note">{escape(note)}</p>' for note in NOTES),
         *(
-            _experiment(n, result, Path(exp_dir) / result["experiment"], reference_of(result, references))
+            _experiment(n, result, Path(exp_dir) / result["experiment"], experiment_tables(result, references or {}))
             for n, result in enumerate(results)
         ),
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_CSS}</style>"
+        f"<title>{_TITLE}</title><style>{_CSS}</style>"
     )
     lines = ["<!DOCTYPE html>", '<html lang="en">', f"<head>{head}</head>", "<body>", *body, "</body>", "</html>"]
     return "\n".join(lines) + "\n"
 
 
-def _experiment(number: int, result: Result, path: Path, more: Sequence[Table]) -> str:
+def _experiment(number: int, result: Result, path: Path, tables: Sequence[Table]) -> str:
     parts = [
         f'<section id="experiment-{number}"><h2>{escape(result["experiment"])}</h2>',
         f"<p>{escape(setting(result))}</p>",
         *(f'<p class="warning" role="note">{escape(text)}</p>' for text in warnings(result)),
-        *map(_table, [*tables(result), *more]),
+        *map(_table, tables),
     ]
     plots = sorted((path / "plots").glob("*.png"))
     if plots:
-        parts += ["<h3>Plots</h3>", *map(_figure, plots)]
+        notes = path / "plots" / "notes.txt"
+        lines = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
+        parts += ["<h3>Plots</h3>", *(f'<p class="note">{escape(line)}</p>' for line in lines), *map(_figure, plots)]
     parts.append("<h3>How it was made</h3>")
-    made = [(key, result[key]) for key in ("command", "commit", "versions", "machine") if result[key]]
-    parts.append("<dl>" + "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in made) + "</dl>")
+    made = "".join(f"<dt>{key}</dt><dd>{escape(text)}</dd>" for key, text in made_by(result).items())
+    parts.append(f"<dl>{made}</dl>")
     config = path / "config.yaml"
     if config.is_file():
         parts.append(f"<h3>Configuration</h3><pre>{escape(config.read_text(encoding='utf-8'))}</pre>")

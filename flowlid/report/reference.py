@@ -1,4 +1,4 @@
-"""Figures that somebody else measured, beside ours: a recipe's reference.yaml, and the tables made from it.
+"""Figures that others published, beside ours: a recipe's reference.yaml, and the tables made from it.
 
     source: research notebook of March 2020
     figures:
@@ -6,7 +6,7 @@
         - {quantity: "skewness, training", notebook: 0.0031, ours: sets.train_x.moments.pooled.skew, note: "..."}
 
 `ours` is a path into that experiment's object in results.json: names joined by dots, or a list of names where one has
-a dot in it; null where ours measures nothing of the kind. `note` may be left out.
+a dot in it; null where flowlid has no such figure. `note` may be left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ from flowlid.report.tables import NONE, Result, Table, count_text, nats_text
 
 _KEYS = ("source", "figures")
 _FIGURE = ("quantity", "notebook", "ours", "note")
-_BY_CLASS = ("moments", "frame_confusion", "utt_confusion")  # what a set has by language: which ones, it depends
-_FIRST = ("train", "sets", "parameters", "dim", "class_dim")  # what an experiment's object has numbers in
+_BY_CLASS = ("moments", "frame_confusion", "utt_confusion")  # their keys are the languages of the set
+_FIRST = ("train", "sets", "parameters", "dim", "class_dim")  # keys of an experiment's object that lead to numbers
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Figure:
 
     Attributes:
         quantity: what was measured.
-        notebook: what came out there.
-        ours: path into an experiment's result; None: ours measures nothing of the kind.
-        note: what to know when the two are compared.
+        notebook: the published value.
+        ours: path into an experiment's result; None: flowlid has no such figure.
+        note: what to know before comparing the two.
         where: file and entry, for messages.
     """
 
@@ -43,7 +43,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Reference:
-    """Figures by experiment, and where they come from."""
+    """Figures per experiment, and their source."""
 
     source: str
     figures: Mapping[str, Sequence[Figure]]
@@ -53,7 +53,7 @@ def read_reference(path: str | Path) -> Reference:
     """Read a reference file.
 
     Raises:
-        ValueError: no YAML, an unknown key, an entry without its parts, or a path that cannot exist.
+        ValueError: not YAML, an unknown key, an incomplete entry, or a path that cannot exist.
         FileNotFoundError: no such file.
     """
     content = read_yaml(path)
@@ -61,7 +61,7 @@ def read_reference(path: str | Path) -> Reference:
         raise ValueError(f"{path}: expected the keys `source` (a text) and `figures` (experiment -> list of figures)")
     _check_keys(content, _KEYS, str(path))
     if not isinstance(content.get("source"), str):
-        raise ValueError(f"{path}: source: {content.get('source')!r} is no text that says where the figures are from")
+        raise ValueError(f"{path}: source: {content.get('source')!r} is not a text that names their source")
     figures = {}
     for name, entries in content["figures"].items():
         if not isinstance(entries, list):
@@ -71,12 +71,12 @@ def read_reference(path: str | Path) -> Reference:
 
 
 def reference_tables(reference: Reference, results: Sequence[Result]) -> dict[str, Table]:
-    """A table for each experiment that has figures: experiment -> table.
+    """One table per experiment that has figures: experiment -> table.
 
-    "-" stands for a figure of ours whose set was not made or whose value does not apply.
+    "-" means that our set was not made, or that the value does not apply.
 
     Raises:
-        ValueError: a path that leads to no number in results where it should.
+        ValueError: a path that should lead to a number in `results` and does not.
     """
     tables = {}
     for result in results:
@@ -94,12 +94,12 @@ def _table(source: str, figures: Sequence[Figure], result: Result) -> Table:
     head = ["quantity", "note", "notebook", "ours", "difference"]
     if all(row[1] == NONE for row in rows):
         rows, head = [[row[0], *row[2:]] for row in rows], [head[0], *head[2:]]
-    title = f"The notebook's figures beside ours (from: {source}; difference: ours - notebook)"
+    title = f"Reference figures beside ours (notebook: {source}; difference: ours - notebook)"
     return Table(title, head, rows, labels=len(head) - 3)
 
 
 def _cells(notebook: int | float, ours: int | float | None) -> list[str]:
-    """Notebook, ours, difference: whole numbers as they are, others with four digits, or three from 10 on."""
+    """Notebook, ours, difference: integers as they are, others with four decimals, or three from 10 on."""
     if isinstance(notebook, int) and (ours is None or isinstance(ours, int)):
         difference = NONE if ours is None else f"{ours - notebook:+,}"
         return [count_text(notebook), count_text(ours), difference]
@@ -139,10 +139,10 @@ def _figure(entry: object, where: str) -> Figure:
             raise ValueError(f"{where}: no {key}")
     notebook = entry["notebook"]
     if isinstance(notebook, bool) or not isinstance(notebook, int | float):
-        raise ValueError(f"{where}: notebook: {notebook!r} is no number")
+        raise ValueError(f"{where}: notebook: {notebook!r} is not a number")
     for key in ("quantity", "note"):
         if not isinstance(entry.get(key, ""), str):
-            raise ValueError(f"{where}: {key}: {entry[key]!r} is no text; put it in quotes")
+            raise ValueError(f"{where}: {key}: {entry[key]!r} is not a text; put it in quotes")
     return Figure(entry["quantity"], notebook, _path(entry["ours"], where), entry.get("note", ""), where)
 
 
@@ -151,7 +151,7 @@ def _path(ours: object, where: str) -> tuple[str, ...] | None:
         return None
     names = ours.split(".") if isinstance(ours, str) else ours
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"{where}: ours: {ours!r} is no path: names joined by dots, or a list of names")
+        raise ValueError(f"{where}: ours: {ours!r} is not a path: give names joined by dots, or a list of names")
     if names[0] not in _FIRST:
         raise ValueError(f"{where}: ours: {'.'.join(names)}: unknown {names[0]!r}{nearest(names[0], _FIRST)}")
     return tuple(names)

@@ -1,4 +1,4 @@
-"""Results of all experiments: collected from exp/, as JSON, as Markdown and as a table for the terminal."""
+"""Collect the results of all experiments from exp/: the content of results.json."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,19 +22,19 @@ _SCORES = (
 _PROFICIENCY = (
     "utterances", "speakers", "score_mean", "score_min", "score_max", "native", "loglik", "llr", "ridge", "reasons",
 )  # fmt: skip
-_CONTROL = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning", "reason")
+_NONSPEECH = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning", "reason")
 
 
 def collect(exp_dir: str | Path, names: Sequence[str] | None = None) -> list[Result]:
-    """Gather what training, scoring and analysis wrote: the content of results.json, an object an experiment.
+    """Gather what training, scoring and analysis wrote: the content of results.json, one object per experiment.
 
     Reads train.json, config.yaml, score_<set>/result.json, nonspeech_<set>/result.json,
     proficiency_<set>/result.json and latent_<set>/moments.json. A value that does not apply, or whose stage
-    has not run, is None; a set that was neither scored nor analysed is left out. Sets stand in the order of
-    `data: {tests: [...]}` in config.yaml, then by name.
+    has not run, is None; a set that was neither scored nor analysed is left out. Sets are in the order of
+    `data: {tests: [...]}` in config.yaml, the others after them by name.
 
     Args:
-        exp_dir: holds an experiment a directory.
+        exp_dir: has one directory per experiment.
         names: the experiments, in this order; by default every directory with a train.json, by name.
 
     Raises:
@@ -68,9 +68,10 @@ def _experiment(path: Path) -> Result:
 
 def _set(path: Path, name: str) -> Result:
     scores, moments = path / f"score_{name}" / "result.json", path / f"latent_{name}" / "moments.json"
-    found = _entries(scores, _SCORES) if scores.is_file() else dict.fromkeys(_SCORES)
-    control = path / f"nonspeech_{name}" / "result.json"
-    found["nonspeech"] = _entries(control, _CONTROL) if control.is_file() else None
+    found = _entries(scores, (*_SCORES, "provenance")) if scores.is_file() else dict.fromkeys((*_SCORES, "provenance"))
+    found["command"] = (found.pop("provenance") or {}).get("command")
+    nonspeech = path / f"nonspeech_{name}" / "result.json"
+    found["nonspeech"] = _entries(nonspeech, _NONSPEECH) if nonspeech.is_file() else None
     proficiency = path / f"proficiency_{name}" / "result.json"
     found["proficiency"] = _entries(proficiency, _PROFICIENCY) if proficiency.is_file() else None
     return {**found, "moments": _entries(moments, ("moments",))["moments"] if moments.is_file() else None}

@@ -1,4 +1,4 @@
-"""The tables and the setting line of an experiment's results: text, ready for Markdown, HTML and the terminal."""
+"""Tables of likelihoods, accuracies and moments, and an experiment's settings: text, for every form of the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ NONE = "-"
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table of text; the first `labels` columns are words, the others numbers."""
+    """A table of text; its first `labels` columns are words, the others numbers."""
 
     title: str
     head: list[str]
@@ -19,12 +19,12 @@ class Table:
 
 
 def overview(results: Sequence[Result]) -> Table:
-    """The figures that one looks for first; the control's stand there where there is one."""
+    """The main figures of every experiment and set; a column that would be empty is left out."""
     rows = [
         [
             result["experiment"], set_label(name, found), count_text(found["utterances"]),
             share_text(found["frame_accuracy"]), share_text(found["utt_accuracy"]),
-            _control_text(found.get("nonspeech")),  # not in a results.json of earlier versions
+            _nonspeech_text(found.get("nonspeech")),  # not in a results.json of earlier versions
             share_text(found["eer"]), nats_text(found["loglik"]),
         ]
         for result in results
@@ -37,7 +37,7 @@ def overview(results: Sequence[Result]) -> Table:
 
 
 def setting(result: Result) -> str:
-    """One line that says what was trained, how, and on what."""
+    """What was trained on what, and how, in one line."""
     train = result["train"]
     parts = [
         f"{result['model'].upper()} on {train['set'] or 'an unnamed set'}",
@@ -55,34 +55,34 @@ def setting(result: Result) -> str:
 
 
 def training_table(result: Result) -> Table:
-    """Log-likelihoods of the training set."""
+    """Log-likelihood of the training set, while training and under the model that was saved."""
     train = result["train"]
     head = ["training frames", "LogLL as trained", "LogLL of the saved model", "difference", "LogP", "LogDet"]
     values = [train["loglik_train"], train["loglik_eval"], train["loglik_eval"] - train["loglik_train"]]
     row = [count_text(train["frames"]), *map(nats_text, [*values, train["logp_eval"], train["logdet_eval"]])]
-    return Table("Training set under the model as trained and as saved", head, [row], labels=0)
+    return Table("Training set, under the model as trained and as saved", head, [row], labels=0)
 
 
 def sets_table(result: Result) -> Table:
-    """Size, likelihood, accuracy and detection costs of each set."""
+    """Size, log-likelihood, accuracy and detection costs of each set."""
     rows = []
     for name, found in scored_sets(result):
-        words = [set_label(name, found), _went(found)]
+        words = [set_label(name, found), _unseen_text(found)]
         counts = [count_text(found["utterances"]), count_text(found["frames"]), hours_text(found["hours"])]
         nats = [nats_text(found[key]) for key in ("loglik", "logp", "logdet")]
         shares = [share_text(found[key]) for key in ("frame_accuracy", "utt_accuracy", "eer", "min_dcf", "cavg")]
         rows.append(words + counts + nats + shares)
-    head = ["set", "unseen went mostly to (utterances)", "utterances", "frames", "voiced hours"]
+    head = ["set", "unseen recognised as (utterances)", "utterances", "frames", "voiced hours"]
     head += ["LogLL", "LogP", "LogDet"]
     head += ["frame acc", "utt acc", "EER", "minDCF", "C_avg"]
     labels = 2
     if all(row[1] == NONE for row in rows):
         rows, head, labels = [[row[0], *row[2:]] for row in rows], [head[0], *head[2:]], 1
-    return Table("Sets", head, rows, labels)
+    return Table("Scores of each set", head, rows, labels)
 
 
 def confusion_table(result: Result) -> Table:
-    """Where the utterances and frames of each language went."""
+    """Share of each language's utterances and frames that were recognised as each class."""
     classes, rows = result["classes"], []
     for name, found in scored_sets(result):
         for true, shares in (found["utt_confusion"] or {}).items():
@@ -90,11 +90,11 @@ def confusion_table(result: Result) -> Table:
             label = f"{true} (unseen)" if true in found["unseen"] else true
             rows.append([name, label, *(share_text(row.get(k, 0.0)) for row in (shares, frames) for k in classes)])
     head = ["set", "true language", *(f"{unit}: {k}" for unit in ("utterances", "frames") for k in classes)]
-    return Table("Share recognised as each class", head, rows, labels=2)
+    return Table("Confusion: share recognised as each class", head, rows, labels=2)
 
 
 def moments_table(result: Result) -> Table:
-    """Moments of each set's latents."""
+    """Skewness and excess kurtosis of each set's latents."""
     rows = []
     part = "z" if result["class_dim"] in (None, result["dim"]) else "c"
     for name, found in result["sets"].items():
@@ -104,12 +104,12 @@ def moments_table(result: Result) -> Table:
             skew, kurt = (values["skew"], values["kurt"]) if values else (None, None)
             label = "r, pooled" if group == "residual" else f"{part}, {group}"
             rows.append([name, label, nats_text(skew, 4), nats_text(kurt, 4)])
-    title = "Moments of the latent, averaged over its dimensions (a Gaussian's are 0 and 0)"
+    title = "Moments of the latent, averaged over its dimensions (both are 0 for a Gaussian)"
     return Table(title, ["set", "part", "skewness", "excess kurtosis"], rows, labels=2)
 
 
 def scored_sets(result: Result) -> list[tuple[str, Result]]:
-    """The sets that were scored, with what was found of them."""
+    """The sets that were scored, not only analysed, with their results."""
     return [(name, found) for name, found in result["sets"].items() if found["utterances"] is not None]
 
 
@@ -118,14 +118,14 @@ def set_label(name: str, found: Result) -> str:
     return f"{name} (unseen: {', '.join(found['unseen'])})" if found["unseen"] else name
 
 
-def _control_text(found: Result | None) -> str:
-    """The better balanced accuracy of the two that the non-speech frames gave; "(!)" if it is far above chance."""
+def _nonspeech_text(found: Result | None) -> str:
+    """The higher balanced accuracy of the two classifiers of non-speech frames; "(!)" if it is far above chance."""
     judged = [found[key] for key in ("flow", "linear") if found[key]] if found else []
     shares = [each["balanced_accuracy"] for each in judged if each["balanced_accuracy"] is not None]
     return f"{share_text(max(shares))}{' (!)' if found['warning'] else ''}" if shares else NONE
 
 
-def _went(found: Result) -> str:
+def _unseen_text(found: Result) -> str:
     parts = []
     for language in (found["unseen"] or ()) if found["utt_confusion"] else ():
         shares = sorted(found["utt_confusion"][language].items(), key=lambda item: (-item[1], item[0]))
@@ -136,7 +136,7 @@ def _went(found: Result) -> str:
 
 
 def nats_text(value: float | None, digits: int = 3) -> str:
-    """A number with so many digits; None as NONE, and so below."""
+    """A number with so many digits; NONE for None, as in the functions below."""
     return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no "-0.000"
 
 

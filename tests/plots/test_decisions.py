@@ -81,7 +81,7 @@ def test_the_axis_says_what_a_ratio_is(drawn: list[Figure]) -> None:
     llr_per_frame(LLR, ["en", "ko", "zh"], {"ja"}, "x", "t")
     two, three = (figure.axes[0].get_xlabel() for figure in drawn)
     assert two.startswith("log p(x|en) - log p(x|zh) (nats/frame; above 0: decided for en)")
-    assert three.startswith("own class against the best other, unseen: best against second best (nats/frame)")
+    assert three.startswith("true class minus best other; unseen: best minus second best (nats/frame)")
 
 
 def test_far_utterances_are_counted_and_every_row_keeps_its_middle(drawn: list[Figure]) -> None:
@@ -117,7 +117,7 @@ def test_accuracies_and_intervals_are_drawn_where_they_are_known(drawn: list[Fig
     assert "chance, 1/4" in drawn[0].get_supxlabel()
 
 
-def test_a_panel_a_set_on_one_scale(drawn: list[Figure]) -> None:
+def test_one_panel_per_set_all_on_one_scale(drawn: list[Figure]) -> None:
     accuracy_duration({**MANY, "test_" + "long_" * 9: MANY["test_0"]}, ["en", "zh"], "x", "t")
     panels = drawn[0].axes
     assert len(panels) == 9 and len({axes.get_ylim() for axes in panels}) == 1
@@ -136,7 +136,7 @@ def test_narrow_rows_can_be_seen_beside_wide_ones(drawn: list[Figure]) -> None:
     ("draw", "match"),
     [
         (lambda stem: llr_per_frame({}, ["a", "b"], set(), stem, "t"), "at least one utterance"),
-        (lambda stem: llr_per_frame({"x": {"a": []}}, ["a", "b"], set(), stem, "t"), "utterance a row"),
+        (lambda stem: llr_per_frame({"x": {"a": []}}, ["a", "b"], set(), stem, "t"), "utterance per row"),
         (lambda stem: llr_per_frame({"x": {"a": [np.inf]}}, ["a"], set(), stem, "t"), "finite"),
         (
             lambda stem: llr_per_frame(LLR, ["en"], set(), stem, "t", {"en": "#000000"}),

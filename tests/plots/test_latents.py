@@ -57,7 +57,8 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that a plot would have saved."""
     figures: list[Figure] = []
-    monkeypatch.setattr(latents, "save", lambda figure, stem: figures.append(figure))
+    for module in ("decisions", "latents", "training"):
+        monkeypatch.setattr(f"flowlid.plots.{module}.save", lambda figure, stem: figures.append(figure))
     return figures
 
 
@@ -149,7 +150,7 @@ def test_histograms_are_densities_beside_the_models(drawn: list[Figure]) -> None
     x, y = axes.lines[0].get_data()
     np.testing.assert_allclose(y, stats.norm(0, 2).pdf(x))
     assert legend(drawn[0]) == ["en", "ja (unseen)", "model density"]
-    assert [patch.get_hatch() for patch in axes.patches] == [None, "////"]
+    assert [patch.get_linestyle() for patch in axes.patches] == ["-", (0, (1, 0.8))]  # dotted: unseen
 
 
 def test_confusion_shows_every_share_and_marks_right_answers(drawn: list[Figure]) -> None:

@@ -1,4 +1,4 @@
-"""Figures of others beside ours: the file's form, the paths into results.json, and where the table stands."""
+"""Published figures beside ours: the form of the file, the paths into results.json, and the place of the table."""
 
 import json
 from pathlib import Path
@@ -90,12 +90,12 @@ def test_notes_have_a_column_where_there_are_any(tmp_path: Path) -> None:
         (figure(1, "sets.test_y.loglik", notes="x"), "figure 1: unknown key 'notes' .did you mean 'note'"),
         ({"quantity": "q", "notebook": 1}, "figure 1: no ours"),
         ({"notebook": 1, "ours": "dim"}, "figure 1: no quantity"),
-        (figure("0,5", "dim"), "notebook: '0,5' is no number"),
-        (figure(True, "dim"), "notebook: True is no number"),
-        (figure(1, "sets..loglik"), "ours: 'sets..loglik' is no path"),
-        (figure(1, []), r"ours: \[\] is no path"),
-        (figure(1, ["sets", 3]), "is no path"),
-        (figure(1, "dim", note=3), "note: 3 is no text"),
+        (figure("0,5", "dim"), "notebook: '0,5' is not a number"),
+        (figure(True, "dim"), "notebook: True is not a number"),
+        (figure(1, "sets..loglik"), "ours: 'sets..loglik' is not a path"),
+        (figure(1, []), r"ours: \[\] is not a path"),
+        (figure(1, ["sets", 3]), "is not a path"),
+        (figure(1, "dim", note=3), "note: 3 is not a text"),
         ("q", "figure 1: expected quantity, notebook, ours"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_path_that_leads_nowhere_is_named(ours: object, match: str, tmp_path: 
     ("text", "match"),
     [
         ("source: x", "expected the keys"),
-        ("figures: {a: []}", "source: None is no text"),
+        ("figures: {a: []}", "source: None is not a text"),
         ("source: x\nfigures: {a: {}}", "figures: a: expected a list"),
         ("source: x\nfigure: 1\nfigures: {a: []}", "unknown key 'figure' .did you mean 'figures'"),
         ("a: [", "not a YAML file"),
@@ -165,12 +165,12 @@ def test_the_table_ends_its_experiment_s_section(tmp_path: Path) -> None:
     tables = reference_tables(read_reference(path), results)
     first, second, notes = results_markdown(results, "./run.sh", references=tables).split("\n## ")[1:]
     assert notes.startswith("How to read the tables")
-    title = "The notebook's figures beside ours (from: a notebook; difference: ours - notebook)"
+    title = "Reference figures beside ours (notebook: a notebook; difference: ours - notebook)"
     assert first.startswith("nf_120") and first.index(title) > first.index("LogLL as trained")
     assert first.rstrip().endswith("| q | as <saved> | -1479.559 | -2.000 | +1477.559 |")
     assert "beside ours" not in second
     html = report_html(results, tmp_path, "./run.sh", references=tables)
-    assert html.count("figures beside ours") == 1 and "as &lt;saved&gt;" in html and "+1477.559" in html
+    assert html.count("Reference figures beside ours") == 1 and "as &lt;saved&gt;" in html and "+1477.559" in html
 
 
 def test_the_step_prints_them(tmp_path: Path) -> None:

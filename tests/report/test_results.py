@@ -52,7 +52,7 @@ JUDGED = {"accuracy": 0.95, "balanced_accuracy": 0.93, "low": 0.9, "high": 0.96,
 WARNING = "Warning: on test_z <the> non-speech frames alone tell the classes apart."
 
 
-def control_json(**changes: object) -> dict[str, Any]:
+def nonspeech_json(**changes: object) -> dict[str, Any]:
     return {
         "set": "test_z", "classes": ["en", "zh"], "utterances": 1190, "left_out": 10, "frames": 40000, "hours": 0.11,
         "chance": 0.5, "flow": {**JUDGED, "balanced_accuracy": 0.61}, "linear": JUDGED, "warning": WARNING,
@@ -63,7 +63,8 @@ def control_json(**changes: object) -> dict[str, Any]:
 def result_json(name: str, **changes: object) -> dict[str, Any]:
     return {
         "set": name, "classes": ["en", "zh"], "languages": ["en", "zh"], "unseen": [], "utterances": 1200,
-        "frames": 460000, "hours": 1.2778, "precision": "float32", "loglik": 40.5, "logp": -171.25, "logdet": 211.75,
+        "frames": 460000, "hours": 1.2778, "precision": "float32", "provenance": {"command": "score.py exp"},
+        "loglik": 40.5, "logp": -171.25, "logdet": 211.75,
         "frame_accuracy": 0.91994, "utt_accuracy": 0.99691,
         "frame_confusion": {"en": {"en": 0.9, "zh": 0.1}, "zh": {"en": 0.0601, "zh": 0.9399}},
         "utt_confusion": {"en": {"en": 0.9969, "zh": 0.0031}, "zh": {"en": 0.0, "zh": 1.0}},
@@ -121,10 +122,11 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     assert set(dnf["sets"]["test_z"]) == {
         "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
         "frame_confusion", "utt_confusion", "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
-        "utt_accuracy_interval", "durations", "margins", "nonspeech", "proficiency",
+        "utt_accuracy_interval", "durations", "margins", "nonspeech", "proficiency", "command",
     }  # fmt: skip
-    expected = {key: value for key, value in result_json("").items() if key not in ("set", "classes")}
-    assert dnf["sets"]["test_z"] == {**expected, "moments": MOMENTS, "nonspeech": None, "proficiency": None}
+    expected = {key: value for key, value in result_json("").items() if key not in ("set", "classes", "provenance")}
+    added = {"moments": MOMENTS, "nonspeech": None, "proficiency": None, "command": "score.py exp"}
+    assert dnf["sets"]["test_z"] == {**expected, **added}
     assert dnf["sets"]["test_ja"]["moments"] is None
     assert {key: nf["sets"]["test_z"][key] for key in NOTHING} == NOTHING
     assert nf["class_dim"] is None and nf["train"]["set"] is None  # no config.yaml
@@ -164,14 +166,15 @@ def test_an_experiment_that_is_not_there_is_named(exp: Path, tmp_path: Path) -> 
 
 def test_markdown_tables_by_hand(exp: Path) -> None:
     text = results_markdown(collect(exp), COMMAND)
-    assert f"Made by `{COMMAND}`." in text and "-LogLL" in text
+    assert f"\nReport of 2 experiments, written by `{COMMAND}`.\n" in text and "-LogLL" in text
     first, second, notes = text.split("\n## ")[1:]
     assert first.startswith("dnf_120\n") and second.startswith("nf_wsj\n") and notes.startswith("How to read")
     assert text.index("| experiment | set |") < text.index("## dnf_120")  # the overview comes first
     for line in (
         "DNF on train_wsj_ce; classes en, zh; D = 120; class_dim 100; cmvn speaker; normalization actnorm; 100 epochs "
         "(epoch 95 kept); 4,560,000 frames; 1,234,567 parameters; 321 s on cuda, matrix products in float32.",
-        "Trained by `train.py conf/<b>.yaml`, commit abc; python 3.",
+        "- Trained by: `train.py conf/<b>.yaml`\n- Scored by: `score.py exp`\n- Commit: abc\n- Versions: python 3"
+        "\n- Machine: x86_64",
         "| 4,560,000 | 41.869 | 41.868 | -0.001 | -170.206 | 212.075 |",
         "| test_z | - | 1,200 | 460,000 | 1.28 | 40.500 | -171.250 | 211.750 | 0.9199 | 0.9969 | 0.0123 | 0.0101 "
         "| 0.0155 |",
@@ -189,7 +192,7 @@ def test_markdown_tables_by_hand(exp: Path) -> None:
     assert "| train | z, pooled | 0.0000 | -1.1429 |" in second and "r, pooled" not in second
 
 
-def test_everymarkdown_table_has_as_many_cells_as_its_head(exp: Path) -> None:
+def test_every_markdown_table_has_as_many_cells_as_its_head(exp: Path) -> None:
     text = results_markdown(collect(exp), COMMAND)
     blocks = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
     assert len(blocks) == 1 + 6 + 3
@@ -212,61 +215,60 @@ def test_durations_and_margins_by_hand(exp: Path) -> None:
     text = results_markdown(collect(exp), COMMAND)
     first, second, _ = text.split("\n## ")[1:]
     assert (
-        "\n\nAccuracy against duration (seconds of selected speech):\n\n"
+        "\n\nAccuracy by duration (seconds of selected speech):\n\n"
         "| set |  | 1 s | 10 s | whole |\n"
         "| --- | --- | ---: | ---: | ---: |\n"
-        "| test_z | accuracy [95%, speakers] | 0.9124 [0.86, 0.92] | - | 0.9800 |\n"
-        "| test_z | windows of utterances; left out | 4,321 of 60; 28 s | 0 of 0; 28 s | 60 of 60 |\n"
+        "| test_z | accuracy [95% over speakers] | 0.9124 [0.86, 0.92] | - | 0.9800 |\n"
+        "| test_z | windows of utterances; not used | 4,321 of 60; 28 s | 0 of 0; 28 s | 60 of 60 |\n"
         "| a_dev | accuracy ["
     ) in first  # no row of test_ja, of which no language was seen
-    assert "| set | utterances | below 0.01 | acc of these | below 0.5 | acc of these |\n" in first
+    assert "| set | utterances | below 0.01 | their acc | below 0.5 | their acc |\n" in first
     assert "| test_ja (unseen: ja) | 1,200 | 0.0000 | - | 0.0250 | 0.7500 |\n" in first
-    assert "duration (" not in second and "margins" not in second and "Control: decided" not in text
+    assert "duration (" not in second and "margins" not in second and "Non-speech check: decisions" not in text
 
 
-def test_the_control_stands_beside_the_accuracy_with_its_warning(exp: Path) -> None:
-    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json())
+def test_the_non_speech_check_is_beside_the_accuracy_with_its_warning(exp: Path) -> None:
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", nonspeech_json())
     lone = {**JUDGED, **dict.fromkeys(("balanced_accuracy", "low", "high", "unit", "units"))}
     write_json(
         exp / "dnf_120/nonspeech_a_dev/result.json",
-        control_json(linear=None, flow=lone, chance=None, warning=None, reason="too few"),
+        nonspeech_json(linear=None, flow=lone, chance=None, warning=None, reason="too few"),
     )
-    write_json(exp / "dnf_120/nonspeech_test_ja/result.json", control_json(flow=lone, linear=lone, warning=None))
+    write_json(exp / "dnf_120/nonspeech_test_ja/result.json", nonspeech_json(flow=lone, linear=lone, warning=None))
     nothing = dict.fromkeys(("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning"))
-    write_json(exp / "nf_wsj/nonspeech_test_z/result.json", control_json(**nothing, reason="a normal flow"))
+    write_json(exp / "nf_wsj/nonspeech_test_z/result.json", nonspeech_json(**nothing, reason="a normal flow"))
     results = collect(exp)
-    expected = {key: value for key, value in control_json().items() if key not in ("set", "classes")}
+    expected = {key: value for key, value in nonspeech_json().items() if key not in ("set", "classes")}
     assert results[0]["sets"]["test_z"]["nonspeech"] == expected
     text = results_markdown(results, COMMAND)
     first, second, _ = text.split("\n## ")[1:]
     assert f"\n\n> **{WARNING}**\n\n" in first and "Warning" not in second
     for line in (
         # balanced accuracy on speech: (0.9969 + 1.0) / 2
-        "| test_z | the flow | 1,190 | 10 | 40,000 | 0.9500 | 0.6100 | 0.9000 to 0.9600 | 12 speakers | 0.5000 "
-        "| 0.9985 |",
-        "| test_z | linear classifier | 1,190 | 10 | 40,000 | 0.9500 | 0.9300 | 0.9000 to 0.9600 | 12 speakers "
+        "| test_z | flow | 1,190 | 10 | 40,000 | 0.9500 | 0.6100 | 0.9000 to 0.9600 | 12 speakers | 0.5000 | 0.9985 |",
+        "| test_z | linear | 1,190 | 10 | 40,000 | 0.9500 | 0.9300 | 0.9000 to 0.9600 | 12 speakers "
         "| 0.5000 | 0.9985 |",
-        "| a_dev | the flow | 1,190 | 10 | 40,000 | 0.9500 | - | - | - | - | 0.9985 |",
-        "| a_dev | linear classifier: too few | - | - | - | - | - | - | - | - | - |",
+        "| a_dev | flow | 1,190 | 10 | 40,000 | 0.9500 | - | - | - | - | 0.9985 |",
+        "| a_dev | linear: too few | - | - | - | - | - | - | - | - | - |",
     ):
         assert f"\n{line}\n" in first, line
-    assert "test_ja (unseen: ja) | the flow" not in first and "Control: decided" not in second
+    assert "test_ja (unseen: ja) | flow" not in first and "Non-speech check: decisions" not in second
     terminal = results_table_text(results)
     assert "frame acc  utt acc  non-speech     EER" in terminal
     assert "0.9969  0.9300 (!)  0.0123" in terminal and f"\ndnf_120: {WARNING}\n" in terminal
 
 
-def test_a_control_that_was_not_possible_says_why(exp: Path) -> None:
+def test_a_non_speech_check_that_was_not_possible_says_why(exp: Path) -> None:
     nothing = dict.fromkeys(("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning"))
-    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json(**nothing, reason="no vad.scp"))
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", nonspeech_json(**nothing, reason="no vad.scp"))
     results = collect(exp)
     text = results_markdown(results, COMMAND)
-    assert "\n| test_z | nobody: no vad.scp | - | - | - | - | - | - | - | - | - |\n" in text
+    assert "\n| test_z | none: no vad.scp | - | - | - | - | - | - | - | - | - |\n" in text
     assert "non-speech" not in results_table_text(results)
 
 
 def test_the_warning_is_a_box_in_html(exp: Path) -> None:
-    write_json(exp / "dnf_120/nonspeech_test_z/result.json", control_json())
+    write_json(exp / "dnf_120/nonspeech_test_z/result.json", nonspeech_json())
     page = Page(report_html(collect(exp), exp, COMMAND))
     assert WARNING in page.text and "0.9300 (!)" in page.text
     assert [value for tag, key, value in page.attributes if (tag, key) == ("p", "class")].count("warning") == 1
@@ -321,8 +323,15 @@ def test_html_stands_alone_and_escapes_everything(exp: Path) -> None:
     assert len(targets) == 2
     for shown in ("--x '<script>'", "nf<i>&", "# a < b", "train.py conf/<b>.yaml", "ja: zh 0.7021, en 0.2979"):
         assert shown in page.text
-    assert "test_z_tsne: t-SNE of the class part" in page.text
+    assert "test_z_tsne: t-SNE of the class part" in page.text and "boxes" not in page.text
     assert page.tags.count("table") == 1 + 6 + 3
+
+
+def test_html_says_what_the_labels_of_its_plots_cannot_show(exp: Path) -> None:
+    tsne(np.eye(2), ["en", "zh"], set(), exp / "dnf_120/plots/test_z_tsne", "t")
+    (exp / "dnf_120/plots/notes.txt").write_text("No font has <中>: labels show boxes.\n", encoding="utf-8")
+    page = Page(report_html(collect(exp), exp, COMMAND))
+    assert page.text.count("No font has <中>: labels show boxes.") == 1
 
 
 def test_report_is_the_same_each_time(exp: Path) -> None:

@@ -1,0 +1,71 @@
+"""What every form of the report says: its first line, the notes, and the tables and commands of an experiment."""
+
+from collections.abc import Mapping, Sequence
+
+from flowlid.report import decision_tables, tables
+from flowlid.report.tables import NONE, Result, Table
+
+NOTES = (
+    "LogLL = LogP + LogDet in nats per frame (natural logarithm), averaged over the frames of a set. A DNF's LogLL is "
+    "under the true class, or under the best class where the language was not in training (unseen). The research "
+    "notebook of March 2020, whose experiments some recipes repeat, prints the loss, -LogLL, under the name LogLL.",
+    "Decisions: a frame goes to the class of highest log p(x|y), an utterance to the class of the highest sum over "
+    "its frames. Detection scores are log-likelihood ratios of whole utterances, not calibrated; a set of one "
+    "language has none. EER and minDCF (C_miss = C_fa = 1, P_target = 0.5, not normalized) are over all trials of "
+    "utterances, C_avg (NIST LRE 2009, closed set) is at the Bayes threshold. Accuracies do not count unseen "
+    "languages.",
+    "Durations: windows are cut one after another from the selected (voiced) frames of an utterance, and each is "
+    "decided by the sum over its own frames; the rest at the utterance's end is not used. Longer windows come from "
+    "fewer and longer utterances, so the columns are not about the same speech. Intervals are 95% bootstrap intervals "
+    "(2000 resamples) over speakers, or over utterances where a set has fewer than 5 speakers; the table says which. "
+    "If all units agree, for example all are right, the interval is a single point and says nothing about other "
+    "speakers.",
+    "Non-speech check: non-speech frames are those without a voiced frame in their context. The linear classifier "
+    "(discriminant analysis) sees the mean of an utterance's non-speech frames, and was trained on those of the "
+    "training set. Chance is one over the number of classes in the set. With cmvn per utterance or speaker, the mean "
+    "that was subtracted includes speech, so these frames still show how far speech is above the noise. In the table "
+    'of all experiments, "non-speech" is the higher balanced accuracy of the two; (!) marks a warning.',
+    "Proficiency: correlations with scores given by human raters. LogLL is log p(x) of a normal flow and log "
+    "p(x|native) of a model with a native class; otherwise it is under the utterance's own class, or the best class "
+    "if its language is unseen. The log-likelihood ratio compares the native class with the best other class. The "
+    "ridge regression predicts each utterance without having seen its speaker (it is not fitted again in each "
+    'resample). Intervals are 95% bootstrap intervals (2000 resamples) over the units in the column "resampled"; '
+    "those that take utterances as independent use Fisher's transform, and are too narrow where a speaker has many "
+    "utterances.",
+    f'"{NONE}" means that a value does not apply.',
+)
+
+
+def first_line(results: Sequence[Result]) -> str:
+    """The sentence that says what the report is; the command that wrote it follows."""
+    return f"Report of {len(results)} experiment{'' if len(results) == 1 else 's'}, written by"
+
+
+def made_by(result: Result) -> dict[str, str]:
+    """Which commands made an experiment's model and its scores, and where: words -> text."""
+    scored = dict.fromkeys(found["command"] for _, found in tables.scored_sets(result) if found["command"])
+    made = {
+        "Trained by": result["command"],
+        "Scored by": "; ".join(scored),
+        "Commit": result["commit"],
+        "Versions": result["versions"],
+        "Machine": result["machine"],
+    }
+    return {words: text for words, text in made.items() if text}
+
+
+def experiment_tables(result: Result, references: Mapping[str, Table]) -> list[Table]:
+    """The tables of one experiment that have rows; the one that `references` holds for it is the last."""
+    makers = (
+        tables.training_table,
+        tables.sets_table,
+        decision_tables.nonspeech_table,
+        decision_tables.durations_table,
+        decision_tables.margins_table,
+        decision_tables.proficiency_table,
+        tables.confusion_table,
+        tables.moments_table,
+    )
+    found = [make(result) for make in makers]
+    found += [table for name, table in references.items() if name == result["experiment"]]
+    return [table for table in found if table.rows]
