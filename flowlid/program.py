@@ -1,4 +1,4 @@
-"""What every step's program does around its work: log where it ran, and end with a clear error."""
+"""What every program does around its work: read options, log where it ran, show progress, end with a clear error."""
 
 import argparse
 import contextlib
@@ -31,8 +31,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from <malloc.h>
 def run(main: Callable[[], None]) -> None:
     """Run a program's `main` with logging set up, and exit 1 with one line on bad input.
 
-    A `ValueError` or an `OSError` is the user's to mend: its message alone is logged. Any other
-    exception is ours, and keeps its traceback.
+    A `ValueError` or an `OSError` is something that the user can correct: only its message is logged. Any
+    other exception is a defect of flowlid, and keeps its traceback.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_FORMAT)
     logging.captureWarnings(True)
@@ -60,7 +60,7 @@ def _keep_freed_memory() -> None:
 
 
 def log_as(rank: int) -> None:
-    """Of several processes let the first log as one alone does, the others their errors only, marked with the rank."""
+    """Let the first of several processes log as a single one does, the others only their errors, marked by rank."""
     if rank > 0:
         root = logging.getLogger()
         root.setLevel(logging.ERROR)
@@ -86,9 +86,7 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def add_pipes_option(parser: argparse.ArgumentParser) -> None:
     """Give a program `--allow-pipes`."""
-    parser.add_argument(
-        "--allow-pipes", choices=("true", "false"), default="false", help="run commands that stand in scp files"
-    )
+    parser.add_argument("--allow-pipes", choices=("true", "false"), default="false", help="run commands in scp files")
 
 
 def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
@@ -196,11 +194,17 @@ def provenance() -> dict[str, str]:
     """Command line, versions of Python and of each library, git commit, and host of this process."""
     versions = " ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([_program(), *sys.argv[1:]]),
         "versions": f"python {platform.python_version()} {versions}",
         "commit": git_commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }
+
+
+def _program() -> str:
+    """This program as one calls it from a recipe: steps/train.py, whatever the directory or link."""
+    path = Path(sys.argv[0]).resolve()
+    return str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else path.name
 
 
 def git_commit() -> str:

@@ -8,7 +8,7 @@ error.
 """
 
 from flowlid import program
-from flowlid.features.extract import copy_features
+from flowlid.features.pool import copy_features
 from flowlid.kaldi.datadir import DataDir
 
 

@@ -9,7 +9,7 @@ fewer than 95% of the utterances are an error.
 from pathlib import Path
 
 from flowlid import program
-from flowlid.features.extract import gather
+from flowlid.features.pool import gather
 from flowlid.kaldi.datadir import DataDir
 
 

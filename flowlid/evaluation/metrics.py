@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from scipy.special import logsumexp
 
 Array = NDArray[np.float64]
@@ -193,6 +192,8 @@ def moments(z: ArrayLike) -> tuple[float, float]:
     Raises:
         ValueError: fewer than four samples, no dimension, NaN or Inf, or a constant dimension.
     """
+    from scipy import stats  # takes half a second, which programs that only score need not wait
+
     z = np.asarray(z)
     if z.ndim != 2 or z.shape[0] < _FEWEST or z.shape[1] < 1:
         raise ValueError(f"moments: the latents have shape {z.shape}; they need (n, D) with n >= {_FEWEST}, D >= 1")

@@ -47,7 +47,9 @@ def human_scores(data: DataDir, utts: Sequence[str]) -> Array:
         except ValueError:
             scores[number] = np.nan
         if not np.isfinite(scores[number]):
-            raise ValueError(f"{path}: utterance {utt}: {table[utt]!r} is no number; mend it, or run stage 1 again")
+            raise ValueError(
+                f"{path}: utterance {utt}: {table[utt]!r} is not a number; correct it, or run stage 1 again"
+            )
     return scores
 
 

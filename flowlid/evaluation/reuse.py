@@ -42,8 +42,7 @@ def digest(*parts: str | Path) -> str:
         if isinstance(part, str):
             whole.update(hashlib.sha256(part.encode()).digest())
         elif part.is_file():
-            with open(part, "rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+            whole.update(hashlib.sha256(part.read_bytes()).digest())
         else:
             whole.update(b"missing")
     return whole.hexdigest()[:32]

@@ -2,5 +2,6 @@
 
 - `fbank`: log-mel filterbanks (`FeatureExtractor`).
 - `vad`: voice activity by energy (`energy_vad`).
-- `extract`: both for a data directory, in jobs (`Job`), gathered, and given to other directories (`copy_features`).
+- `extract`: both for a data directory, or the part of one that is a job (`Job`).
+- `pool`: what the jobs wrote, gathered and given to other data directories (`copy_features`).
 """

@@ -83,7 +83,8 @@ class DataDir:
             text = (self.path / "frame_shift").read_text(encoding="utf-8").strip()
             if not is_seconds(text):
                 raise ValueError(
-                    f"{self.path}/frame_shift: {text!r} is no number of seconds above 0; mend it, or run stage 2 again"
+                    f"{self.path}/frame_shift: {text!r} is not a number of seconds above 0; correct it, or run "
+                    "stage 2 again"
                 )
             return float(text)
         if not (self.has("utt2dur") and self.has("utt2num_frames")):

@@ -100,7 +100,6 @@ class Processes:
         """Make each gradient the sum of the processes' own."""
         self.sum_(*(parameter.grad for parameter in parameters if parameter.grad is not None))
 
-    @torch.compiler.disable  # it communicates
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance over all processes' x (n, D), differentiable: (D,) and (D,).
 

@@ -78,9 +78,12 @@ class Trainer:
         self.step = 0  # steps done or skipped
         self.rate_scale = 1.0
         if self.processes.world_size > 1:
+            moments = self.processes.moments
+            if device.type == "cuda":  # where the flow is compiled (`Flow.fuse_kernels`): this part communicates
+                moments = torch.compiler.disable(moments)
             for module in flow.modules():
                 if isinstance(module, BatchNorm):
-                    module.moments = self.processes.moments
+                    module.moments = moments
 
     def start(self) -> None:
         """Give the flow its data-dependent start from a random part of the training frames.

@@ -132,4 +132,4 @@ def test_the_program_writes_durations_ratios_and_languages(tmp_path: Path, one_t
         assert float(ratio) == pytest.approx(first - second, abs=2e-6)
     (data / "test/frame_shift").write_text("0\n")
     ended = call("score", exp, data, "test")
-    assert ended.code == 1 and "test/frame_shift: '0' is no number of seconds above 0" in ended.log
+    assert ended.code == 1 and "test/frame_shift: '0' is not a number of seconds above 0" in ended.log

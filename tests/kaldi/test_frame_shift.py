@@ -19,7 +19,9 @@ def test_the_file_says_it(text: str, shift: float, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "0", "-0.01", "ten", "nan", "0.01 s"])
 def test_a_file_that_says_no_seconds_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "frame_shift").write_text(text)
-    with pytest.raises(ValueError, match=r"frame_shift: .* is no number of seconds above 0; mend it, or run stage 2"):
+    with pytest.raises(
+        ValueError, match=r"frame_shift: .* is not a number of seconds above 0; correct it, or run stage 2"
+    ):
         _ = DataDir(tmp_path).frame_shift
 
 

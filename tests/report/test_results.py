@@ -17,7 +17,7 @@ from flowlid.report.markdown import results_markdown, results_table_text
 from flowlid.report.results import collect
 
 COMMAND = "./run.sh --stage 6"
-PROVENANCE = {"command": "train.py conf/<b>.yaml", "versions": "python 3", "commit": "abc", "machine": "x86_64"}
+PROVENANCE = {"command": "steps/train.py conf/<b>.yaml", "versions": "python 3", "commit": "abc", "machine": "x86_64"}
 
 
 def train_json(name: str, **changes: object) -> dict[str, Any]:
@@ -321,7 +321,7 @@ def test_html_stands_alone_and_escapes_everything(exp: Path) -> None:
     targets = {value for tag, key, value in page.attributes if (tag, key) == ("section", "id")}
     assert {value for _, key, value in page.attributes if key == "href"} == {f"#{target}" for target in targets}
     assert len(targets) == 2
-    for shown in ("--x '<script>'", "nf<i>&", "# a < b", "train.py conf/<b>.yaml", "ja: zh 0.7021, en 0.2979"):
+    for shown in ("--x '<script>'", "nf<i>&", "# a < b", "steps/train.py conf/<b>.yaml", "ja: zh 0.7021, en 0.2979"):
         assert shown in page.text
     assert "test_z_tsne: t-SNE of the class part" in page.text and "boxes" not in page.text
     assert page.tags.count("table") == 1 + 6 + 3
