@@ -30,7 +30,7 @@ def _made_by(result: Result) -> str:
 
 
 def results_table_text(results: Sequence[Result]) -> str:
-    """A short fixed-width table for the terminal, with a line per experiment and set."""
+    """A short fixed-width table for the terminal, with a line per experiment and set; what (!) means is below it."""
     table = overview(results)
     columns = list(zip(table.head, *table.rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
@@ -41,5 +41,10 @@ def results_table_text(results: Sequence[Result]) -> str:
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
-    lines += [f"{result['experiment']}: {text}" for result in results for text in warnings(result)]
+    warned = sum(len(warnings(result)) for result in results)
+    if warned:
+        lines += [
+            f"(!) {warned} of these sets: the non-speech frames alone tell the classes apart. Their recordings differ in",
+            "    channel or noise, and the accuracy may be due to that (more in RESULTS.md).",
+        ]
     return "\n".join(lines) + "\n"
