@@ -77,7 +77,7 @@ def test_a_table_is_checked_and_a_data_directory_validated_in_a_fresh_shell(tmp_
     (tmp_path / "my.tsv").write_text("utt_id\tpath\tspeaker\tlanguage\tset\na\tnope.wav\ts\ten\ttrain\n")
     for command, code, told in (
         (["utils/validate_data_dir.py", "--no-wav", "--no-feats", tmp_path / "data"], 0, "Successfully validated"),
-        (["local/prepare_table.py", "--check-only", tmp_path / "my.tsv"], 1, "there is no file"),
+        (["local/prepare_table.py", "--check-only", tmp_path / "my.tsv"], 1, "no audio file"),
     ):
         done = subprocess.run(command, env={}, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == code and told in done.stdout + done.stderr

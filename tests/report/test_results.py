@@ -173,7 +173,7 @@ def test_markdown_tables_by_hand(exp: Path) -> None:
     for line in (
         "DNF on train_wsj_ce; classes en, zh; D = 120; class_dim 100; cmvn speaker; normalization actnorm; 100 epochs "
         "(epoch 95 kept); 4,560,000 frames; 1,234,567 parameters; 321 s on cuda, matrix products in float32.",
-        "- Trained by: `train.py conf/<b>.yaml`\n- Scored by: `score.py exp`\n- Commit: abc\n- Versions: python 3"
+        "- Trained by: `steps/train.py conf/<b>.yaml`\n- Scored by: `score.py exp`\n- Commit: abc\n- Versions: python 3"
         "\n- Machine: x86_64",
         "| 4,560,000 | 41.869 | 41.868 | -0.001 | -170.206 | 212.075 |",
         "| test_z | - | 1,200 | 460,000 | 1.28 | 40.500 | -171.250 | 211.750 | 0.9199 | 0.9969 | 0.0123 | 0.0101 "
