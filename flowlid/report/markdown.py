@@ -44,7 +44,7 @@ def results_table_text(results: Sequence[Result]) -> str:
     warned = sum(len(warnings(result)) for result in results)
     if warned:
         lines += [
-            f"(!) {warned} of these sets: the non-speech frames alone tell the classes apart. Their recordings differ in",
+            f"(!) {warned} of these sets: non-speech frames alone tell the classes apart. Their recordings differ in",
             "    channel or noise, and the accuracy may be due to that (more in RESULTS.md).",
         ]
     return "\n".join(lines) + "\n"
