@@ -27,7 +27,7 @@ TESTS = "test_en_es, test_es_co, test_ru"
 def run(out: Path, *options: str) -> subprocess.CompletedProcess:
     """The recipe's run.sh with everything that it writes below `out`."""
     places = ["--data", str(out / "data"), "--exp", str(out / "exp"), "--conf", str(out / "conf")]
-    command = [str(ROOT / "run.sh"), *places, *options]
+    command = [str(ROOT / "run.sh"), *places, "--tsne-frames", "300", *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
