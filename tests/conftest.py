@@ -21,13 +21,15 @@ settings.load_profile("flowlid")
 LONG = ("recipes/", "training/", "programs/")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Several processes share the tests by file: what the tests of a file share is made once."""
+    item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the files of long tests first."""
     places = {item: item.nodeid.removeprefix("tests/") for item in items}
     items.sort(key=lambda item: next((n for n, start in enumerate(LONG) if places[item].startswith(start)), len(LONG)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from tools import ROOT, write_tables
 from flowlid import program
 
 SCRIPT = """
-import resource, sys
+import ctypes, resource, sys
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages (PR_SET_THP_DISABLE): how many there are depends on the machine
 import torch
 from flowlid import program
 

@@ -148,8 +148,8 @@ def test_detection_llr_by_hand_and_far_below_underflow() -> None:
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: metrics.roc([], [1]), "target scores: need at least one"),
-        (lambda: metrics.eer([1], []), "nontarget scores: need at least one"),
+        (lambda: metrics.roc([], [1]), "target scores: need a list of at least one"),
+        (lambda: metrics.eer([1], []), "nontarget scores: need a list of at least one"),
         (lambda: metrics.min_dcf([1, math.nan], [0]), "target scores: NaN or Inf at trial 1"),
         (lambda: metrics.min_dcf([1], [0], p_target=1), "p_target 1"),
         (lambda: metrics.cavg([[1, 0], [1, 0]], [0, 0]), "class 1 of 2 has no utterances"),

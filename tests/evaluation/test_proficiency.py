@@ -229,8 +229,8 @@ def test_what_cannot_be_had_is_none_with_its_reason(
 @pytest.mark.parametrize(
     ("table", "match"),
     [
-        ({"a": "3", "b": "good"}, "utterance b: 'good' is no number"),
-        ({"a": "3", "b": "nan"}, "utterance b: 'nan' is no number"),
+        ({"a": "3", "b": "good"}, "utterance b: 'good' is not a number"),
+        ({"a": "3", "b": "nan"}, "utterance b: 'nan' is not a number"),
         ({"a": "3"}, "no utterance b; run stage 1"),
     ],
 )
@@ -320,4 +320,4 @@ def test_the_step_names_a_bad_score(trained: Path, tmp_path: Path) -> None:
     assert ended.code == 1 and "score_odd/result.json: no such file; score the set first (stage 4)" in ended.log
     assert call("score", tmp_path / "exp", tmp_path / "data", "odd").code == 0
     ended = call("score_proficiency", tmp_path / "exp", tmp_path / "data", "odd")
-    assert ended.code == 1 and "utterance c-2: 'x' is no number" in ended.log
+    assert ended.code == 1 and "utterance c-2: 'x' is not a number" in ended.log
