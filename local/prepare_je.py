@@ -320,7 +320,7 @@ def main() -> None:
     flags = {"choices": ("true", "false"), "default": "false"}
     parser.add_argument("--check-counts", **flags, help="a rated recording that is not there is an error")
     parser.add_argument("--words", **flags, help="keep the recordings of single words (W*) too")
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time (%(default)s)")
+    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
     parser.add_argument("roots", metavar="ROOT", type=Path, nargs="+", help="the corpus, or each of its volumes")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go: data/manifests")
     args = parser.parse_args()

@@ -322,8 +322,8 @@ def main() -> None:
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go: data/manifests")
     parser.add_argument("--corpus", metavar="DIR", type=Path, help="packages unpacked or installed; nothing is fetched")
     cache = os.environ.get("FLOWLID_CACHE") or "~/.cache/flowlid"
-    parser.add_argument("--cache", metavar="DIR", default=cache, help="where to fetch to (%(default)s)")
-    parser.add_argument("--voices", default=" ".join(VOICES), help="which to prepare (%(default)s)")
+    parser.add_argument("--cache", metavar="DIR", default=cache, help="where to fetch to")
+    parser.add_argument("--voices", default=" ".join(VOICES), help="which to prepare")
     args = parser.parse_args()
     names = list(dict.fromkeys(args.voices.split()))
     unknown = [name for name in names if name not in VOICES]

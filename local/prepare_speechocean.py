@@ -211,7 +211,7 @@ def main() -> None:
     parser = argument_parser(__doc__)
     flags = {"choices": ("true", "false"), "default": "false"}
     parser.add_argument("--check-counts", **flags, help="counts other than published are an error")
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time (%(default)s)")
+    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
     parser.add_argument("root", metavar="ROOT", type=Path, help="the corpus")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go: data/manifests")
     args = parser.parse_args()

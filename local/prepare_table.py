@@ -287,7 +287,7 @@ def write(args: argparse.Namespace, rows: Sequence[Row], utterances: Sequence[Ut
 def main() -> None:
     """Parse the command line and prepare the corpus."""
     parser = argument_parser(__doc__)
-    parser.add_argument("--name", default="table", help="of the corpus, in front of all ids (%(default)s)")
+    parser.add_argument("--name", default="table", help="of the corpus, in front of all ids")
     parser.add_argument("--root", metavar="DIR", type=Path, help="where relative paths count from (the table's folder)")
     parser.add_argument(
         "--set-fields", metavar='"N=V N=V"', default="", help="fields of all utterances that have none such"
@@ -302,7 +302,7 @@ def main() -> None:
     parser.add_argument(
         "--fbank-config", metavar="FILE", type=Path, help="write OUT_DIR/fbank.conf, at the lowest rate"
     )
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time (%(default)s)")
+    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
     parser.add_argument("table", metavar="TABLE_OR_TREE", type=Path, help="TSV or CSV file, or language/speaker/file")
     parser.add_argument(
         "out_dir", metavar="OUT_DIR", type=Path, nargs="?", help="where the manifests go: data/manifests"

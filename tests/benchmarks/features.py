@@ -74,8 +74,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts")
     parser.add_argument("--audio", type=Path, help="use the WAV files below this directory, all of one rate")
     parser.add_argument("--generated", action="store_true", help="use generated utterances, also where prompts are")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a generated utterance (4)")
-    parser.add_argument("--rate", type=int, default=8000, help="of generated utterances, in Hz (8000)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a generated utterance")
+    parser.add_argument("--rate", type=int, default=8000, help="of generated utterances, in Hz")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cache = Path(os.environ.get("FLOWLID_CACHE") or "~/.cache/flowlid").expanduser() / "prompts"

@@ -30,9 +30,9 @@ Jobs = Mapping[str, Callable[[], object]]
 
 def main() -> None:
     parser = program.argument_parser(__doc__)
-    parser.add_argument("--frames", default="1000 2000 5000 10000 20000", help="sizes of samples (%(default)s)")
-    parser.add_argument("--units", default="1000 10000 100000", help="numbers of units of a bootstrap (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (%(default)s)")
+    parser.add_argument("--frames", default="1000 2000 5000 10000 20000", help="sizes of samples")
+    parser.add_argument("--units", default="1000 10000 100000", help="numbers of units of a bootstrap")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts")
     args = parser.parse_args()
     frames, units = (sorted(map(int, sizes.split())) for sizes in (args.frames, args.units))
     with tempfile.TemporaryDirectory(prefix="flowlid-plots-") as out:
