@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # the same examples for everyone, and no stopwatch: the machine may be busy with other jobs
 settings.register_profile("flowlid", deadline=None, derandomize=True)
 settings.load_profile("flowlid")
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would the programs that are interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Files of long tests, started first, so that no process is left with one of them at the end.
 LONG = ("recipes/", "training/", "programs/")
 
