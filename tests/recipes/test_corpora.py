@@ -161,7 +161,7 @@ def test_places_may_have_blanks_in_their_names(corpora: dict[str, Path], tmp_pat
     halves = f"{corpora['wsj']}/wsj0 {corpora['wsj']}/wsj1"
     for wsj_places in (places["wsj"], halves):
         given = {**places, "wsj": wsj_places, "ce": corpora["ce"]}
-        done = run("wsj_ce", tmp_path / "out", given, "--stop-stage", "1")
+        done = run("wsj_ce", tmp_path / "out", given, "--stop-stage", "0")
         assert done.returncode == 0, done.stdout + done.stderr
         assert {"wsj", "timit", "je"} <= {
             path.name.split("_")[0] for path in (tmp_path / "out/data/manifests").iterdir()
