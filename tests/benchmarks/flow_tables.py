@@ -107,7 +107,7 @@ def report(args: argparse.Namespace, rows: list[Row], sizes: list[Size], ceiling
 def _header(args: argparse.Namespace, rows: list[Row]) -> list[str]:
     libraries = ["torch", *sorted({row.package for row in rows if row.package})]
     return [
-        f"- command: `tests/benchmarks/{program.provenance()['command']}`",
+        f"- command: `{program.provenance()['command']}`",
         f"- machine: {processor(args.device)}; {os.cpu_count()} processors, {torch.get_num_threads()} threads",
         f"- versions: {', '.join(f'{name} {version(name)}' for name in libraries)}",
         f"- batch {args.batch}, {args.rounds} rounds of {args.seconds:g} s; others in {args.peers}; fused Adam",

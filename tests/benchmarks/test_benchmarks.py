@@ -24,7 +24,7 @@ def run(one_thread: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def call(*options: str) -> str:
         fixed = ["--device", "cpu", "--sizes", "6x8", "--batch", "32", "--rounds", "2", "--seconds", "0"]
-        monkeypatch.setattr(sys, "argv", ["flows.py", *fixed, *options])
+        monkeypatch.setattr(sys, "argv", [flows.__file__, *fixed, *options])
         flows.main()
         return capsys.readouterr().out
 
