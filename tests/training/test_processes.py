@@ -263,6 +263,7 @@ def wait_long(rank: int, port: int, folder: Path, beat: float) -> None:
             time.sleep(30 if processes.first else 0)
     except Lost as error:
         told = f"lost: {error}"
+    processes.disconnect()  # ends gloo's threads: one that Python's own end meets at work aborts the process
     (folder / f"{rank}.txt").write_text(f"{processes.signs - signs} {told}")
 
 
