@@ -16,8 +16,8 @@ sets=sets.yaml                  # which recordings make which set (stage 1)
 data=data                       # where data directories are
 exp=exp                         # where models, scores and plots go
 nj=$(env -u OMP_NUM_THREADS nproc)   # parallel jobs of feature extraction
-fbank_config=conf/fbank.conf    # options of compute-fbank-feats
-vad_config=conf/vad.conf        # options of compute-vad
+fbank_config=                   # options of compute-fbank-feats; empty: fbank.conf of --conf, or of the recipe's conf
+vad_config=                     # options of compute-vad; empty: vad.conf, likewise
 expected_scores=                # test sets that should have human scores, or patterns: if not, the report says so
 tsne_frames=1000                # most frames in one picture of t-SNE
 device=auto                     # of training and scoring: auto (a GPU if there is one), cpu, cuda
@@ -112,6 +112,17 @@ for number in "$stage" "$stop_stage"; do
 done
 runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
+# Options of the features: beside the experiments, else the recipe's.
+options_of() { # FILE
+  if [ -f "$conf/$1" ]; then echo "$conf/$1"; else echo "conf/$1"; fi
+}
+
+check_place_of() { # EXPERIMENT'S DIRECTORY: one that is not ours is not written to
+  if [ -d "$1" ] && [ -n "$(ls -A "$1")" ] && [ -z "$(ls -Ad "$1"/{log,.run.lock,.train.lock,config.yaml,final.pt} 2>/dev/null)" ]; then
+    fail "$(shown "$1") has files of something else than an experiment ($(find "$1" -mindepth 1 -printf '%f\n' -quit)); give another --exp, or call the experiment otherwise"
+  fi
+}
+
 if [ "$experiments" = all ]; then experiments=$(cd "$conf" && echo *.yaml); fi
 configs=()
 for name in $experiments; do
@@ -123,9 +134,32 @@ for name in $experiments; do
 done
 if [ ${#configs[@]} -eq 0 ]; then fail "--experiments names nothing to run"; fi
 if declare -F settle_options >/dev/null; then settle_options; fi   # what a recipe checks, or derives from other options
+fbank_config=${fbank_config:-$(options_of fbank.conf)}
+vad_config=${vad_config:-$(options_of vad.conf)}
+
+# Data directories in --data that stage 1 has not made belong to the user, and are not written to: from stage 2 on,
+# the experiments that use one work on copies of their tables, in a place of ours.
+foreign_sets() {
+  local table name
+  for table in "$data"/[!_.]*/utt2spk; do
+    name=$(basename "$(dirname "$table")")
+    if [ -f "$table" ] && ! cut -f 1 "$data/sets.tsv" 2>/dev/null | grep -qxF -- "$name"; then echo "$name"; fi
+  done
+}
+foreign=$(foreign_sets)
+copies=$exp/_data
+if [ -n "$foreign" ] && [ ! -f "$data/sets.tsv" ] && [ "$stage" -le 1 ]; then
+  fail "stage $stage would write into $(shown "$data"), which has data directories that it did not make ($(
+    head -n 3 <<<"$foreign" | paste -sd ' ')); use them with --stage 2 (their sound) or 3 (their features), or give another --data"
+fi
+for config in "${configs[@]}"; do
+  if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 3 ]; then check_place_of "$exp/$(basename "$config" .yaml)"; fi
+done
 
 # Before anything is written: stages 0 to 2 have the data for themselves, later ones share it.
-if [ "$stage" -le 2 ]; then lock "$data" alone; else lock "$data" shared; fi
+if [ "$stage" -le 2 ]; then kind=alone; else kind=shared; fi
+if [ -z "$foreign" ] || [ "$stage" -le 1 ]; then lock "$data" "$kind"; fi
+if [ -n "$foreign" ]; then lock "$copies" "$kind"; fi
 for config in "${configs[@]}"; do
   if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 3 ]; then lock "$exp/$(basename "$config" .yaml)" alone; fi
 done
@@ -167,8 +201,24 @@ make_sets() {
   if [ "$stop_stage" -eq 1 ]; then expand -t 24 "$data/sets.tsv"; fi
 }
 
+# Copies of the tables of all sets that are used, if one of them is the user's own; from then on they are the data.
+copy_foreign_sets() {
+  local log=$copies/log/copy.log features=true
+  list_sets "${configs[@]}"
+  if ! grep -qxF -f <(printf '%s\n' "${names[@]}") <<<"$foreign"; then return; fi
+  if runs 2; then features=false; fi
+  logged 'data' "$log" steps/copy_data_dirs.py --features "$features" "$data" "$copies" "${names[@]}"
+  echo "data     ${#names[@]} sets of $(shown "$data"), which stays as it is: worked on in $(shown "$copies") ($(shown "$log"))"
+  data=$copies
+}
+
 make_features() {
-  local log=$data/log/features.log pool=$data/_pool frames what=
+  local log=$data/log/features.log pool=$data/_pool frames what='' file
+  for file in "$fbank_config" "$vad_config"; do
+    if [ "$file" = "conf/$(basename "$file")" ] && [ "$(realpath -m "$conf")" != "$PWD/conf" ]; then
+      echo "stage 2  there is no $(shown "$conf/$(basename "$file")"): options are those of $(shown "$file")"
+    fi
+  done
   # of the other experiments too, as far as their corpora were given: they can be trained later from stage 3
   list_sets "${configs[@]}" --if-made "$conf"/*.yaml
   logged 'stage 2  features' "$log" steps/make_features.sh --nj "$nj" --cmd "$extract_cmd" --overwrite "$overwrite" \
@@ -238,6 +288,7 @@ do_stage() { # NUMBER FUNCTION
 }
 do_stage 0 make_corpus
 do_stage 1 make_sets
+if [ -n "$foreign" ] && [ "$stop_stage" -ge 2 ] && [ "$stage" -le 5 ]; then copy_foreign_sets; fi
 do_stage 2 make_features
 for config in "${configs[@]}"; do
   name=$(basename "$config" .yaml)

@@ -20,13 +20,14 @@ settle_options() {
       "start end channel gender score), or a directory language/speaker/file; see $recipe/README.md" >&2
     exit 1
   fi
-  if [ "$fbank_config" = conf/fbank.conf ]; then fbank_config=$data/manifests/fbank.conf; fi
+  local of_the_table=$data/manifests/fbank.conf
+  if [ -z "$fbank_config" ] && { runs 0 || [ -f "$of_the_table" ]; }; then fbank_config=$of_the_table; fi
   if [ "$sets" = sets.yaml ]; then sets=$data/manifests/sets.yaml; fi
 }
 
 prepare_corpus() { # MANIFESTS
   local of_the_table=$1/fbank.conf adapt=()
-  if [ "$fbank_config" = "$of_the_table" ]; then adapt=(--fbank-config conf/fbank.conf); fi
+  if [ "$fbank_config" = "$of_the_table" ]; then adapt=(--fbank-config "$(options_of fbank.conf)"); fi
   local/prepare_table.py --write-sets --nj "$nj" "${adapt[@]}" --set-fields "$set_fields" \
     --allow-shared-speakers "$allow_shared_speakers" \
     ${audio_root:+--root "$(cd "$caller" && realpath -m "$audio_root")"} "$(cd "$caller" && realpath -m "$table")" "$1"
