@@ -7,7 +7,7 @@ from tools import SPEECH
 
 from flowlid.audio.channels import MIX, Channel, ChannelMeter, pick, read_channel
 
-EN, OTHER = (soundfile.read(SPEECH / f"{name}.wav", dtype="float32")[0][:12000] for name in ("en", "it"))
+EN, OTHER = (soundfile.read(SPEECH / f"{name}.wav", dtype="float32")[0][:5000] for name in ("en", "it"))
 
 
 def meter(*channels: np.ndarray, block: int = 5000) -> ChannelMeter:
