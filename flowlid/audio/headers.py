@@ -1,6 +1,7 @@
 """Recordings by their headers: duration, rate and channels of a file, as lhotse's manifests have them."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,11 +53,15 @@ def open_recording(path: str | Path, name: str, mono: bool = True) -> Recording:
 def check_file(path: str | Path, name: str = "") -> None:
     """Raise ValueError, beginning with `name`, for a file that is missing or empty."""
     where = f"{name}: " if name else ""
-    if not os.path.isfile(path):
+    try:
+        status = os.stat(path)
+    except OSError:
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode):
         hint = "write / between folders" if "\\" in os.path.basename(path) else "correct the path"
         looked = "" if os.path.isabs(path) else f" (looked for {os.path.abspath(path)})"
         raise ValueError(f"{where}no audio file {path}{looked}; {hint}")
-    if not os.path.getsize(path):
+    if not status.st_size:
         raise ValueError(f"{where}{path}: empty, not one byte; fetch the file again, or leave it out")
 
 

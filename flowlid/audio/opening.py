@@ -61,9 +61,8 @@ def reason_of(error: Exception) -> str:
 
 def _mended(file: BinaryIO, source: Source) -> bytes | None:
     """What libsndfile has to read instead of the file, if that is not the file itself."""
-    magic = file.read(4)
-    size = file.seek(0, os.SEEK_END)
-    start = file.seek(0)
+    magic, start = file.read(4), 0
+    size = len(source) if isinstance(source, bytes) else os.fstat(file.fileno()).st_size
     if magic[:3] == b"ID3":
         start = _after_id3(file)
         magic = file.read(4)

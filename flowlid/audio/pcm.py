@@ -34,6 +34,8 @@ class Samples:
     @property
     def unknown(self) -> bool:
         """Whether what is promised is no length."""
+        if self.promised < min(_MARKS) - _HEADER:
+            return False
         return self.promised >= _LARGEST or any(0 <= mark - self.promised <= _HEADER for mark in _MARKS)
 
 
@@ -47,20 +49,20 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     Raises:
         ValueError: a frame or more is missing of what the header promises, or a header that cannot be read.
     """
-    head = file.read(16)
-    found = _PLACES[head[:4]](file)
+    magic = file.read(4)
+    found = _PLACES[magic](file)
     if found is None:
         return None  # no samples: libsndfile says what is wrong
     there = size - found.start
     if found.promised == 0 and there > 0:
-        if head[:4] in (b"RIFF", b"RIFX", b"FORM") and _are_chunks(file, found.start, size, found.fields[0][1][0]):
+        if magic in (b"RIFF", b"RIFX", b"FORM") and _are_chunks(file, found.start, size, found.fields[0][1][0]):
             return None
     elif not found.unknown:
         missing = found.promised - there
         if missing >= max(1, found.frame):
             raise ValueError(f"cut off, {missing} bytes are missing; fetch the file again")
         return None
-    elif head[:4] == b"RIFF":
+    elif magic == b"RIFF":
         return None  # libsndfile takes what there is
     file.seek(0)
     data = bytearray(file.read())
@@ -73,12 +75,13 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
 
 def _chunks(file: BinaryIO, start: int, form: str) -> Iterator[tuple[bytes, int, int]]:
     """(name, begin, length) of the chunks from `start` on, whose header has the struct format `form`."""
+    header = struct.Struct(form)
     while True:
         file.seek(start)
-        head = file.read(struct.calcsize(form))
-        if len(head) < struct.calcsize(form):
+        head = file.read(header.size)
+        if len(head) < header.size:
             return
-        name, length = struct.unpack(form, head)
+        name, length = header.unpack(head)
         start += len(head)
         yield name, start, length
         start += length + (length % 2 if form[1:] == "4sI" else 0)
@@ -92,8 +95,7 @@ def _are_chunks(file: BinaryIO, start: int, size: int, order: str) -> bool:
 
 def _riff(file: BinaryIO) -> Samples | None:
     file.seek(0)
-    kind = file.read(4)
-    order = ">" if kind == b"RIFX" else "<"
+    order = ">" if file.read(4) == b"RIFX" else "<"
     frame, long = 1, None
     for name, begin, length in _chunks(file, 12, order + "4sI"):
         if name == b"ds64":
