@@ -28,14 +28,13 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     Raises:
         ValueError: the file does not end with a whole frame, so it was cut off.
     """
-    start = file.tell()  # an ID3 tag may come first
     head = file.read(42)
     if len(head) < 42 or head[4] & 0x7F != 0:
         return None  # libsndfile says what is wrong
     total = int.from_bytes(head[21:26], "big") & _LARGEST
     if 0 < total < _LARGEST:
         return None
-    file.seek(start)
+    file.seek(0)
     data = bytearray(file.read())
     samples = _count(data, int.from_bytes(head[8:10], "big"))
     data[21:26] = (int.from_bytes(data[21:26], "big") & ~_LARGEST | samples).to_bytes(5, "big")

@@ -66,12 +66,16 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     count = len(found.audio)
     if promised is not None and count < promised - 1:  # some encoders count the tag's frame
         raise ValueError(f"cut off, {promised - count} of {promised} frames are missing; fetch the file again")
-    if found.missing:
-        raise ValueError(f"cut off, {found.missing} bytes of its last frame are missing; fetch the file again")
+    _check_last(found)
     if promised == count and found.whole and len(found.tags) == 1 and found.tags[0][0] < found.audio[0][0]:
         return None
     sound = b"".join(data[begin:end] for begin, end in found.audio)
     return _tag(data, found, len(sound)) + sound
+
+
+def check_layers(file: BinaryIO) -> None:
+    """Raise ValueError for a file of layer 1 or 2 whose last frame breaks off."""
+    _check_last(_scan(file.read()))
 
 
 def check_adts(file: BinaryIO, size: int) -> None:
@@ -86,6 +90,11 @@ def check_adts(file: BinaryIO, size: int) -> None:
         place += max(length, 7)
     if place > size:
         raise ValueError(f"cut off, {place - size} bytes of its last frame are missing; fetch the file again")
+
+
+def _check_last(found: _Frames) -> None:
+    if found.missing:
+        raise ValueError(f"cut off, {found.missing} bytes of its last frame are missing; fetch the file again")
 
 
 def id3_length(head: bytes) -> int:
@@ -130,7 +139,8 @@ def _scan(data: bytes) -> _Frames:
             continue
         if frame is not None and _follows(data, place + frame.length, frame.kind):
             _, _, hertz, mono = frame.kind
-            raise ValueError(f"changes at byte {place} to {hertz} Hz, {'one' if mono else 'two'} channels; split it")
+            channels = "one channel" if mono else "two channels"
+            raise ValueError(f"changes at byte {place} to {hertz} Hz and {channels}; split it there")
         place += id3_length(data[place : place + 10]) or _junk(data, place, found.kind)
         found.whole = found.whole and place >= len(data)
     return found
@@ -141,9 +151,9 @@ def _first(data: bytes) -> int:
     place = -1
     while (place := data.find(b"\xff", place + 1)) >= 0:
         frame = _parse(data[place : place + 4])
-        if frame is not None and frame.kind[1] == 3 and _follows(data, place + frame.length, frame.kind):
+        if frame is not None and _follows(data, place + frame.length, frame.kind):
             return place
-    raise ValueError("no two frames of MP3 in it; fetch the file again")
+    raise ValueError("no two frames of MPEG audio in it; fetch the file again")
 
 
 def _junk(data: bytes, place: int, kind: tuple[int, int, int, bool]) -> int:

@@ -68,15 +68,20 @@ def _mended(file: BinaryIO, source: Source) -> bytes | None:
         magic = file.read(4)
         file.seek(start)
     if magic in _MENDED:
+        if start:  # libsndfile would count it
+            rest = file.read()
+            return _MENDED[magic](io.BytesIO(rest), len(rest)) or rest
         if magic == b"NIST" and sphere.is_shorten(header := sphere.read_header(file)):
             return _decode_shorten(source, header)
-        file.seek(start)
+        file.seek(0)
         return _MENDED[magic](file, size)
     kind = _external(file, start, source)
     if kind is not None:
-        if magic[:1] == b"\xff" and mpeg.is_adts(magic):
-            file.seek(start)
+        file.seek(start)
+        if mpeg.is_adts(magic):
             mpeg.check_adts(file, size)
+        elif mpeg.layer(magic):
+            mpeg.check_layers(file)
         with nullcontext(source) if not isinstance(source, bytes) else decoders.as_file(source) as path:
             return decoders.decode(decoders.ffmpeg_command(path, kind), kind)
     file.seek(start)

@@ -1,14 +1,18 @@
 """Reading utterances: what is read is what stands in the file, and each kind of bad file is named."""
 
+import re
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import pytest
 import soundfile
 from lhotse import Recording
 from tools import SPEECH, write_wav
 
-from flowlid.audio.samples import read_audio
+from flowlid.audio.channels import ChannelMeter
+from flowlid.audio.headers import open_recording
+from flowlid.audio.samples import SilentChannel, read_audio
 
 NAME = "data/x/wav.scp: utterance u1"
 
@@ -168,9 +172,94 @@ def test_other_sampling_rate(tmp_path: Path, samples: np.ndarray) -> None:
     assert "sampled at 16000 Hz, but conf/fbank.conf says 8000; resample" in message
 
 
-def test_two_channels(tmp_path: Path, samples: np.ndarray) -> None:
-    message = refused(write_wav(tmp_path / "a.wav", np.column_stack([samples, samples])))
+def test_channels(tmp_path: Path, samples: np.ndarray) -> None:
+    other = samples[::-1]
+    path = write_wav(tmp_path / "a.wav", np.column_stack([samples, other]))
+    message = refused(path)
     assert "2 channels; say which one in conf/fbank.conf: --channel=0, 1, ..., or --channel=mix" in message
+    assert (read(path, channel=0) == samples).all() and (read(path, channel=1) == other).all()
+    assert (read(path, channel="mix") == (samples + other) / 2).all()
+    assert (read(path, channel="mix", start=0.25, end=0.75) == ((samples + other) / 2)[2000:6000]).all()
+    assert "no channel 2, it has 2; correct --channel" in refused(path, channel=2)
+    assert (read(SPEECH / "en.wav", channel=0) == samples).all()  # one channel, by whatever name it is also all of it
+    assert (read(SPEECH / "en.wav", channel="mix") == samples).all()
+    assert "no channel 1, it has 1" in refused(SPEECH / "en.wav", channel=1)
+    halved, rate = read_audio(str(write_wav(path, np.column_stack([other, samples]), 16000)), NAME, 8000,
+                              downsample=True, channel=1)  # fmt: skip
+    alone = read_audio(str(write_wav(tmp_path / "b.wav", samples, 16000)), NAME, 8000, downsample=True)[0]
+    assert rate == 16000 and np.array_equal(halved, alone)
+
+
+def test_a_silent_channel_is_not_used(tmp_path: Path, samples: np.ndarray) -> None:
+    path, meter = tmp_path / "a.wav", ChannelMeter()
+    write_wav(path, np.column_stack([0 * samples, samples]))
+    with pytest.raises(SilentChannel, match=r"a\.wav: channel 0 is silent, another channel is not; choose that one"):
+        read(path, channel=0)
+    assert (read(path, channel=1, meter=meter) == samples).all() and meter.verdict() == "channel 0 is silent"
+    assert (read(path, channel="mix") == samples / 2).all()
+    write_wav(path, np.column_stack([samples, -samples]))
+    with pytest.raises(SilentChannel, match="the mean of its channels is silent"):
+        read(path, channel="mix")
+    write_wav(path, np.column_stack([0 * samples, 0 * samples]))
+    assert not read(path, channel=0).any()  # nothing else to choose: it is left out as without speech
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_scale_of_float_files(tmp_path: Path, samples: np.ndarray, subtype: str) -> None:
+    path = tmp_path / "a.wav"
+
+    def write(values: np.ndarray) -> None:
+        soundfile.write(path, values, 8000, subtype=subtype)
+
+    write(7.9 * samples / np.abs(samples).max())
+    assert np.abs(read(path)).max() == np.float32(7.9) and open_recording(path, "u").num_samples == len(samples)
+    for values, message in [
+        (32768 * samples, rf"float samples up to {np.abs(samples).max() * 32768:g}, where full scale is 1; divide"),
+        (np.where(np.arange(len(samples)) == 9000, np.nan, samples), "NaN or Inf among its samples"),
+        (np.where(np.arange(len(samples)) == 9000, -np.inf, samples), "NaN or Inf among its samples"),
+    ]:
+        write(values)
+        assert re.search(message, refused(path)) and re.search(message, refused(f"cat {path} |", allow_pipes=True))
+        with pytest.raises(ValueError, match=rf"a\.wav: {message}"):
+            open_recording(path, "u")
+
+
+@pytest.mark.parametrize("options", [{}, {"write_function": "soundfile"},
+                                     {"write_function": "soundfile", "write_kwargs": {"format": "flac"}}])  # fmt: skip
+def test_sound_archives(tmp_path: Path, samples: np.ndarray, options: dict[str, object]) -> None:
+    values = np.round(samples * 32768).astype(np.int16)
+    scp = tmp_path / "wav.scp"
+    kaldiio.save_ark(str(tmp_path / "a.ark"), {"u1": (8000, values[:9000]), "u2": (8000, values)}, str(scp), **options)
+    first, second = (line.split(None, 1)[1] for line in scp.read_text().splitlines())
+    assert (read(first) == samples[:9000]).all() and (read(second, start=0.25, end=0.75) == samples[2000:6000]).all()
+    data = (tmp_path / "a.ark").read_bytes()
+    (tmp_path / "a.ark").write_bytes(data[:-2000])
+    assert (read(first) == samples[:9000]).all() and "cut off" in refused(second)
+    assert "no WAV or FLAC at byte 0 of the archive" in refused(f"{tmp_path}/a.ark:0")
+    with pytest.raises(ValueError, match=rf"no audio file {tmp_path}/b\.ark; correct the path"):
+        read(f"{tmp_path}/b.ark:4")
+
+
+def test_flac_in_an_archive_ends_where_it_says(tmp_path: Path, samples: np.ndarray) -> None:
+    soundfile.write(tmp_path / "a.flac", samples, 8000)
+    one = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.ark").write_bytes(b"u1 " + one + b"u2 " + one)
+    assert all((read(f"{tmp_path}/a.ark:{place}") == samples).all() for place in (3, 6 + len(one)))
+
+
+@pytest.mark.parametrize("write", [{"write_function": "pickle"}, {"write_function": "numpy"}, {}])
+def test_archives_of_something_else(tmp_path: Path, write: dict[str, str]) -> None:
+    kaldiio.save_ark(str(tmp_path / "a.ark"), {"u1": np.ones(9, np.float32)}, **write)
+    assert "no WAV or FLAC at byte 3 of the archive" in refused(f"{tmp_path}/a.ark:3")
+
+
+def test_a_relative_path_is_looked_for_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"no audio file wav/a.wav (looked for {tmp_path}/wav/a.wav); correct the path" in refused("wav/a.wav")
+    with pytest.raises(ValueError, match=rf"no audio file a\.ark \(looked for {tmp_path}/a\.ark\)"):
+        read("a.ark:3")
+    write_wav(tmp_path / "a:3", np.ones(9) / 2)
+    assert len(read("a:3")) == 9
 
 
 def test_pipes(tmp_path: Path, samples: np.ndarray) -> None:
