@@ -36,8 +36,8 @@ utts=$(wc -l <"$data/utt2spk")
 if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 
 # the archives are about to be written again: no scp file may point into them meanwhile
-rm -f "$data"/log/make_fbank.*.log "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp,channels.tsv} \
-  "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv}
+rm -f "$data"/log/make_fbank.*.log "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} \
+  "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv,channels.tsv}
 utils/split_data.py --per-utt "$data" "$nj"
 trap 'end_foreground; exit 143' INT TERM HUP
 # How many utterances all jobs together have written, for the live line of run.sh (utils/console.sh).
@@ -63,9 +63,5 @@ if [ -n "$counter" ]; then kill "$counter" || true; fi
 if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
 awk '/ resampled [0-9]+ utterances /{n[$(NF-3)" to "$(NF-1)] += $(NF-6)} END{for (k in n) print "resampled " n[k] " utterances from " k " Hz"}' \
   "$data"/log/make_fbank.*.log >&2
-{ cat "$data"/fbank/*/channels.tsv 2>/dev/null || true; } | awk -F '\t' -v list="$data/fbank/*/channels.tsv" '
-  {n[$2]++; if (NR <= 3) some = some " " $1}
-  END{for (k in n) kinds = kinds k ": " n[k] ", "
-    if (NR) print "WARNING: recordings of " NR " utterances have channels that differ (" kinds "such as" some "); listed in " list}' >&2
 steps/gather_fbank.py "$data" "$nj"
 rm -rf "$data/split${nj}utt"

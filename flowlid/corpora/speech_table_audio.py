@@ -19,7 +19,9 @@ from flowlid.files import atomic_write, some
 
 log = logging.getLogger("flowlid")
 
-AUDIO = tuple(".wav .flac .sph .nist .wv1 .wv2 .mp3 .ogg .opus .m4a .aac .aif .aiff .au".split())
+AUDIO = tuple(
+    ".wav .flac .sph .nist .wv1 .wv2 .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .aif .aiff .aifc .au .caf .w64".split()
+)
 TOLERANCE = 0.01  # seconds that an end may lie after the file's, since tables hold rounded numbers
 _NO_LANGUAGES = ("train", "training", "dev", "valid", "validation", "test", "eval", "wav", "audio", "data")
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from tools import audio_dir, call, left_out, speech, write_wav
 
-from flowlid.kaldi.datadir import read_table
+from flowlid.features.pool import gather, write_frame_shift
+from flowlid.files import write_tsv
+from flowlid.kaldi.datadir import DataDir, read_table
 
 
 @pytest.fixture
@@ -40,6 +42,20 @@ def test_channels(data: Path, channel: str, told: dict[str, str], silent: list[s
     assert all(
         utt in line and "choose that one with --channel" in line for utt, line in zip(silent, lines, strict=True)
     )
+
+
+def test_channels_of_all_jobs_are_told_once(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    jobs = [data / "fbank/1", data / "fbank/2"]
+    for job, rows in zip(jobs, (["u-call\tdifferent sound"], ["u-left\tchannel 0 is silent"]), strict=True):
+        job.mkdir(parents=True)
+        write_tsv(job / "channels.tsv", [row.split("\t") for row in rows])
+        write_frame_shift(job, 0.01)
+    with pytest.raises(ValueError, match="%"):  # no job has features: it is told nevertheless
+        gather(DataDir(data), jobs)
+    told = "channels differ in 2 utterances (different sound: 1, channel 0 is silent: 1): u-call, u-left; all in "
+    assert sum(message.startswith(told) for message in caplog.messages) == 1
+    listed = (data / "channels.tsv").read_text()
+    assert listed == "utterance\tchannels\nu-call\tdifferent sound\nu-left\tchannel 0 is silent\n"
 
 
 def test_several_channels_and_none_named(data: Path) -> None:
