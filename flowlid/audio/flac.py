@@ -6,6 +6,7 @@ from typing import BinaryIO
 _LARGEST = 2**36 - 1  # the most that the field for samples holds: written for "unknown" as 0 is
 _BLOCKS = {1: 192, **{code: 576 << (code - 2) for code in range(2, 6)}, **{c: 256 << (c - 8) for c in range(8, 16)}}
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
+_OVERHEAD = 1024  # bytes of a frame beside its samples, at most
 _TAG = 128  # bytes of an ID3 tag at the end
 
 
@@ -36,22 +37,24 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
         return None
     file.seek(0)
     data = bytearray(file.read())
-    samples = _count(data, int.from_bytes(head[8:10], "big"))
+    smallest, largest = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")
+    channels, bits = (head[20] >> 1 & 7) + 1, ((head[20] & 1) << 4 | head[21] >> 4) + 1
+    samples = _count(data, smallest, _OVERHEAD + largest * channels * (bits // 8 + 2))
     data[21:26] = (int.from_bytes(data[21:26], "big") & ~_LARGEST | samples).to_bytes(5, "big")
     return bytes(data)
 
 
-def _count(data: bytearray, block: int) -> int:
-    """Samples up to the end of the last frame; `block` is the size of all blocks but the last, where it is fixed."""
+def _count(data: bytearray, block: int, longest: int) -> int:
+    """Samples up to the end of the last frame, of at most `longest` bytes.
+
+    `block` is the size of all blocks but the last, where it is fixed.
+    """
     if data[-_TAG : 3 - _TAG] == b"TAG":
         data = data[:-_TAG]
-    for match in reversed(list(_SYNC.finditer(data, 42))):
-        begin = match.start()
-        header = _frame_header(data, begin, block)
-        if header is not None and not _crc16(data, begin):
+    for match in reversed(list(_SYNC.finditer(data, max(42, len(data) - longest)))):
+        header = _frame_header(data, match.start(), block)
+        if header is not None and not _crc16(data, match.start()):
             return sum(header)
-        if len(data) - begin > 2**24:  # no frame is that long
-            break
     raise ValueError("cut off, its last frame is not whole; fetch the file again")
 
 

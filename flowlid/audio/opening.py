@@ -3,6 +3,7 @@
 import io
 import os
 from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +15,18 @@ Source = str | Path | bytes
 
 _MENDED = {b"fLaC": flac.mended, b"OggS": ogg.mended, b"NIST": sphere.mended, **dict.fromkeys(pcm.MAGIC, pcm.mended)}
 _EXTERNAL = {b"\x1a\x45\xdf\xa3": "WebM", b"\x30\x26\xb2\x75": "WMA", b"#!AM": "AMR"}
+_DENSEST = 8192  # samples per byte; FLAC holds up to 65535 zeros in 12 bytes
 _AAC = (".m4a", ".aac", ".mp4")
+
+
+class _Memory(io.BytesIO):
+    """Bytes in which libsndfile may seek to where a damaged header points to, without Python's printing an error."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 def open_sound(source: Source, where: str) -> soundfile.SoundFile:
@@ -35,15 +47,21 @@ def open_sound(source: Source, where: str) -> soundfile.SoundFile:
         ValueError: a file that is cut off, damaged or no sound.
     """
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-            data = _mended(file, source)
+        if isinstance(source, bytes):
+            size, data = len(source), _mended(io.BytesIO(source), len(source), source)
+        else:
+            status = os.stat(source)
+            size, data = status.st_size, _mended_file(str(source), status.st_size, status.st_mtime_ns)
         found = source if data is None else data
-        return soundfile.SoundFile(io.BytesIO(found) if isinstance(found, bytes) else found)
+        sound = soundfile.SoundFile(_Memory(found) if isinstance(found, bytes) else found)
+        if sound.frames > _DENSEST * max(size, len(data or b"")):
+            raise ValueError(f"damaged: its header promises {sound.frames} samples in {size} bytes; fetch it again")
+        return sound
     except decoders.MissingDecoder:
         raise
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    except (RuntimeError, OSError, TypeError) as error:  # TypeError: .raw has no header to tell its rate
+    except (RuntimeError, OSError, OverflowError, TypeError) as error:  # TypeError: .raw has no header with its rate
         raise ValueError(f"{where}: not readable as audio ({reason_of(error)}); convert or remove it") from error
 
 
@@ -59,10 +77,15 @@ def reason_of(error: Exception) -> str:
     return str(error).strip().rpartition(": ")[2] or type(error).__name__
 
 
-def _mended(file: BinaryIO, source: Source) -> bytes | None:
+@lru_cache(maxsize=1)  # segments of one recording follow one another
+def _mended_file(path: str, size: int, modified: int) -> bytes | None:
+    with open(path, "rb") as file:
+        return _mended(file, size, path)
+
+
+def _mended(file: BinaryIO, size: int, source: Source) -> bytes | None:
     """What libsndfile has to read instead of the file, if that is not the file itself."""
     magic, start = file.read(4), 0
-    size = len(source) if isinstance(source, bytes) else os.fstat(file.fileno()).st_size
     if magic[:3] == b"ID3":
         start = _after_id3(file)
         magic = file.read(4)
@@ -86,7 +109,7 @@ def _mended(file: BinaryIO, source: Source) -> bytes | None:
             return decoders.decode(decoders.ffmpeg_command(path, kind), kind)
     file.seek(start)
     if mpeg.layer(magic) != 3:
-        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as sound:
+        with soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else source) as sound:
             if sound.format != "MP3":  # it may begin with something else
                 return None
     return mpeg.mended(file, size)

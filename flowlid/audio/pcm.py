@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 # Written for "unknown": ffmpeg 0xFFFFFFFF, arecord 0x80000000, sox 0x7FFFF000 (WAV) and 0x7F000000 (AIFF).
-# Some take the header off, or whole frames only.
+# Some take the header off, or whole frames only. Another length of this size is not believed of a file of less than
+# a quarter of it.
 _MARKS = (0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, 0x7FFFF000, 0x7F000000)
 _HEADER = 512
 _LARGEST = 2**47  # bytes: no file is larger, so a 64-bit length beyond it means "unknown", as -1 does
@@ -31,12 +32,12 @@ class Samples:
     frame: int
     fields: list[tuple[int, str, int, int]] = field(default_factory=list)
 
-    @property
-    def unknown(self) -> bool:
-        """Whether what is promised is no length."""
+    def is_unknown(self, there: int) -> bool:
+        """Whether what is promised is no length, where the file has `there` bytes of samples."""
         if self.promised < min(_MARKS) - _HEADER:
             return False
-        return self.promised >= _LARGEST or any(0 <= mark - self.promised <= _HEADER for mark in _MARKS)
+        marked = any(0 <= mark - self.promised <= _HEADER for mark in _MARKS)
+        return marked or self.promised >= _LARGEST or there < self.promised // 4
 
 
 def mended(file: BinaryIO, size: int) -> bytes | None:
@@ -57,7 +58,7 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     if found.promised == 0 and there > 0:
         if magic in (b"RIFF", b"RIFX", b"FORM") and _are_chunks(file, found.start, size, found.fields[0][1][0]):
             return None
-    elif not found.unknown:
+    elif not found.is_unknown(there):
         missing = found.promised - there
         if missing >= max(1, found.frame):
             raise ValueError(f"cut off, {missing} bytes are missing; fetch the file again")
@@ -82,6 +83,8 @@ def _chunks(file: BinaryIO, start: int, form: str) -> Iterator[tuple[bytes, int,
         if len(head) < header.size:
             return
         name, length = header.unpack(head)
+        if name == b"\0\0\0\0":  # padding
+            return
         start += len(head)
         yield name, start, length
         start += length + (length % 2 if form[1:] == "4sI" else 0)

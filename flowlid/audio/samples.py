@@ -3,6 +3,8 @@
 libsndfile reads what `open_sound` opens; parts of another rate are resampled by lhotse.
 """
 
+import math
+
 import numpy as np
 import soundfile
 from lhotse.augmentation import Resample
@@ -15,6 +17,8 @@ from flowlid.audio.opening import open_sound, reason_of
 from flowlid.kaldi.arks import command_output, is_pipe
 
 _STEP = np.float32(2**-15)  # of 16-bit samples
+_UNLIKE = 2 * 10**7  # coefficients of a resampling filter: 160 MB; usual rates need some 10,000
+_STRETCH = 32  # times as many samples: no speech is recorded at 500 Hz, but a damaged header may say so
 _OVERSHOOT = 0.5  # seconds that a segment may end after its recording, as in Kaldi's extract-segments
 
 
@@ -96,6 +100,9 @@ def _check_header(sound: soundfile.SoundFile, where: str, sampling_rate: int, do
             f"{where}: sampled at {rate} Hz, but conf/fbank.conf says {sampling_rate}; "
             f"resample the file, or change --sample-frequency, or set {option}=true there"
         )
+    common = math.gcd(rate, sampling_rate)
+    if rate * sampling_rate > _UNLIKE * common**2 or sampling_rate > _STRETCH * rate:
+        raise ValueError(f"{where}: cannot be resampled from {rate} to {sampling_rate} Hz; resample it by itself")
     if sound.frames == 0:
         raise ValueError(f"{where}: empty, not one sample; leave it out of the data directory")
 
@@ -122,7 +129,7 @@ def _read(sound: soundfile.SoundFile, where: str, start: float, end: float | Non
             sound.seek(first)
             first = 0
         samples = sound.read(first + wanted, dtype=dtype)[first:]
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise ValueError(
             f"{where}: cut off or damaged: not readable as audio ({reason_of(error)}); fetch the file again"
         ) from error

@@ -22,10 +22,15 @@ def read_header(file: BinaryIO) -> Header:
         for line in lines[: lines.index("end_head")]:
             field, kind, value = line.split(None, 2)
             fields[field] = int(value) if kind == "-i" else float(value) if kind == "-r" else value.strip()
-    except ValueError as error:
+        for field in ("sample_rate", "sample_count", "channel_count", "sample_n_bytes"):
+            if field in fields:
+                fields[field] = int(fields[field])
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"its SPHERE header cannot be read ({error}); fetch the file again") from error
     if "sample_rate" not in fields:
         raise ValueError("its SPHERE header has no 'sample_rate'; fetch the file again")
+    if min(fields["sample_rate"], fields.get("channel_count", 1), fields.get("sample_n_bytes", 1)) < 1:
+        raise ValueError("its SPHERE header has a rate, channels or bytes below 1; fetch the file again")
     return fields
 
 
@@ -36,7 +41,7 @@ def is_shorten(header: Header) -> bool:
 
 def sample_count(header: Header) -> int | None:
     """Samples per channel that the header promises; None if it has no count, or one that no file can have."""
-    count = int(header.get("sample_count", 0))
+    count = header.get("sample_count", 0)
     return count if 0 < count < 2**31 - 512 else None
 
 
@@ -50,8 +55,8 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     count = sample_count(header)
     if count is None:
         return None
-    frame = int(header.get("channel_count", 1)) * int(header.get("sample_n_bytes", 2))
-    end = int(header["header_size"]) + count * frame
+    frame = header.get("channel_count", 1) * header.get("sample_n_bytes", 2)
+    end = header["header_size"] + count * frame
     if end - size >= frame:
         raise ValueError(f"cut off, {end - size} bytes are missing; fetch the file again")
     file.seek(0)

@@ -50,6 +50,9 @@ def test_files_of_unknown_length_are_read_to_the_end(form: str, length: int, tmp
         length = (length << 32) - 1  # of 64 bits
     set_length(path := write(tmp_path / "a", form), length)
     assert np.array_equal(as_int16(read_all(path)), SAMPLES)
+    if form not in ("RF64", "W64", "CAF"):
+        set_length(path, 0x90000000)  # no mark, but no length either
+        assert np.array_equal(as_int16(read_all(path)), SAMPLES)
     path.write_bytes(path.read_bytes()[:-1])  # half a sample is no sample
     assert len(read_all(path)) == len(SAMPLES) - 1
 
@@ -178,6 +181,35 @@ def test_mp3_after_something_else(tmp_path: Path) -> None:
     path = tmp_path / "b.mp3"
     path.write_bytes(bytes(700) + data[begin:])
     assert open_recording(path, "u").num_samples == len(read_audio(str(path), "u", RATE)[0]) == frames * 576
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("sample_rate -i 16000", "sample_rate -r inf"), ("sample_rate -i 16000", "sample_rate -i 0"),
+     ("channel_count -i 1", "channel_count -i -1"), ("sample_n_bytes -i 2", "sample_n_bytes -s1 x")],
+)  # fmt: skip
+def test_sphere_with_numbers_that_cannot_be(old: str, new: str, tmp_path: Path) -> None:
+    path = write_sphere(tmp_path / "a.sph", SAMPLES, {"database_id": "invented"})
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
+    refused(path, "its SPHERE header (cannot be read|has a rate, channels or bytes below 1)")
+
+
+def test_flac_that_promises_more_than_it_can_hold(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", "FLAC")
+    data = bytearray(path.read_bytes())
+    data[21:26] = (int.from_bytes(data[21:26], "big") & ~(2**36 - 1) | 2**36 - 2).to_bytes(5, "big")
+    path.write_bytes(data)
+    refused(path, "damaged: its header promises 68719476734 samples in [0-9]+ bytes")
+
+
+@pytest.mark.parametrize("name", ["a.caf", "a.w64"])
+def test_chunks_that_go_beyond_any_file(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, name[2:].upper())
+    data = bytearray(path.read_bytes())
+    place = 12 if name == "a.caf" else 56  # the length of the first chunk
+    data[place : place + 8] = b"\xf0" * 8
+    path.write_bytes(data)
+    refused(path, name)
 
 
 @needs_ffmpeg

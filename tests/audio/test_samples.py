@@ -167,6 +167,12 @@ def test_resampling(tmp_path: Path, samples: np.ndarray) -> None:
         read_audio(str(path), NAME, 8000, upsample=True)
 
 
+@pytest.mark.parametrize("rate", [249, 44101])
+def test_rates_that_cannot_be_resampled(tmp_path: Path, samples: np.ndarray, rate: int) -> None:
+    path = write_wav(tmp_path / "a.wav", samples, rate)
+    assert f"cannot be resampled from {rate} to 8000 Hz" in refused(path, upsample=True, downsample=True)
+
+
 def test_other_sampling_rate(tmp_path: Path, samples: np.ndarray) -> None:
     message = refused(write_wav(tmp_path / "a.wav", samples, 16000))
     assert "sampled at 16000 Hz, but conf/fbank.conf says 8000; resample" in message
