@@ -71,8 +71,9 @@ def read_audio(
         rate = sound.samplerate
         if samples.ndim > 1:
             samples = _choose(samples, channel, meter or ChannelMeter(), where)
-        if rate != sampling_rate:
-            wanted = (sound.frames / rate if end is None else min(end, sound.frames / rate)) - start
+        if rate != sampling_rate and len(samples):
+            whole = compute_num_samples(sound.frames / rate, sampling_rate) / sampling_rate  # as lhotse counts
+            wanted = (whole if end is None else min(end, sound.frames / rate)) - start
             samples = _resample(samples, rate, sampling_rate, wanted)
     return samples, rate
 
@@ -121,8 +122,9 @@ def _read(sound: soundfile.SoundFile, where: str, start: float, end: float | Non
     """Samples (n,) or (n, C) of a part of a file."""
     rate = sound.samplerate
     seconds = sound.frames / rate
-    wanted = compute_num_samples((seconds if end is None else min(end, seconds)) - start, rate)
     first = compute_num_samples(start, rate) if start > 0 else 0
+    wanted = compute_num_samples((seconds if end is None else min(end, seconds)) - start, rate)
+    wanted = min(wanted, sound.frames - first)  # both may have been rounded up
     dtype = "int16" if sound.subtype == "PCM_16" else "float32"  # the same values, in two thirds of the time
     try:
         if first and sound.seekable():

@@ -1,5 +1,6 @@
 """Reading utterances: what is read is what stands in the file, and each kind of bad file is named."""
 
+import math
 import re
 from pathlib import Path
 
@@ -165,6 +166,27 @@ def test_resampling(tmp_path: Path, samples: np.ndarray) -> None:
     assert np.array_equal(halved, Recording.from_file(path).resample(8000).load_audio()[0])
     with pytest.raises(ValueError, match="sampled at 16000 Hz"):
         read_audio(str(path), NAME, 8000, upsample=True)
+
+
+@pytest.mark.parametrize("rate", [11025, 22050, 44100])
+def test_segments_of_another_rate_are_those_of_lhotse(tmp_path: Path, samples: np.ndarray, rate: int) -> None:
+    path = write_wav(tmp_path / "a.wav", samples, rate)
+    recording = Recording.from_file(path).resample(8000)
+    for start, end in [
+        (0.1, None),
+        (0.14677108048092552, None),
+        (0.46296964459245993, None),
+        (0.2, 0.41),
+        (1 / 3, 0.5),
+    ]:
+        expected = recording.load_audio(offset=start, duration=None if end is None else end - start)[0]
+        found, _ = read_audio(str(path), NAME, 8000, start, end, downsample=True, upsample=True)
+        assert np.array_equal(found, expected)
+
+
+def test_a_part_up_to_the_end_has_no_sample_too_many(samples: np.ndarray) -> None:
+    for start in (0.50006, 0.500062, 0.50007, 0.6000625):
+        assert np.array_equal(read(SPEECH / "en.wav", start=start), samples[math.floor(start * 8000 + 0.5) :])
 
 
 @pytest.mark.parametrize("rate", [249, 44101])
