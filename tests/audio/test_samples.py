@@ -172,13 +172,7 @@ def test_resampling(tmp_path: Path, samples: np.ndarray) -> None:
 def test_segments_of_another_rate_are_those_of_lhotse(tmp_path: Path, samples: np.ndarray, rate: int) -> None:
     path = write_wav(tmp_path / "a.wav", samples, rate)
     recording = Recording.from_file(path).resample(8000)
-    for start, end in [
-        (0.1, None),
-        (0.14677108048092552, None),
-        (0.46296964459245993, None),
-        (0.2, 0.41),
-        (1 / 3, 0.5),
-    ]:
+    for start, end in [(0.1, None), (0.14677108048092552, None), (0.21, 0.29), (1 / 7, 0.2), (0.12345, 0.23456)]:
         expected = recording.load_audio(offset=start, duration=None if end is None else end - start)[0]
         found, _ = read_audio(str(path), NAME, 8000, start, end, downsample=True, upsample=True)
         assert np.array_equal(found, expected)
