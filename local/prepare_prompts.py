@@ -28,6 +28,7 @@ import soundfile
 from lhotse import AudioSource, Recording, SupervisionSegment
 
 from flowlid.audio.headers import check_file
+from flowlid.audio.opening import open_sound
 from flowlid.corpora.corpus import MAX_DAMAGED, order, write_jsonl
 from flowlid.corpora.duplicates import Sound, find_repeated, find_shared
 from flowlid.files import LeftOut, atomic_write, raise_problems, write_tsv
@@ -138,16 +139,15 @@ def read_audio(path: Path, codec: str) -> np.ndarray:
         ValueError: empty, truncated, not what its name says, not mono or not at 8 kHz.
     """
     check_file(path)
-    raw = {}
     if codec == "gsm":
         data = path.read_bytes()
         if len(data) % GSM_FRAME or any(byte >> 4 != 0b1101 for byte in data[::GSM_FRAME]):
             raise ValueError(f"{len(data)} bytes that are not GSM 06.10 frames of {GSM_FRAME}")
-        raw = {"samplerate": RATE, "channels": 1, "format": "RAW", "subtype": "GSM610"}
-    try:
-        samples, rate = soundfile.read(path, dtype="int16", always_2d=True, **raw)
-    except soundfile.SoundFileError as error:
-        raise ValueError(str(error)) from error
+        sound = soundfile.SoundFile(path, "r", RATE, 1, "GSM610", format="RAW")
+    else:
+        sound = open_sound(path, str(path))
+    with sound:
+        samples, rate = sound.read(sound.frames, dtype="int16", always_2d=True), sound.samplerate
     if samples.shape[1] != 1 or rate != RATE:
         raise ValueError(f"{samples.shape[1]} channels at {rate} Hz; expected one at {RATE} Hz")
     if len(samples) < FRAME or not samples.any():

@@ -3,8 +3,8 @@
 
 Example: steps/compute_fbank.py conf/fbank.conf conf/vad.conf data/train/split4utt/1 data/train/fbank/1
 Writes OUT/feats.{ark,scp}, OUT/vad.{ark,scp}, OUT/utt2num_frames, OUT/frame_shift (seconds) and OUT/left_out.tsv,
-which names the utterances that cannot be used, and why. steps/gather_fbank.py joins what the jobs of
-steps/make_fbank.sh wrote.
+which names the utterances that cannot be used, and why. OUT/channels.tsv lists those in whose recordings channels
+differ, if there are any. steps/gather_fbank.py joins what the jobs of steps/make_fbank.sh wrote.
 """
 
 from pathlib import Path

@@ -3,7 +3,8 @@
 
 Example: steps/gather_fbank.py data/train 4
 Writes feats.scp, vad.scp, utt2num_frames, and left_out.tsv: the utterances without features, and why. Features of
-fewer than 95% of the utterances are an error.
+fewer than 95% of the utterances are an error. Recordings whose channels differ are listed in channels.tsv, if there
+are any.
 """
 
 from pathlib import Path

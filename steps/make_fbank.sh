@@ -37,7 +37,7 @@ if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 
 # the archives are about to be written again: no scp file may point into them meanwhile
 rm -f "$data"/log/make_fbank.*.log "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} \
-  "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv}
+  "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv,channels.tsv}
 utils/split_data.py --per-utt "$data" "$nj"
 trap 'end_foreground; exit 143' INT TERM HUP
 # How many utterances all jobs together have written, for the live line of run.sh (utils/console.sh).

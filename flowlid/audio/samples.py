@@ -1,22 +1,29 @@
 """Samples of an utterance, with every way in which a file can be bad named.
 
-What libsndfile reads directly (WAV, FLAC, plain SPHERE, ...) is opened once and read by it. Files of another
-rate are resampled by lhotse, and those that libsndfile does not read go through lhotse's other decoders.
+libsndfile reads what `open_sound` opens; parts of another rate are resampled by lhotse.
 """
 
-import io
+import math
 
 import numpy as np
 import soundfile
-from lhotse import Recording
-from lhotse.audio import AudioLoadingError, DurationMismatchError
+from lhotse.augmentation import Resample
 from lhotse.utils import compute_num_samples
 
-from flowlid.audio.headers import check_file, reason_of
+from flowlid.audio import sound_arks
+from flowlid.audio.channels import MIX, Channel, ChannelMeter, pick
+from flowlid.audio.headers import check_file, check_level
+from flowlid.audio.opening import open_sound, reason_of
 from flowlid.kaldi.arks import command_output, is_pipe
 
 _STEP = np.float32(2**-15)  # of 16-bit samples
+_UNLIKE = 2 * 10**7  # coefficients of a resampling filter: 160 MB; usual rates need some 10,000
+_STRETCH = 32  # times as many samples: no speech is recorded at 500 Hz, but a damaged header may say so
 _OVERSHOOT = 0.5  # seconds that a segment may end after its recording, as in Kaldi's extract-segments
+
+
+class SilentChannel(ValueError):
+    """The chosen channel is silent, and another one is not."""
 
 
 def read_audio(
@@ -28,83 +35,125 @@ def read_audio(
     allow_pipes: bool = False,
     downsample: bool = False,
     upsample: bool = False,
+    channel: Channel | None = None,
+    meter: ChannelMeter | None = None,
 ) -> tuple[np.ndarray, int]:
     """Samples of one channel in [-1, 1], float32 of shape (n,), and the rate in Hz that they were recorded at.
 
     Args:
-        specifier: a path, or "command |" whose output is an audio file, as in wav.scp.
+        specifier: a path, "PATH.ark:OFFSET", or "command |" whose output is an audio file, as in wav.scp.
         name: what errors call it: "data/x/wav.scp: utterance u1".
         sampling_rate: of the samples, in Hz.
         start, end: part of the recording in seconds, as in segments; end None is the file's end.
         allow_pipes: whether a command may be run.
         downsample, upsample: whether a file of a higher or of a lower rate is resampled, by lhotse.
+        channel: of a file with several, or "mix" for the mean of all; None: such a file is an error.
+        meter: is given the samples of all channels, if there are several.
 
     Raises:
+        SilentChannel: the channel, or the mean, is silent in this part of the file, and another channel is not.
         ValueError: a command that may not run or that fails; a file that is missing, empty, cut off,
-            unreadable, of a sampling rate that may not be changed or with several channels; a segment past its end.
+            unreadable, far beyond full scale, of a sampling rate that may not be changed or with other channels;
+            a segment past its end.
     """
-    data = command_output(specifier, name, allow_pipes) if is_pipe(specifier) else None
-    if data is None:
-        check_file(specifier, name)
-    try:
-        samples = _read_directly(specifier if data is None else io.BytesIO(data), sampling_rate, start, end)
-        if samples is not None:
-            return samples, sampling_rate
-        recording = _open(specifier, name, data)
-        rate = recording.sampling_rate
-        _check_header(recording, f"{name}: {specifier}", sampling_rate, downsample, upsample)
-        if start >= recording.duration or (end is not None and end > recording.duration + _OVERSHOOT):
+    where = f"{name}: {specifier}"
+    with open_sound(_source(specifier, name, allow_pipes), where) as sound:
+        _check_header(sound, where, sampling_rate, downsample, upsample)
+        _check_channel(sound.channels, channel, where)
+        if start * sound.samplerate >= sound.frames or (
+            end is not None and end > sound.frames / sound.samplerate + _OVERSHOOT
+        ):
+            seconds = sound.frames / sound.samplerate
             raise ValueError(
-                f"{name}: its segment is {start} to {end} s, but {specifier} ends at {recording.duration} s; "
-                "correct segments"
+                f"{name}: its segment is {start} to {end} s, but {specifier} ends at {seconds} s; correct segments"
             )
-        duration = None if end is None else min(end, recording.duration) - start
-        if rate != sampling_rate:
-            recording = recording.resample(sampling_rate)
-        return recording.load_audio(offset=start, duration=duration)[0], rate
-    except (AudioLoadingError, DurationMismatchError, OSError, RuntimeError) as error:
-        reason = reason_of(error)
-        raise ValueError(f"{name}: {specifier}: not readable as audio ({reason}); convert or remove it") from error
+        samples = _read(sound, where, start, end)
+        rate = sound.samplerate
+        if samples.ndim > 1:
+            samples = _choose(samples, channel, meter or ChannelMeter(), where)
+        if rate != sampling_rate and len(samples):
+            whole = compute_num_samples(sound.frames / rate, sampling_rate) / sampling_rate  # as lhotse counts
+            wanted = (whole if end is None else min(end, sound.frames / rate)) - start
+            samples = _resample(samples, rate, sampling_rate, wanted)
+    return samples, rate
 
 
-def _read_directly(source: str | io.BytesIO, sampling_rate: int, start: float, end: float | None) -> np.ndarray | None:
-    """The samples (n,) of an utterance that needs nothing but decoding; None: look closer, or say what is wrong."""
+def _source(specifier: str, name: str, allow_pipes: bool) -> str | bytes:
+    """The path, or the bytes of the sound file that a specifier stands for."""
+    if is_pipe(specifier):
+        return command_output(specifier, name, allow_pipes)
+    entry = sound_arks.entry(specifier)
+    if entry is None:
+        check_file(specifier, name)
+        return specifier
+    check_file(entry[0], name)
     try:
-        with soundfile.SoundFile(source) as file:
-            seconds = file.frames / file.samplerate
-            wanted = compute_num_samples((seconds if end is None else min(end, seconds)) - start, file.samplerate)
-            sound = file.samplerate == sampling_rate and file.channels == 1 and file.seekable()
-            if not sound or wanted < 1 or (end is not None and end > seconds + _OVERSHOOT):
-                return None
-            if start > 0:
-                file.seek(compute_num_samples(start, file.samplerate))
-            if file.subtype == "PCM_16":  # the same values, in two thirds of the time
-                samples = np.multiply(file.read(wanted, dtype="int16"), _STEP)
-            else:
-                samples = file.read(wanted, dtype="float32")
-            return samples if len(samples) == wanted else None
-    except (RuntimeError, TypeError):  # TypeError: a file named .raw has no header to tell its rate
-        return None
+        return sound_arks.read_entry(*entry)
+    except ValueError as error:
+        raise ValueError(f"{name}: {specifier}: {error}") from error
 
 
-def _check_header(recording: Recording, where: str, sampling_rate: int, downsample: bool, upsample: bool) -> None:
-    rate = recording.sampling_rate
+def _check_header(sound: soundfile.SoundFile, where: str, sampling_rate: int, downsample: bool, upsample: bool) -> None:
+    rate = sound.samplerate
     if rate != sampling_rate and not (downsample if rate > sampling_rate else upsample):
         option = "--allow-downsample" if rate > sampling_rate else "--allow-upsample"
         raise ValueError(
             f"{where}: sampled at {rate} Hz, but conf/fbank.conf says {sampling_rate}; "
             f"resample the file, or change --sample-frequency, or set {option}=true there"
         )
-    if recording.num_channels != 1:
-        raise ValueError(f"{where}: {recording.num_channels} channels; write the wanted channel to a file of its own")
-    if recording.num_samples == 0:
+    common = math.gcd(rate, sampling_rate)
+    if rate * sampling_rate > _UNLIKE * common**2 or sampling_rate > _STRETCH * rate:
+        raise ValueError(f"{where}: cannot be resampled from {rate} to {sampling_rate} Hz; resample it by itself")
+    if sound.frames == 0:
         raise ValueError(f"{where}: empty, not one sample; leave it out of the data directory")
 
 
-def _open(specifier: str, name: str, data: bytes | None) -> Recording:
-    if data is None and not specifier.lower().endswith(".sph"):
-        return Recording.from_file(specifier, recording_id=name)
-    if data is None:  # lhotse hands these to sph2pipe, libsndfile reads the plain ones
-        with open(specifier, "rb") as file:
-            data = file.read()
-    return Recording.from_bytes(data, recording_id=name)
+def _check_channel(channels: int, channel: Channel | None, where: str) -> None:
+    if channel is None and channels > 1:
+        raise ValueError(
+            f"{where}: {channels} channels; say which one in conf/fbank.conf: --channel=0, 1, ..., "
+            "or --channel=mix for their mean"
+        )
+    if channel not in (None, MIX) and channel >= channels:
+        raise ValueError(f"{where}: no channel {channel}, it has {channels}; correct --channel in conf/fbank.conf")
+
+
+def _read(sound: soundfile.SoundFile, where: str, start: float, end: float | None) -> np.ndarray:
+    """Samples (n,) or (n, C) of a part of a file."""
+    rate = sound.samplerate
+    seconds = sound.frames / rate
+    first = compute_num_samples(start, rate) if start > 0 else 0
+    wanted = compute_num_samples((seconds if end is None else min(end, seconds)) - start, rate)
+    wanted = min(wanted, sound.frames - first)  # both may have been rounded up
+    dtype = "int16" if sound.subtype == "PCM_16" else "float32"  # the same values, in two thirds of the time
+    try:
+        if first and sound.seekable():
+            sound.seek(first)
+            first = 0
+        samples = sound.read(first + wanted, dtype=dtype)[first:]
+    except (RuntimeError, MemoryError) as error:
+        raise ValueError(
+            f"{where}: cut off or damaged: not readable as audio ({reason_of(error)}); fetch the file again"
+        ) from error
+    if len(samples) < wanted:
+        lacks = f"{wanted - len(samples)} of {wanted} samples are missing"
+        raise ValueError(f"{where}: cut off, {lacks}; fetch the file again")
+    if dtype == "int16":
+        return np.multiply(samples, _STEP)
+    check_level(samples, sound, where)
+    return samples
+
+
+def _choose(samples: np.ndarray, channel: Channel, meter: ChannelMeter, where: str) -> np.ndarray:
+    meter.add(samples)
+    if meter.silent(channel):
+        what = "the mean of its channels" if channel == MIX else f"channel {channel}"
+        raise SilentChannel(f"{where}: {what} is silent, another channel is not; choose that one with --channel")
+    return np.ascontiguousarray(pick(samples, channel))
+
+
+def _resample(samples: np.ndarray, rate: int, sampling_rate: int, seconds: float) -> np.ndarray:
+    """Samples (n,) at another rate, as many as `seconds` have there."""
+    resampled = Resample(rate, sampling_rate)(samples[np.newaxis])[0]
+    lacking = compute_num_samples(seconds, sampling_rate) - len(resampled)
+    return np.pad(resampled, (0, lacking), mode="reflect") if lacking > 0 else resampled[: len(resampled) + lacking]

@@ -12,16 +12,17 @@ import numpy as np
 import soundfile
 from lhotse import Recording
 
-from flowlid.audio.headers import open_recording
+from flowlid.audio.headers import blocks, open_recording
 from flowlid.corpora.layout import walk
 from flowlid.corpora.speech_table import Problems, Row
 from flowlid.files import atomic_write, some
 
 log = logging.getLogger("flowlid")
 
-AUDIO = tuple(".wav .flac .sph .nist .wv1 .wv2 .mp3 .ogg .opus .m4a .aac .aif .aiff .au".split())
+AUDIO = tuple(
+    ".wav .flac .sph .nist .wv1 .wv2 .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .aif .aiff .aifc .au .caf .w64".split()
+)
 TOLERANCE = 0.01  # seconds that an end may lie after the file's, since tables hold rounded numbers
-_BLOCK = 2**20  # samples that are copied at a time
 _NO_LANGUAGES = ("train", "training", "dev", "valid", "validation", "test", "eval", "wav", "audio", "data")
 
 Found = dict[Path, Recording]
@@ -106,7 +107,7 @@ def write_channels(rows: Iterable[Row], recordings: Found, audio: Path, jobs: in
             atomic_write(out, "w+b") as file,
             soundfile.SoundFile(file, "w", recordings[path].sampling_rate, 1, "PCM_16", format="WAV") as wav,
         ):
-            for block in _blocks(recordings[path]):
+            for block in blocks(recordings[path]):
                 wav.write(np.clip(np.rint(block[:, channel] * 32768), -32768, 32767).astype(np.int16))
         return open_recording(out, out.stem)
 
@@ -116,13 +117,3 @@ def write_channels(rows: Iterable[Row], recordings: Found, audio: Path, jobs: in
         files = len({path for path, _ in written})
         log.info("wrote %d channels of %d files to mono WAV files in %s", len(written), files, audio)
     return written
-
-
-def _blocks(recording: Recording) -> Iterable[np.ndarray]:
-    """Samples in [-1, 1], float32 blocks of shape (n, channels)."""
-    (source,) = recording.sources
-    if source.type == "file":
-        with soundfile.SoundFile(source.source) as file:
-            yield from file.blocks(_BLOCK, dtype="float32", always_2d=True)
-    else:
-        yield recording.load_audio().T

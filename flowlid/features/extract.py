@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid.audio.samples import read_audio
+from flowlid.audio.channels import ChannelMeter
+from flowlid.audio.samples import SilentChannel, read_audio
 from flowlid.features.fbank import FeatureExtractor
 from flowlid.features.pool import write_frame_shift
 from flowlid.features.vad import VadOptions, energy_vad
-from flowlid.files import LeftOut
+from flowlid.files import LeftOut, write_tsv
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import write_table
@@ -25,11 +26,24 @@ MISSING = 0.25  # seconds that a recording may be shorter than reco2dur says: co
 
 @dataclass(frozen=True)
 class Found:
-    """Filterbank (T, F), voiced frames (T,) as 0 and 1, both float32, and recorded rate in Hz of an utterance."""
+    """Filterbank (T, F), voiced frames (T,) as 0 and 1, both float32, and recorded rate in Hz of an utterance.
+
+    `differ` says in what the channels of its recording do (`ChannelMeter.verdict`).
+    """
 
     feats: np.ndarray
     vad: np.ndarray
     rate: int
+    differ: str | None = None
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Samples (n,) of an utterance, the rate in Hz that they were recorded at, and in what the channels differ."""
+
+    samples: np.ndarray
+    rate: int
+    differ: str | None
 
 
 @dataclass(frozen=True)
@@ -50,9 +64,12 @@ class Job:
     allow_pipes: bool
 
     def write(self, out: Path) -> None:
-        """Write feats.{ark,scp}, vad.{ark,scp}, utt2num_frames and left_out.tsv into the directory `out`."""
+        """Write feats.{ark,scp}, vad.{ark,scp}, utt2num_frames and left_out.tsv into the directory `out`.
+
+        Utterances whose recordings have channels that differ are listed in channels.tsv, if there are any.
+        """
         out.mkdir(parents=True, exist_ok=True)
-        frames, rates, left_out = {}, Counter(), LeftOut()
+        frames, rates, left_out, differ = {}, Counter(), LeftOut(), []
         with (
             ArkWriter(out / "feats.ark", out / "feats.scp") as write_feats,
             ArkWriter(out / "vad.ark", out / "vad.scp") as write_vad,
@@ -65,6 +82,11 @@ class Job:
                 write_vad(utt, found.vad)
                 frames[utt] = str(len(found.feats))
                 rates[found.rate] += 1
+                if found.differ:
+                    differ.append((utt, found.differ))
+        (out / "channels.tsv").unlink(missing_ok=True)
+        if differ:
+            write_tsv(out / "channels.tsv", differ)
         left_out.write(out / "left_out.tsv")
         write_frame_shift(out, self.extract.options.frame_shift / 1000)
         (out / "utt2num_frames").unlink(missing_ok=True)
@@ -79,12 +101,14 @@ class Job:
     def run(self) -> Iterator[tuple[str, Found | Unusable]]:
         """Each utterance, in order, with what was found, or with why it cannot be used."""
         promised = self.data.table("reco2dur") if self.data.has("reco2dur") else {}
-        read: dict[str, tuple[np.ndarray, int] | Unusable] = {}
+        read: dict[str, Sound | Unusable] = {}
         samples = 0
         for utt in self.data.utts:
             try:
                 read[utt] = self.read(utt, promised)
-                samples += len(read[utt][0])
+                samples += len(read[utt].samples)
+            except SilentChannel as error:
+                read[utt] = Unusable("silent channel", str(error))
             except ValueError as error:
                 read[utt] = Unusable("unreadable", str(error))
             if samples > AT_ONCE:
@@ -92,26 +116,27 @@ class Job:
                 read, samples = {}, 0
         yield from self.extract_all(read)
 
-    def read(self, utt: str, promised: Mapping[str, str]) -> tuple[np.ndarray, int]:
-        """Samples (n,) of an utterance and the rate they were recorded at; recordings last as long as `promised`."""
+    def read(self, utt: str, promised: Mapping[str, str]) -> Sound:
+        """The sound of an utterance; recordings last as long as `promised`."""
         recording, start, end = self.data.segments().get(utt, (utt, 0.0, None))
         name, options = self.name(utt), self.extract.options
         rate, resampling = round(options.sample_frequency), (options.allow_downsample, options.allow_upsample)
         specifier = self.data.table("wav.scp")[recording]
-        samples, recorded = read_audio(specifier, name, rate, start, end, self.allow_pipes, *resampling)
+        meter = ChannelMeter()
+        samples, recorded = read_audio(
+            specifier, name, rate, start, end, self.allow_pipes, *resampling, options.chosen_channel, meter
+        )
         if promised and end is None:  # decoders end well where a coded file was cut off
             seconds, whole = len(samples) / rate, float(promised[recording])
             if seconds < whole - MISSING:
                 raise ValueError(
                     f"{name}: {seconds:.2f} s of the {whole:.2f} s that reco2dur says; fetch the file again"
                 )
-        return samples, recorded
+        return Sound(samples, recorded, meter.verdict())
 
-    def extract_all(
-        self, read: Mapping[str, tuple[np.ndarray, int] | Unusable]
-    ) -> Iterator[tuple[str, Found | Unusable]]:
+    def extract_all(self, read: Mapping[str, Sound | Unusable]) -> Iterator[tuple[str, Found | Unusable]]:
         """Features and voice activity of what was read of some utterances."""
-        made = iter(self.extract.batch([got[0] for got in read.values() if not isinstance(got, Unusable)]))
+        made = iter(self.extract.batch([got.samples for got in read.values() if not isinstance(got, Unusable)]))
         for utt, got in read.items():
             if isinstance(got, Unusable):
                 yield utt, got
@@ -120,13 +145,13 @@ class Job:
             vad = energy_vad(energy, self.vad)
             if not len(feats):
                 least = self.extract.frame_samples
-                why = "short", f"{len(got[0])} samples, less than one frame ({least}); remove it"
+                why = "short", f"{len(got.samples)} samples, less than one frame ({least}); remove it"
             elif not (np.isfinite(feats).all() and np.isfinite(energy).all()):
                 why = "not finite", "NaN or Inf in its features; its samples are damaged, remove it"
             elif not vad.any():
                 why = "no speech", "no voiced frame; remove it, or lower --vad-energy-threshold in conf/vad.conf"
             else:
-                yield utt, Found(feats, vad.astype(np.float32), got[1])
+                yield utt, Found(feats, vad.astype(np.float32), got.rate, got.differ)
                 continue
             yield utt, Unusable(why[0], f"{self.name(utt)}: {why[1]}")
 

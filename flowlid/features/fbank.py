@@ -19,11 +19,15 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from lhotse.features.kaldi.layers import Wav2LogFilterBank, Wav2Win
 from torch import Tensor
+
+from flowlid.audio.channels import Channel, read_channel
+from flowlid.kaldi.options import Fixed
 
 _WINDOWS = ("povey", "hanning", "hamming", "blackman", "rectangular")
 _CHUNK = 512  # frames: of 8 kHz their buffers and spectra take 4 MB, and more at once are hardly faster
@@ -50,6 +54,35 @@ class FbankOptions:
     dither: float = 0.0
     allow_downsample: bool = False  # resample recordings of a higher rate, instead of refusing them
     allow_upsample: bool = False  # the same of a lower rate; what lies above stays empty
+    channel: str = "-1"  # of files with several: a number from 0, or "mix" for their mean; -1: such files are refused
+
+    # What else Kaldi's program has.
+    FIXED: ClassVar[dict[str, Fixed]] = {
+        "use_energy": Fixed(False, "energy is no dimension of the features here; VAD has its own"),
+        "use_log_fbank": Fixed(True, "features are log-mel energies here"),
+        "use_power": Fixed(True, "mel energies are of the power spectrum here"),
+        "subtract_mean": Fixed(False, "means are subtracted in training here: frames.cmvn of the experiment"),
+        "vtln_warp": Fixed(1.0, "there is no VTLN here"),
+        "vtln_map": Fixed("", "there is no VTLN here"),
+        "min_duration": Fixed(0.0, "utterances of one frame or more are used here"),
+        "output_format": Fixed("kaldi", "archives are Kaldi's here"),
+        "blackman_coeff": Fixed(0.42, "the Blackman window has 0.42 here"),
+        "write_utt2dur": Fixed("", "utt2dur is written by stage 1 here"),
+        "htk_compat": Fixed(False),  # the place of the energy
+        "energy_floor": Fixed(0.0),  # of the energy
+        "vtln_low": Fixed(100.0),
+        "vtln_high": Fixed(-500.0),
+        "debug_mel": Fixed(False),
+        "max_feature_vectors": Fixed(-1),  # kept in memory
+        "utt2spk": Fixed(""),  # for vtln_map
+        "verbose": Fixed(0),
+        "print_args": Fixed(True),
+    }
+
+    @property
+    def chosen_channel(self) -> Channel | None:
+        """The channel of files with several; None: such files are refused."""
+        return None if self.channel == "-1" else read_channel(self.channel, "--channel")
 
     def __post_init__(self) -> None:
         nyquist = self.sample_frequency / 2
@@ -65,6 +98,7 @@ class FbankOptions:
             )
         if not all(self.sample_frequency * ms >= 1000 for ms in (self.frame_length, self.frame_shift)):
             raise ValueError("--frame-length and --frame-shift must be one sample or more, in ms")
+        _ = self.chosen_channel
 
 
 class FeatureExtractor:

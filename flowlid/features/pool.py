@@ -1,13 +1,13 @@
 """The features of a pool of utterances: gathered from the jobs that extracted them, and given to data directories."""
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from flowlid.files import LeftOut, atomic_write, read_text
+from flowlid.files import LeftOut, atomic_write, read_text, some, write_tsv
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir, check_enough, fix_directory
@@ -17,7 +17,7 @@ log = logging.getLogger("flowlid")
 
 
 def gather(data: DataDir, jobs: Sequence[Path]) -> None:
-    """Join what the jobs wrote into one data directory: its tables, frame_shift and left_out.tsv.
+    """Join what the jobs wrote into one data directory: its tables, frame_shift, left_out.tsv and channels.tsv.
 
     Raises:
         ValueError: features of fewer than 95% of the utterances.
@@ -37,11 +37,23 @@ def gather(data: DataDir, jobs: Sequence[Path]) -> None:
     reasons = data.path / "left_out.tsv"
     for line in left_out.write(reasons):
         log.warning("%s: %s", data.path, line)
+    _gather_channels(data.path, jobs)
     check_enough(len(tables["feats.scp"]), len(utts), data.path, reasons)
     write_frame_shift(data.path, float(read_text(jobs[0] / "frame_shift")))
     for name, table in tables.items():
         write_table(data.path / name, table)
     log.info("%s: features of %d of %d utterances", data.path, len(tables["feats.scp"]), len(utts))
+
+
+def _gather_channels(path: Path, jobs: Sequence[Path]) -> None:
+    """Tell of how many utterances the channels differ; they are listed in channels.tsv, if there are any."""
+    files = [out / "channels.tsv" for out in jobs if (out / "channels.tsv").exists()]
+    rows = [tuple(line.split("\t")) for file in files for line in read_text(file).splitlines()]
+    if rows:
+        write_tsv(path / "channels.tsv", [("utterance", "channels"), *rows])
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in Counter(kind for _, kind in rows).most_common())
+        names, listed = some([utt for utt, _ in rows], 3), path / "channels.tsv"
+        log.warning("channels differ in %d utterances (%s): %s; all in %s", len(rows), kinds, names, listed)
 
 
 def copy_features(pool: DataDir, data: DataDir) -> None:

@@ -1,8 +1,11 @@
 """Energy voice activity detection, as Kaldi computes it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+
+from flowlid.kaldi.options import Fixed
 
 
 @dataclass(frozen=True)
@@ -13,6 +16,12 @@ class VadOptions:
     vad_energy_mean_scale: float = 0.5  # of the utterance's mean log energy, added to the threshold
     vad_frames_context: int = 0  # frames on each side that vote
     vad_proportion_threshold: float = 0.6  # share of votes that makes a frame voiced
+
+    FIXED: ClassVar[dict[str, Fixed]] = {
+        "omit_unvoiced_utts": Fixed(True),  # they are named in left_out.tsv
+        "verbose": Fixed(0),
+        "print_args": Fixed(True),
+    }
 
 
 def energy_vad(log_energy: np.ndarray, options: VadOptions) -> np.ndarray:

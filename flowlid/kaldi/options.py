@@ -1,32 +1,54 @@
 """Kaldi configuration files: lines `--name=value`."""
 
 import shlex
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from flowlid.files import nearest, read_text
 
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An option of Kaldi's that a program knows but does not have: what is done is Kaldi's at this `value`.
+
+    Another value of the same type is an error that tells `why`; without `why` the value changes no result.
+    """
+
+    value: bool | int | float | str
+    why: str = ""
+
 
 def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an instance of cls)
-    """Read a Kaldi configuration file: lines `--name=value`, "#" starts a comment.
+    """Read a Kaldi configuration file: lines `--name=value`, "#" starts a comment; `--name` is `--name=true`.
+
+    `cls` is a dataclass with a field per option; its attribute FIXED names the other options of Kaldi's program.
 
     Raises:
         ValueError: a line of another form, an unknown option (a known one is suggested), or a
-            value of the wrong type or out of range; the message names the file, and the line if one is wrong.
+            value of the wrong type, out of range or not supported; the message names the file, and the line if
+            one is wrong.
     """
     kinds = {field.name: type(field.default) for field in fields(cls)}
+    fixed: dict[str, Fixed] = cls.FIXED
     values: dict[str, Any] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
         for word in _words(line, f"{path}:{number}"):
             name, equals, text = word.removeprefix("--").partition("=")
             key = name.replace("-", "_")
-            if not word.startswith("--") or not equals:
+            kind = kinds.get(key) or (type(fixed[key].value) if key in fixed else None)
+            if not word.startswith("--") or not (equals or kind in (bool, None)):
                 raise ValueError(f"{path}:{number}: {word!r} is not an option; write --name=value")
-            if key not in kinds:
+            if kind is None:
                 known = [f"--{kind.replace('_', '-')}" for kind in kinds]
                 raise ValueError(f"{path}:{number}: unknown option --{name}{nearest(f'--{name}', known)}")
-            values[key] = _parse(text, kinds[key], f"{path}:{number}: --{name}")
+            value = _parse(text if equals else "true", kind, f"{path}:{number}: --{name}")
+            if key in kinds:
+                values[key] = value
+            elif fixed[key].why and value != fixed[key].value:
+                raise ValueError(f"{path}:{number}: {word} is not supported: {fixed[key].why}; remove the line")
     try:
         return cls(**values)
     except ValueError as error:
@@ -41,10 +63,10 @@ def _words(line: str, where: str) -> list[str]:
 
 
 def _parse(text: str, kind: type, what: str) -> Any:  # noqa: ANN401  (a value of `kind`)
-    if kind is bool:
-        if text not in ("true", "false"):
+    if kind is bool:  # as Kaldi reads it
+        if text.lower() not in _BOOLEANS:
             raise ValueError(f"{what} must be true or false, not {text!r}")
-        return text == "true"
+        return _BOOLEANS[text.lower()]
     try:
         return kind(text)
     except ValueError as error:

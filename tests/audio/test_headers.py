@@ -1,4 +1,4 @@
-"""flowlid/recordings.py: SPHERE, plain and shorten-coded, AAC, RIFF and FLAC, whole, cut and broken."""
+"""Recordings opened by their headers: SPHERE, plain and shorten-coded, AAC, RIFF and FLAC, whole, cut and broken."""
 
 import io
 import shutil
@@ -12,15 +12,13 @@ from replicas import shorten
 from replicas.sound import voice, write_flac, write_riff, write_sphere
 from replicas.wsj import write_wv
 
-from flowlid.audio.headers import open_recording, riff_bytes_missing, sphere_header
+from flowlid.audio.headers import open_recording
 from flowlid.audio.samples import read_audio
+from flowlid.audio.sphere import read_header
 
 RATE = 16000
 SAMPLES = voice("ann", "native", 0.5)
 ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-aac = pytest.mark.skipif(
-    shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None, reason="ffmpeg or ffprobe is not installed"
-)
 
 
 def sphere(path: Path, **fields: str | int) -> Path:
@@ -34,6 +32,11 @@ def edit(path: Path, old: bytes, new: bytes) -> Path:
     assert data.count(old) == 1 and len(old) == len(new)
     path.write_bytes(data.replace(old, new))
     return path
+
+
+def header_of(path: Path) -> dict[str, str | int | float]:
+    with open(path, "rb") as file:
+        return read_header(file)
 
 
 def samples_of(path: Path) -> np.ndarray:
@@ -67,12 +70,11 @@ def test_plain_sphere_may_have_any_suffix(name: str, tmp_path: Path) -> None:
 
 def test_a_sphere_header_is_read_by_its_types(tmp_path: Path) -> None:
     path = sphere(tmp_path / "a.wv1", prompt_id="two words", sample_coding="pcm")
-    header = sphere_header(path)
+    header = header_of(path)
     assert header["header_size"] == 1024 and header["sample_rate"] == RATE and header["sample_n_bytes"] == 2
     assert header["prompt_id"] == "two words" and header["sample_byte_format"] == "01"
     edit(path, b"sample_sig_bits -i 16", b"sample_sig_bits -r 16")
-    assert isinstance(sphere_header(path)["sample_sig_bits"], float)
-    assert sphere_header(write_riff(tmp_path / "a.wav", SAMPLES)) is None
+    assert isinstance(header_of(path)["sample_sig_bits"], float)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_a_sphere_file_cut_within_its_header_is_named(left: int, tmp_path: Path)
         open_recording(path, "u")
 
 
-@pytest.mark.parametrize("missing", [1, 2, 5000])
+@pytest.mark.parametrize("missing", [2, 5000])
 def test_a_cut_sphere_file_is_named(missing: int, tmp_path: Path) -> None:
     path = sphere(tmp_path / "a.wv1")
     path.write_bytes(path.read_bytes()[:-missing])
@@ -173,15 +175,14 @@ def test_plain_sphere_called_sph_needs_no_sph2pipe(tmp_path: Path, programs: Pat
 @pytest.mark.parametrize("name", ["a.wav", "A.WAV", "a.wv1"])
 def test_riff_may_have_any_suffix(name: str, tmp_path: Path) -> None:
     path = write_riff(tmp_path / name, SAMPLES)
-    assert riff_bytes_missing(path) == 0
+    assert open_recording(path, "u").num_samples == len(SAMPLES)
     assert np.array_equal(samples_of(path), SAMPLES)
 
 
-@pytest.mark.parametrize("missing", [1, 5000])
+@pytest.mark.parametrize("missing", [2, 5000])
 def test_a_cut_wav_is_named(missing: int, tmp_path: Path) -> None:
     path = write_riff(tmp_path / "a.wav", SAMPLES)
     path.write_bytes(path.read_bytes()[:-missing])
-    assert riff_bytes_missing(path) == missing
     with pytest.raises(ValueError, match=rf"a\.wav: cut off, {missing} bytes are missing"):
         open_recording(path, "u")
 
@@ -192,7 +193,7 @@ def test_a_wav_written_as_a_stream_lacks_nothing(length: int, tmp_path: Path) ->
     data = path.read_bytes()
     place = data.index(b"data") + 4
     path.write_bytes(data[:place] + length.to_bytes(4, "little") + data[place + 4 :])
-    assert riff_bytes_missing(path) == 0
+    assert open_recording(path, "u").num_samples == len(SAMPLES)
 
 
 def test_chunks_before_the_samples_are_passed_over(tmp_path: Path) -> None:
@@ -200,8 +201,11 @@ def test_chunks_before_the_samples_are_passed_over(tmp_path: Path) -> None:
     data = path.read_bytes()
     odd = b"note" + (3).to_bytes(4, "little") + b"abc\0"  # filled to an even length
     place = data.index(b"data")
+    path.write_bytes(data[:place] + odd + data[place:])
+    assert np.array_equal(samples_of(path), SAMPLES)
     path.write_bytes(data[:place] + odd + data[place:-7])
-    assert riff_bytes_missing(path) == 7
+    with pytest.raises(ValueError, match=r"a\.wav: cut off, 7 bytes are missing"):
+        open_recording(path, "u")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
@@ -245,36 +249,33 @@ def encode_aac(path: Path) -> Path:
     return path
 
 
-@aac
+@ffmpeg
 def test_aac_is_read_through_ffmpeg(tmp_path: Path) -> None:
     recording = open_recording(encode_aac(tmp_path / "it's 00001.m4a"), "u")
     assert recording.sampling_rate == RATE and recording.sources[0].type == "command"
-    assert recording.duration == pytest.approx(0.5, abs=0.07)  # AAC fills up its frames of 1024 samples
+    assert recording.num_samples % 1024 == 0 and recording.duration == pytest.approx(0.5, abs=0.07)  # AAC's frames
     found = recording.load_audio()[0]
     assert found.shape == (recording.num_samples,)
     heard = max(np.corrcoef(found[shift : shift + 6000], SAMPLES[:6000])[0, 1] for shift in range(0, 1500))
     assert heard > 0.9
     again, rate = read_audio(f"{recording.sources[0].source} |", "u", RATE, allow_pipes=True)
-    assert rate == RATE and np.array_equal(again[: len(found)], found) and len(again) < len(found) + 1024
+    assert rate == RATE and np.array_equal(again, found)
 
 
-@aac
+@ffmpeg
 def test_what_is_no_aac_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.m4a"
     path.write_text("no sound at all\n" * 9)
-    with pytest.raises(ValueError, match=r"a\.m4a: not readable as AAC \(.+\); fetch the file again"):
+    with pytest.raises(ValueError, match=r"a\.m4a: .*not readable as AAC \(.+\); fetch the file again"):
         open_recording(path, "u")
     data = encode_aac(tmp_path / "b.m4a").read_bytes()
     (tmp_path / "b.m4a").write_bytes(data[: len(data) // 2])  # its table of contents is at its end
-    with pytest.raises(ValueError, match=r"b\.m4a: not readable as AAC"):
+    with pytest.raises(ValueError, match=r"b\.m4a: .*not readable as MP4"):
         open_recording(tmp_path / "b.m4a", "u")
 
 
-@pytest.mark.parametrize("installed", [[], ["ffmpeg"], ["ffprobe"]])
-def test_aac_without_a_decoder_names_it(installed: list[str], tmp_path: Path, programs: Path) -> None:
-    for name in installed:
-        program(programs / name, "exit 0")
+def test_aac_without_a_decoder_names_it(tmp_path: Path, programs: Path) -> None:
     path = tmp_path / "a.m4a"
     path.write_bytes(b"\0" * 99)
-    with pytest.raises(ValueError, match=r"a\.m4a: AAC; install ffmpeg \(with ffprobe\) to decode it"):
+    with pytest.raises(ValueError, match=r"a\.m4a: AAC; install ffmpeg to decode it"):
         open_recording(path, "u")

@@ -19,9 +19,40 @@ def test_read_options(tmp_path: Path) -> None:
     assert read_options(path, VadOptions) == VadOptions(5.0, 0.5, 0, 0.6)
 
 
+def test_options_of_kaldi_at_what_is_done_here(tmp_path: Path) -> None:
+    """A conf/fbank.conf as Kaldi's recipes have them."""
+    path = tmp_path / "fbank.conf"
+    path.write_text(
+        "--use-energy=false\n--htk-compat=true # of the energy's place\n--use-log-fbank=true\n--use-power\n"
+        "--energy-floor=1.0\n--debug-mel=false\n--vtln-low=100\n--vtln-high=-500\n--max-feature-vectors=1000\n"
+        "--output-format=kaldi\n--verbose=2\n--min-duration=0\n--subtract-mean=false\n--blackman-coeff=0.42\n"
+        "--raw-energy=false\n--remove-dc-offset=true\n--round-to-power-of-two\n--allow-downsample\n--snip-edges=F\n"
+    )
+    assert read_options(path, FbankOptions) == FbankOptions(raw_energy=False, allow_downsample=True, snip_edges=False)
+    path.write_text("--omit-unvoiced-utts=true\n--verbose=1\n--vad-frames-context=2")
+    assert read_options(path, VadOptions) == VadOptions(vad_frames_context=2)
+
+
+@pytest.mark.parametrize(("text", "channel"), [("", None), ("-1", None), ("0", 0), ("1", 1), ("mix", "mix")])
+def test_channels(tmp_path: Path, text: str, channel: int | str | None) -> None:
+    path = tmp_path / "fbank.conf"
+    path.write_text(f"--channel={text}\n" if text else "")
+    assert read_options(path, FbankOptions).chosen_channel == channel
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("--use-energy", r"x.conf:2: --use-energy is not supported: energy is no dimension .*; remove the line"),
+        ("--use-energy=true", r"x.conf:2: --use-energy=true is not supported: energy is no dimension"),
+        ("--use-power=false", r"x.conf:2: --use-power=false is not supported: .*power spectrum"),
+        ("--use-log-fbank=false", r"x.conf:2: --use-log-fbank=false is not supported: .*log-mel"),
+        ("--subtract-mean=true", r"x.conf:2: --subtract-mean=true is not supported: .*frames.cmvn"),
+        ("--vtln-warp=1.1", r"x.conf:2: --vtln-warp=1.1 is not supported: there is no VTLN"),
+        ("--min-duration=0.5", r"x.conf:2: --min-duration=0.5 is not supported"),
+        ("--output-format=htk", r"x.conf:2: --output-format=htk is not supported: archives are Kaldi's"),
+        ("--energy-floor=low", r"x.conf:2: --energy-floor must be a number, not 'low'"),
+        ("--channel=left", r"x.conf: --channel: channel 'left'; write a number from 0, or \"mix\""),
         ("--num-mel-bin=40", r"x.conf:2: unknown option --num-mel-bin .did you mean '--num-mel-bins'"),
         ("--num-mel-bins=forty", r"x.conf:2: --num-mel-bins must be a number, not 'forty'"),
         ("--num-mel-bins=40.5", r"x.conf:2: --num-mel-bins must be a number, not '40.5'"),

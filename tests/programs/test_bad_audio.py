@@ -34,7 +34,7 @@ def bad_audio(path: Path) -> dict[str, str]:
     write_wav(path / "u-silent.wav", np.zeros(2400))
     write_wav(path / "u-nothing.wav", np.zeros(0))
     return {
-        "u-channels": "2 channels; write the wanted channel",
+        "u-channels": "2 channels; say which one in conf/fbank.conf: --channel=0",
         "u-cut": "cut off, 17402 bytes are missing; fetch the file again",
         "u-empty": "empty, not one byte; fetch the file again, or leave it out",
         "u-garbage": "not readable as audio",
