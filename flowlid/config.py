@@ -78,6 +78,7 @@ class Config:
     frames: FramesConfig = field(default_factory=FramesConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    features: dict[str, str] = field(default_factory=dict)  # options that they were made with; training fills them in
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return dataclasses.asdict(self)
@@ -177,8 +178,9 @@ def flatten(config: Config) -> dict[str, Any]:
 def differences(old: Config, new: Config) -> list[str]:
     """One line, "section.key: old -> new", for each key that changes what is trained (not the test sets)."""
     before, after = flatten(old), flatten(new)
-    changed = [key for key in after if key not in ("data.tests", "data.plots") and before[key] != after[key]]
-    return [f"{key}: {before[key]} -> {after[key]}" for key in changed]
+    keys = [key for key in after if key in before or old.features]  # older models do not say what their features are
+    changed = [key for key in keys if key not in ("data.tests", "data.plots") and before.get(key) != after[key]]
+    return [f"{key}: {before.get(key, 'not known')} -> {after[key]}" for key in changed]
 
 
 def _section(cls: type, content: object, where: str, prefix: str) -> Any:  # noqa: ANN401  (a dataclass of type cls)
@@ -206,6 +208,9 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     if kind == list[str]:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value
+    elif kind == dict[str, str]:
+        if isinstance(value, dict):
+            return {str(name): item if isinstance(item, str) else str(item).lower() for name, item in value.items()}
     elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a text
@@ -216,6 +221,7 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+    names |= {dict[str, str]: "options and their values"}
     raise ValueError(f"{what} must be {names.get(kind, 'a list of names')}, not {value!r}")
 
 

@@ -16,6 +16,7 @@ from flowlid import program
 from flowlid.evaluation.reuse import digest, make_unless_up_to_date
 from flowlid.evaluation.scoring import frames_digest, score_set
 from flowlid.flow.checkpoint import Model, load_model
+from flowlid.frames.agreement import check_labels
 from flowlid.frames.frameset import load_model_frames
 from flowlid.kaldi.datadir import DataDir
 
@@ -31,6 +32,7 @@ def main() -> None:
     provenance = program.log_provenance()
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt").to(device)
+    check_labels(model, args.data)
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
     for name in args.sets:
         score(args, name, model, inputs, provenance)

@@ -19,6 +19,7 @@ from flowlid.evaluation.reuse import digest, make_unless_up_to_date
 from flowlid.evaluation.scoring import frames_digest
 from flowlid.files import write_json
 from flowlid.flow.checkpoint import Model, load_model
+from flowlid.frames.agreement import check_labels
 from flowlid.kaldi.datadir import DataDir
 
 log = logging.getLogger("flowlid")
@@ -34,6 +35,7 @@ def main() -> None:
     program.log_provenance()
     device, pipes = program.choose_device(args.device), args.allow_pipes == "true"
     model = load_model(args.exp / "final.pt").to(device)
+    check_labels(model, args.data)
     linear = LinearClassifier(model, args.data / model.config.data.train, args.max_train, args.seed, pipes)
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
     for name in args.sets:

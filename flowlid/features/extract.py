@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from flowlid.audio.channels import ChannelMeter
 from flowlid.audio.samples import SilentChannel, read_audio
 from flowlid.features.fbank import FeatureExtractor
-from flowlid.features.pool import write_frame_shift
+from flowlid.features.pool import write_options
 from flowlid.features.vad import VadOptions, energy_vad
 from flowlid.files import LeftOut, write_tsv
 from flowlid.kaldi.arks import ArkWriter
@@ -21,6 +21,7 @@ from flowlid.kaldi.tables import write_table
 log = logging.getLogger("flowlid")
 
 AT_ONCE = 400_000  # samples that are read before their features are extracted together: short utterances gain
+OF_THE_SOUND = ("allow_downsample", "allow_upsample", "channel")  # options that say what sound is taken
 MISSING = 0.25  # seconds that a recording may be shorter than reco2dur says: coders pad and round
 
 
@@ -64,7 +65,7 @@ class Job:
     allow_pipes: bool
 
     def write(self, out: Path) -> None:
-        """Write feats.{ark,scp}, vad.{ark,scp}, utt2num_frames and left_out.tsv into the directory `out`.
+        """Write feats.{ark,scp}, vad.{ark,scp}, utt2num_frames, the options and left_out.tsv into the directory `out`.
 
         Utterances whose recordings have channels that differ are listed in channels.tsv, if there are any.
         """
@@ -88,7 +89,7 @@ class Job:
         if differ:
             write_tsv(out / "channels.tsv", differ)
         left_out.write(out / "left_out.tsv")
-        write_frame_shift(out, self.extract.options.frame_shift / 1000)
+        write_options(out, self.extract.options.frame_shift / 1000, self.options())
         (out / "utt2num_frames").unlink(missing_ok=True)
         if frames:  # a job may have none; `gather` judges the whole
             write_table(out / "utt2num_frames", frames)
@@ -97,6 +98,15 @@ class Job:
             if rate != wanted:
                 log.info("resampled %d utterances from %d to %d Hz", count, rate, wanted)
         log.info("%s: features of %d of %d utterances", self.data.path, len(frames), len(self.data.utts))
+
+    def options(self) -> dict[str, str]:
+        """All options that the features depend on, by name: "fbank.num-mel-bins", "vad.vad-frames-context"."""
+        return {
+            f"{program}.{field.name.replace('_', '-')}": str(getattr(options, field.name)).lower()
+            for program, options in (("fbank", self.extract.options), ("vad", self.vad))
+            for field in fields(options)
+            if field.name not in OF_THE_SOUND
+        }
 
     def run(self) -> Iterator[tuple[str, Found | Unusable]]:
         """Each utterance, in order, with what was found, or with why it cannot be used."""

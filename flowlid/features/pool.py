@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ def gather(data: DataDir, jobs: Sequence[Path]) -> None:
         log.warning("%s: %s", data.path, line)
     _gather_channels(data.path, jobs)
     check_enough(len(tables["feats.scp"]), len(utts), data.path, reasons)
-    write_frame_shift(data.path, float(read_text(jobs[0] / "frame_shift")))
+    write_options(data.path, float(read_text(jobs[0] / "frame_shift")), read_table(jobs[0] / "feature_options"))
     for name, table in tables.items():
         write_table(data.path / name, table)
     log.info("%s: features of %d of %d utterances", data.path, len(tables["feats.scp"]), len(utts))
@@ -75,7 +75,7 @@ def copy_features(pool: DataDir, data: DataDir) -> None:
     with ArkWriter(data.path / "cmvn.ark", data.path / "cmvn.scp") as write:
         for speaker in sorted(by_speaker):
             write(speaker, by_speaker[speaker])
-    write_frame_shift(data.path, pool.frame_shift)
+    write_options(data.path, pool.frame_shift, pool.feature_options)
     for name in ("vad.scp", "utt2num_frames", "feats.scp"):
         table = pool.table(name)
         write_table(data.path / name, {utt: table[utt] for utt in kept})
@@ -86,7 +86,11 @@ def copy_features(pool: DataDir, data: DataDir) -> None:
     log.info("%s: %d utterances, %d frames, %d speakers", data.path, len(kept), frames, len(by_speaker))
 
 
-def write_frame_shift(path: Path, seconds: float) -> None:
-    """Write the file frame_shift of a data directory, as Kaldi has it."""
+def write_options(path: Path, frame_shift: float, options: Mapping[str, str]) -> None:
+    """Write into a data directory how its features were made: frame_shift in seconds, as Kaldi has it, and all options.
+
+    They are in feature_options, "fbank.num-mel-bins 40" and so on; a model is trained and used with the same.
+    """
     with atomic_write(path / "frame_shift") as file:
-        file.write(f"{seconds:g}\n")
+        file.write(f"{frame_shift:g}\n")
+    write_table(path / "feature_options", options)

@@ -36,6 +36,7 @@ class Model:
         classes: names of the K classes.
         feature_dim: F, the dimension of the features that it was trained on.
         global_stats: (2, F + 1) statistics if `config.frames.cmvn` is "global", else None.
+        labels: of the training set (`frames.agreement.training_labels`); None: not known.
     """
 
     flow: Flow
@@ -43,6 +44,7 @@ class Model:
     classes: list[str]
     feature_dim: int
     global_stats: np.ndarray | None = None
+    labels: dict[str, Any] | None = None
 
     def to(self, device: torch.device) -> "Model":
         """Move the flow to a device, its products in the configured precision there."""
@@ -63,6 +65,7 @@ def save_model(path: str | Path, model: Model) -> None:
         "classes": list(model.classes),
         "feature_dim": model.feature_dim,
         "global_stats": None if stats is None else torch.from_numpy(stats),
+        "labels": model.labels,
         "state": model.flow.state_dict(),
     }
     save_payload(path, "model", payload)
@@ -95,6 +98,7 @@ def _model(payload: dict[str, Any], where: str) -> Model:
         classes=payload["classes"],
         feature_dim=payload["feature_dim"],
         global_stats=None if stats is None else stats.numpy(),
+        labels=payload.get("labels"),
     )
 
 

@@ -44,6 +44,12 @@ class ShuffledBatches:
         """Batches per epoch."""
         return sum(self._steps(high - low) for low, high in itertools.pairwise(self._bounds))
 
+    @property
+    def smallest(self) -> int:
+        """Frames of the smallest batch."""
+        sizes = [high - low for low, high in itertools.pairwise(self._bounds)]
+        return min((size // self._steps(size) for size in sizes if size), default=0)
+
     def epoch(self, epoch: int, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[int, Tensor, Tensor]]:
         """The batches of an epoch: their size, spliced frames (n, D), and numbers of their utterances in the set (n,).
 

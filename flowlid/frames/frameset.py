@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flowlid.config import FramesConfig
 from flowlid.flow.checkpoint import Model
+from flowlid.frames.agreement import check_features
 from flowlid.frames.normalization import normalization
 from flowlid.frames.pack import open_or_build
 from flowlid.frames.selection import ranges, select_frames, voiced_counts
@@ -222,6 +223,7 @@ def load_model_frames(
         ValueError: as `load_frames`, or features of another dimension.
     """
     config, stats = model.config.frames, model.global_stats
+    check_features(model.config, data, allow_pipes)
     frames = load_frames(data, config, stats, allow_pipes=allow_pipes, select=select, utts=utts)
     if frames.dim != model.flow.dim:
         raise ValueError(

@@ -94,6 +94,11 @@ class DataDir:
         shift = sum(float(self.table("utt2dur")[utt]) for utt in utts) / frames if frames else _FRAME_SHIFT
         return _FRAME_SHIFT if _FRAME_SHIFT < shift < 1.02 * _FRAME_SHIFT else shift
 
+    @property
+    def feature_options(self) -> dict[str, str]:
+        """The options that stage 2 made the features with, "fbank.num-mel-bins": "40"; empty where it did not."""
+        return self.table("feature_options") if self.has("feature_options") else {}
+
     def feats(self, utt: str, allow_pipes: bool = False) -> np.ndarray:
         """Features of an utterance, float32 of shape (T, F); raises as `read_matrix`."""
         return read_matrix(*self._specifier("feats.scp", utt), allow_pipes)

@@ -52,7 +52,7 @@ def _experiment(path: Path) -> Result:
     if not (path / "train.json").is_file():
         raise ValueError(f"{path}/train.json: no such file; train {path.name} first (stage 3)")
     trained = _entries(path / "train.json", (*_ABOUT, *_TRAIN))
-    data = _data_section(path / "config.yaml")
+    data, features = (_section(path / "config.yaml", name) for name in ("data", "features"))
     found = {file.parent.name.split("_", 1)[1] for file in path.glob("score_*/result.json")}
     found |= {file.parent.name.split("_", 1)[1] for file in path.glob("latent_*/moments.json")}
     tests = [name for name in data.get("tests") or [] if name in found]
@@ -60,6 +60,7 @@ def _experiment(path: Path) -> Result:
     return {
         "experiment": path.name,
         **{key: trained[key] for key in _ABOUT if key != "provenance"},
+        "features": features,
         "train": {"set": data.get("train"), **{key: trained[key] for key in _TRAIN}},
         "sets": {name: _set(path, name) for name in order},
         **{key: trained["provenance"].get(key) for key in ("command", "versions", "commit", "machine")},
@@ -87,9 +88,9 @@ def _entries(path: Path, keys: Sequence[str]) -> Result:
     return {key: content[key] for key in keys}
 
 
-def _data_section(path: Path) -> Mapping[str, Any]:
+def _section(path: Path, name: str) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     content = read_yaml(path)
-    section = content.get("data") if isinstance(content, dict) else None
+    section = content.get(name) if isinstance(content, dict) else None
     return section if isinstance(section, dict) else {}

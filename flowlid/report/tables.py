@@ -42,6 +42,7 @@ def setting(result: Result) -> str:
     parts = [
         f"{result['model'].upper()} on {train['set'] or 'an unnamed set'}",
         *([f"classes {', '.join(result['classes'])}"] if result["model"] == "dnf" else []),
+        *_features_text(result.get("features") or {}),  # not in a results.json of earlier versions
         f"D = {result['dim']}",
         *([f"class_dim {result['class_dim']}"] if result["class_dim"] is not None else []),
         f"cmvn {result['cmvn']}",
@@ -52,6 +53,17 @@ def setting(result: Result) -> str:
         f"{train['seconds']:.0f} s on {result['device']}, matrix products in {result['precision']}",
     ]
     return "; ".join(parts) + "."
+
+
+def _features_text(features: Result) -> list[str]:
+    """The features' options, as far as they are known."""
+    if "fbank.num-mel-bins" not in features:
+        return [f"features of its own, {features['dim']} dims"] if "dim" in features else []
+    bins, rate, length, shift = (
+        f"{float(features[f'fbank.{name}']):g}"
+        for name in ("num-mel-bins", "sample-frequency", "frame-length", "frame-shift")
+    )
+    return [f"{bins} mel bins at {rate} Hz, frames of {length} ms every {shift} ms"]
 
 
 def training_table(result: Result) -> Table:

@@ -5,6 +5,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from flowlid.evaluation.decisions import mean_terms
 from flowlid.files import write_json
 from flowlid.flow.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import Flow, build_flow
+from flowlid.frames.agreement import check_features, training_labels, with_features
 from flowlid.frames.frameset import FrameSet, load_frames, moments_of
 from flowlid.frames.pack import global_cmvn
 from flowlid.kaldi.datadir import DataDir
@@ -36,6 +38,7 @@ class Inputs:
     frames: FrameSet
     dev: FrameSet | None
     classes: list[str]
+    labels: dict[str, Any]
     data: str
 
 
@@ -51,6 +54,7 @@ def prepare(
     """
     with processes.first_alone():
         config = resolve_sets(load_config(config_path), data)
+        config = with_features(config, DataDir(data / config.data.train), pipes)
         if not overwrite and processes.first:
             directory.check_configuration(config, exp)
         inputs = read_inputs(config, data, pipes)
@@ -75,7 +79,7 @@ def prepare(
 
 def read_inputs(config: Config, data: Path, pipes: bool) -> Inputs:
     """Frames and classes of a training."""
-    train_data = DataDir(data / config.data.train)
+    train_data, labels = DataDir(data / config.data.train), training_labels(DataDir(data / config.data.train))
     stats = global_cmvn(train_data, pipes) if config.frames.cmvn == "global" else None
     frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes)
     classes = class_names(frames.languages, config.model.type)
@@ -86,11 +90,12 @@ def read_inputs(config: Config, data: Path, pipes: bool) -> Inputs:
         )
     dev, found = None, fingerprint(frames)
     if config.data.dev:
+        check_features(config, DataDir(data / config.data.dev), pipes)
         dev = load_frames(DataDir(data / config.data.dev), config.frames, stats, allow_pipes=pipes)
         found += f", dev {fingerprint(dev)}"
     log.info("%s: %d frames, classes %s", train_data.path, len(frames), " ".join(classes))
     log.info("training frames: %s", found)
-    return Inputs(config, stats, frames, dev, classes, found)
+    return Inputs(config, stats, frames, dev, classes, labels, found)
 
 
 def make_model(
@@ -111,7 +116,7 @@ def make_model(
 
     trained = trainer.finish()
     if processes.first:
-        model = Model(flow, config, inputs.classes, frames.feats.shape[1], inputs.stats)
+        model = Model(flow, config, inputs.classes, frames.feats.shape[1], inputs.stats, inputs.labels)
         directory.write_config(config, exp, provenance)
         directory.remove_results_of_another_model(exp, model)
         save_model(exp / "final.pt", model)

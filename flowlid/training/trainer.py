@@ -67,6 +67,7 @@ class Trainer:
         self.labels = labels.to(device)
         self.shuffled = ShuffledBatches(frames, config.batch_size, config.block_frames, config.seed, device)
         self.steps_per_epoch = len(self.shuffled)
+        self._check_batches()
         self.optimizer = torch.optim.Adam(
             flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -84,6 +85,16 @@ class Trainer:
             for module in flow.modules():
                 if isinstance(module, BatchNorm):
                     module.moments = moments
+
+    def _check_batches(self) -> None:
+        """Raise ValueError for batches whose variance is 0: a batch norm would train to nonsense."""
+        if len(self.frames) < 2:
+            raise ValueError(f"{len(self.frames)} training frame; a flow needs two or more, of one class or several")
+        if self.shuffled.smallest < 2 and any(isinstance(module, BatchNorm) for module in self.flow.modules()):
+            raise ValueError(
+                f"training.batch_size: {self.config.batch_size} gives batches of one frame, whose variance is 0; "
+                "model.normalization: batchnorm needs larger ones (hundreds of frames), or take actnorm"
+            )
 
     def start(self) -> None:
         """Give the flow its data-dependent start from a random part of the training frames.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tools import audio_dir, call, left_out, speech, write_wav
 
-from flowlid.features.pool import gather, write_frame_shift
+from flowlid.features.pool import gather, write_options
 from flowlid.files import write_tsv
 from flowlid.kaldi.datadir import DataDir, read_table
 
@@ -49,7 +49,7 @@ def test_channels_of_all_jobs_are_told_once(data: Path, caplog: pytest.LogCaptur
     for job, rows in zip(jobs, (["u-call\tdifferent sound"], ["u-left\tchannel 0 is silent"]), strict=True):
         job.mkdir(parents=True)
         write_tsv(job / "channels.tsv", [row.split("\t") for row in rows])
-        write_frame_shift(job, 0.01)
+        write_options(job, 0.01, {"fbank.num-mel-bins": "40"})
     with pytest.raises(ValueError, match="%"):  # no job has features: it is told nevertheless
         gather(DataDir(data), jobs)
     told = "channels differ in 2 utterances (different sound: 1, channel 0 is silent: 1): u-call, u-left; all in "

@@ -112,7 +112,7 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     dnf, nf = collect(exp)
     assert list(dnf) == [
         "experiment", "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision",
-        "device", "train", "sets", "command", "versions", "commit", "machine",
+        "device", "features", "train", "sets", "command", "versions", "commit", "machine",
     ]  # fmt: skip
     assert dnf["train"] == {
         "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691,
