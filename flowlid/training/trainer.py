@@ -88,8 +88,6 @@ class Trainer:
 
     def _check_batches(self) -> None:
         """Raise ValueError for batches whose variance is 0: a batch norm would train to nonsense."""
-        if len(self.frames) < 2:
-            raise ValueError(f"{len(self.frames)} training frame; a flow needs two or more, of one class or several")
         if self.shuffled.smallest < 2 and any(isinstance(module, BatchNorm) for module in self.flow.modules()):
             raise ValueError(
                 f"training.batch_size: {self.config.batch_size} gives batches of one frame, whose variance is 0; "
