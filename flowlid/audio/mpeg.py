@@ -69,9 +69,9 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     if promised is not None and count < promised - spare:
         raise ValueError(f"cut off, {promised - count} of {promised} frames are missing; fetch the file again")
     _check_last(found)
-    ends = found.whole and found.audio[-1][1] == len(data)
-    if promised == count and ends and len(found.tags) == 1 and found.tags[0] < found.audio[0]:
-        return None
+    if promised == count and found.whole and len(found.tags) == 1 and found.audio[-1][1] == len(data):
+        if _promised_bytes(data, found) == len(data) - found.tags[0][0]:
+            return None
     sound = b"".join(data[begin:end] for begin, end in found.audio)
     return _tag(data, found, len(sound)) + sound
 
@@ -200,6 +200,13 @@ def _promised(data: bytes, found: _Frames) -> int | None:
     if not data[at + 7] & 1:
         return None
     return int.from_bytes(data[at + 8 : at + 12], "big") or None
+
+
+def _promised_bytes(data: bytes, found: _Frames) -> int:
+    """Bytes from a first tag on that it promises; all there are, if it promises none."""
+    begin = found.tags[0][0]
+    at = begin + _side(found.kind[0], found.kind[3])
+    return int.from_bytes(data[at + 12 : at + 16], "big") if data[at + 7] & 3 == 3 else len(data) - begin
 
 
 def _tag(data: bytes, found: _Frames, length: int) -> bytes:

@@ -17,7 +17,8 @@ _HEADER = 512
 _LARGEST_FRAME = 256  # bytes, of 32 channels in float64
 _TAIL = 512  # bytes after the samples that are no chunk, such as a tag
 _LARGEST = 2**47  # bytes: no file is larger, so a 64-bit length beyond it means "unknown", as -1 does
-_W64_END = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the chunk names of W64
+_TOO_SMALL = "damaged: its header says frames of {} bytes for {} channels of {} bits; fetch the file again"
+_PLAIN = (1, 3, 0xFFFE)  # codes of WAV for PCM, float, and one of them
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # per sample, by encoding
 
 
@@ -124,12 +125,20 @@ def _riff(file: BinaryIO) -> Samples | None:
         if name == b"ds64":
             long = (begin + 8, struct.unpack("<Q", _read(file, begin + 8, 8))[0])
         elif name == b"fmt ":
-            frame = struct.unpack(order + "H", _read(file, begin + 12, 2))[0]
+            frame = _frame(_read(file, begin, 16), order)
         elif name == b"data":
             if long is not None and length == 0xFFFFFFFF:
                 return Samples(begin, long[1], frame, [(long[0], "<Q", 0, 1), (long[0] + 8, "<Q", 0, max(1, frame))])
             return Samples(begin, length, frame, [(begin - 4, order + "I", 0, 1), (4, order + "I", begin - 8, 1)])
     return None
+
+
+def _frame(description: bytes, order: str) -> int:
+    """Bytes of a frame by a chunk "fmt " of WAV; ValueError where they do not hold the samples of all channels."""
+    coding, channels, _, _, frame, bits = struct.unpack(order + "HHIIHH", description)
+    if coding in _PLAIN and frame < channels * -(-bits // 8):
+        raise ValueError(_TOO_SMALL.format(frame, channels, bits))
+    return frame
 
 
 def _aiff(file: BinaryIO) -> Samples | None:
@@ -157,7 +166,9 @@ def _caf(file: BinaryIO) -> Samples | None:
     frame = 1
     for name, begin, length in _chunks(file, 8, ">4sQ"):
         if name == b"desc":
-            frame = struct.unpack(">I", _read(file, begin + 16, 4))[0]
+            coding, _, frame, _, channels, bits = struct.unpack(">4s5I", _read(file, begin + 8, 24))
+            if coding == b"lpcm" and frame < channels * -(-bits // 8):
+                raise ValueError(_TOO_SMALL.format(frame, channels, bits))
         elif name == b"data":  # a count of edits comes before the samples
             promised = length if length >= _LARGEST else max(0, length - 4)
             return Samples(begin + 4, promised, frame, [(begin - 8, ">Q", 4, 1)])
@@ -173,7 +184,7 @@ def _w64(file: BinaryIO) -> Samples | None:
             return None
         name, length = head[:4], struct.unpack("<Q", head[16:])[0]
         if name == b"fmt ":
-            frame = struct.unpack("<H", _read(file, start + 24 + 12, 2))[0]
+            frame = _frame(_read(file, start + 24, 16), "<")
         elif name == b"data":
             promised = length if length >= _LARGEST else max(0, length - 24)
             return Samples(start + 24, promised, frame, [(start + 16, "<Q", 24, 1), (16, "<Q", start + 24, 1)])

@@ -213,6 +213,17 @@ def test_a_length_that_is_too_short_is_damage(tmp_path: Path) -> None:
         refused(path, "damaged: its header promises [0-9]+ bytes of samples, and [0-9]+ more follow them that are no")
 
 
+@pytest.mark.parametrize("form", ["WAV", "RF64", "W64", "CAF"])
+def test_frames_too_small_for_their_samples(form: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a", form)
+    data = bytearray(path.read_bytes())
+    bits, order = (48, ">I") if form == "CAF" else (data.index(b"fmt ") + (22 if form != "W64" else 38), "<H")
+    assert struct.unpack_from(order, data, bits) == (16,)
+    struct.pack_into(order, data, bits, 32)
+    path.write_bytes(data)
+    refused(path, "damaged: its header says frames of 2 bytes for 1 channels of 32 bits")
+
+
 def test_flac_that_promises_more_than_it_can_hold(tmp_path: Path) -> None:
     path = write(tmp_path / "a.flac", "FLAC")
     data = bytearray(path.read_bytes())
