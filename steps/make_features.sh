@@ -42,7 +42,7 @@ inputs() {
 audio_files() { # WAV.SCP: its files, and the paths in its commands
   awk '{ sub(/^[^ \t]+[ \t]+/, "") }
     /\|[ \t]*$/ { for (i = 1; i <= NF; i++) if ($i ~ /\//) print $i; next }
-    { print }' "$1"
+    { print; if (sub(/:[0-9]+[ \t]*$/, "")) print }' "$1"   # of a sound in an archive, the archive
 }
 
 outputs() {

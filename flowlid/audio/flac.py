@@ -27,38 +27,50 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     """The whole file with the number of its samples in its header, if that is unknown; else None.
 
     Raises:
-        ValueError: the file does not end with a whole frame, so it was cut off.
+        ValueError: the file does not end with a whole frame, so it was cut off; or it ends after more samples than
+            its header says.
     """
     head = file.read(42)
     if len(head) < 42 or head[4] & 0x7F != 0:
         return None  # libsndfile says what is wrong
     total = int.from_bytes(head[21:26], "big") & _LARGEST
-    if 0 < total < _LARGEST:
-        return None
-    file.seek(0)
-    data = bytearray(file.read())
     smallest, largest = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")
     channels, bits = (head[20] >> 1 & 7) + 1, ((head[20] & 1) << 4 | head[21] >> 4) + 1
-    samples = _count(data, smallest, _OVERHEAD + largest * channels * (bits // 8 + 2))
+    longest = _OVERHEAD + largest * channels * (bits // 8 + 2)
+    file.seek(max(len(head), size - longest))
+    tail = file.read()
+    if 0 < total < _LARGEST:
+        more = _samples(tail, smallest, total)
+        if more is not None:
+            raise ValueError(f"damaged: its header promises {total} samples, it has {more}; fetch the file again")
+        return None  # whether they are all there is seen when its end is decoded
+    samples = _samples(tail, smallest)
+    if samples is None:
+        raise ValueError("cut off, its last frame is not whole; fetch the file again")
+    file.seek(0)
+    data = bytearray(file.read())
     data[21:26] = (int.from_bytes(data[21:26], "big") & ~_LARGEST | samples).to_bytes(5, "big")
     return bytes(data)
 
 
-def _count(data: bytearray, block: int, longest: int) -> int:
-    """Samples up to the end of the last frame, of at most `longest` bytes.
+def _samples(data: bytes, block: int, beyond: int = 0) -> int | None:
+    """Samples of a file up to the end of its last frame, if they are more than `beyond`; None if it is not whole.
 
-    `block` is the size of all blocks but the last, where it is fixed.
+    Args:
+        data: the end of the file, as many bytes as its largest frame or more.
+        block: the size of all blocks but the last, where it is fixed.
+        beyond: a number of samples; frames up to there are not looked at closely.
     """
     if data[-_TAG : 3 - _TAG] == b"TAG":
         data = data[:-_TAG]
-    for match in reversed(list(_SYNC.finditer(data, max(42, len(data) - longest)))):
+    for match in reversed(list(_SYNC.finditer(data))):
         header = _frame_header(data, match.start(), block)
-        if header is not None and not _crc16(data, match.start()):
+        if header is not None and sum(header) > beyond and not _crc16(data, match.start()):
             return sum(header)
-    raise ValueError("cut off, its last frame is not whole; fetch the file again")
+    return None
 
 
-def _frame_header(data: bytearray, begin: int, block: int) -> tuple[int, int] | None:
+def _frame_header(data: bytes, begin: int, block: int) -> tuple[int, int] | None:
     """(samples before a frame, samples in it); None for bytes that are no header of a frame."""
     if len(data) < begin + 16:
         return None
@@ -81,7 +93,7 @@ def _frame_header(data: bytearray, begin: int, block: int) -> tuple[int, int] | 
     return (number if data[begin + 1] & 1 else number * block), length
 
 
-def _crc16(data: bytearray, begin: int) -> int:
+def _crc16(data: bytes, begin: int) -> int:
     """Check sum of the bytes from `begin` to the end: 0 for a whole frame."""
     crc = 0
     for byte in memoryview(data)[begin:]:

@@ -17,6 +17,7 @@ _KBPS = {  # by (MPEG 1, layer), index 1 to 14
 }
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _BIT_RATE = 9  # index of a bit rate whose frames hold a tag
+_TAGS = (b"ID3", b"TAG", b"APE", b"LYR", b"3DI")  # how tags of ID3, APE and Lyrics begin
 _DECODER_DELAY = 529  # samples, of layer 3
 
 
@@ -64,11 +65,13 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
         raise ValueError("no frame of MP3 in it; fetch the file again")
     promised = _promised(data, found)
     count = len(found.audio)
-    if promised is not None and count < promised - 1:  # some encoders count the tag's frame
+    spare = 1 if found.whole else 0  # some encoders count the tag's frame
+    if promised is not None and count < promised - spare:
         raise ValueError(f"cut off, {promised - count} of {promised} frames are missing; fetch the file again")
     _check_last(found)
-    if promised == count and found.whole and len(found.tags) == 1 and found.tags[0][0] < found.audio[0][0]:
-        return None
+    if promised == count and found.whole and len(found.tags) == 1 and found.audio[-1][1] == len(data):
+        if _promised_bytes(data, found) == len(data) - found.tags[0][0]:
+            return None
     sound = b"".join(data[begin:end] for begin, end in found.audio)
     return _tag(data, found, len(sound)) + sound
 
@@ -141,7 +144,10 @@ def _scan(data: bytes) -> _Frames:
             _, _, hertz, mono = frame.kind
             channels = "one channel" if mono else "two channels"
             raise ValueError(f"changes at byte {place} to {hertz} Hz and {channels}; split it there")
-        place += id3_length(data[place : place + 10]) or _junk(data, place, found.kind)
+        length = id3_length(data[place : place + 10]) or _junk(data, place, found.kind)
+        if data[place : place + 3] not in _TAGS and data[place : place + length].strip(b"\0"):
+            raise ValueError(f"damaged: no frame of MPEG audio at byte {place}; fetch the file again")
+        place += length
         found.whole = found.whole and place >= len(data)
     return found
 
@@ -194,6 +200,13 @@ def _promised(data: bytes, found: _Frames) -> int | None:
     if not data[at + 7] & 1:
         return None
     return int.from_bytes(data[at + 8 : at + 12], "big") or None
+
+
+def _promised_bytes(data: bytes, found: _Frames) -> int:
+    """Bytes from a first tag on that it promises; all there are, if it promises none."""
+    begin = found.tags[0][0]
+    at = begin + _side(found.kind[0], found.kind[3])
+    return int.from_bytes(data[at + 12 : at + 16], "big") if data[at + 7] & 3 == 3 else len(data) - begin
 
 
 def _tag(data: bytes, found: _Frames, length: int) -> bytes:

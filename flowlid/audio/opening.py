@@ -108,7 +108,7 @@ def _mended(file: BinaryIO, size: int, source: Source) -> bytes | None:
         with nullcontext(source) if not isinstance(source, bytes) else decoders.as_file(source) as path:
             return decoders.decode(decoders.ffmpeg_command(path, kind), kind)
     file.seek(start)
-    if mpeg.layer(magic) != 3:
+    if mpeg.layer(magic) != 3 and not (isinstance(source, str) and source.lower().endswith(".mp3")):
         with soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else source) as sound:
             if sound.format != "MP3":  # it may begin with something else
                 return None

@@ -14,8 +14,11 @@ from typing import BinaryIO
 # a quarter of it.
 _MARKS = (0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, 0x7FFFF000, 0x7F000000)
 _HEADER = 512
+_LARGEST_FRAME = 256  # bytes, of 32 channels in float64
+_TAIL = 512  # bytes after the samples that are no chunk, such as a tag
 _LARGEST = 2**47  # bytes: no file is larger, so a 64-bit length beyond it means "unknown", as -1 does
-_W64_END = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the chunk names of W64
+_TOO_SMALL = "damaged: its header says frames of {} bytes for {} channels of {} bits; fetch the file again"
+_PLAIN = (1, 3, 0xFFFE)  # codes of WAV for PCM, float, and one of them
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # per sample, by encoding
 
 
@@ -34,10 +37,7 @@ class Samples:
 
     def is_unknown(self, there: int) -> bool:
         """Whether what is promised is no length, where the file has `there` bytes of samples."""
-        if self.promised < min(_MARKS) - _HEADER:
-            return False
-        marked = any(0 <= mark - self.promised <= _HEADER for mark in _MARKS)
-        return marked or self.promised >= _LARGEST or there < self.promised // 4
+        return _is_mark(self.promised) or (self.promised >= min(_MARKS) and there < self.promised // 4)
 
 
 def mended(file: BinaryIO, size: int) -> bytes | None:
@@ -48,30 +48,51 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
         size: its bytes.
 
     Raises:
-        ValueError: a frame or more is missing of what the header promises, or a header that cannot be read.
+        ValueError: a frame or more is missing of what the header promises; much more follows that is no chunk; or
+            a header that cannot be read.
     """
     magic = file.read(4)
     found = _PLACES[magic](file)
     if found is None:
         return None  # no samples: libsndfile says what is wrong
-    there = size - found.start
+    there, frame = size - found.start, min(max(1, found.frame), _LARGEST_FRAME)
+    chunks = found.fields[0][1][0] + "4sI" if magic in (b"RIFF", b"RIFX", b"FORM") else None
     if found.promised == 0 and there > 0:
-        if magic in (b"RIFF", b"RIFX", b"FORM") and _are_chunks(file, found.start, size, found.fields[0][1][0]):
+        if chunks and _are_chunks(file, found.start, size, chunks):
             return None
     elif not found.is_unknown(there):
-        missing = found.promised - there
-        if missing >= max(1, found.frame):
-            raise ValueError(f"cut off, {missing} bytes are missing; fetch the file again")
+        _check(file, found, size, frame, chunks)
         return None
-    elif magic == b"RIFF":
-        return None  # libsndfile takes what there is
+    if chunks:
+        outer = 8 + struct.unpack(chunks[0] + "I", _read(file, 4, 4))[0]
+        if outer - size >= frame and outer < min(_MARKS) - _HEADER:
+            raise ValueError(f"cut off, {outer - size} bytes are missing; fetch the file again")
+        if magic == b"RIFF" and found.promised:
+            return None  # libsndfile takes what there is
     file.seek(0)
     data = bytearray(file.read())
-    length = max(0, there) // max(1, found.frame) * max(1, found.frame)
+    length = max(0, there) // frame * frame
     for offset, form, more, by in found.fields:
         value = min(length // by + more, 2 ** (8 * struct.calcsize(form)) - 1)
         struct.pack_into(form, data, offset, value)
     return bytes(data)
+
+
+def _check(file: BinaryIO, found: Samples, size: int, frame: int, chunks: str | None) -> None:
+    """That the bytes that are promised are there, and that what follows them is not sound too."""
+    more = size - found.start - found.promised
+    if -more >= frame:
+        raise ValueError(f"cut off, {-more} bytes are missing; fetch the file again")
+    end = found.start + found.promised + found.promised % 2
+    if chunks and more > max(_TAIL, found.promised // 10) and not _are_chunks(file, end, size, chunks):
+        raise ValueError(
+            f"damaged: its header promises {found.promised} bytes of samples, and {more} more follow them that are no "
+            "chunk; write the file again"
+        )
+
+
+def _is_mark(length: int) -> bool:
+    return length >= _LARGEST or any(abs(mark - length) <= _HEADER for mark in _MARKS)
 
 
 def _chunks(file: BinaryIO, start: int, form: str) -> Iterator[tuple[bytes, int, int]]:
@@ -90,9 +111,9 @@ def _chunks(file: BinaryIO, start: int, form: str) -> Iterator[tuple[bytes, int,
         start += length + (length % 2 if form[1:] == "4sI" else 0)
 
 
-def _are_chunks(file: BinaryIO, start: int, size: int, order: str) -> bool:
+def _are_chunks(file: BinaryIO, start: int, size: int, form: str) -> bool:
     """Whether what follows is chunks up to the end of the file, and no samples."""
-    ends = [(name, begin + length) for name, begin, length in _chunks(file, start, order + "4sI")]
+    ends = [(name, begin + length) for name, begin, length in _chunks(file, start, form)]
     return bool(ends) and all(name.strip().isalnum() for name, _ in ends) and size - 1 <= ends[-1][1] <= size + 1
 
 
@@ -104,12 +125,20 @@ def _riff(file: BinaryIO) -> Samples | None:
         if name == b"ds64":
             long = (begin + 8, struct.unpack("<Q", _read(file, begin + 8, 8))[0])
         elif name == b"fmt ":
-            frame = struct.unpack(order + "H", _read(file, begin + 12, 2))[0]
+            frame = _frame(_read(file, begin, 16), order)
         elif name == b"data":
             if long is not None and length == 0xFFFFFFFF:
                 return Samples(begin, long[1], frame, [(long[0], "<Q", 0, 1), (long[0] + 8, "<Q", 0, max(1, frame))])
             return Samples(begin, length, frame, [(begin - 4, order + "I", 0, 1), (4, order + "I", begin - 8, 1)])
     return None
+
+
+def _frame(description: bytes, order: str) -> int:
+    """Bytes of a frame by a chunk "fmt " of WAV; ValueError where they do not hold the samples of all channels."""
+    coding, channels, _, _, frame, bits = struct.unpack(order + "HHIIHH", description)
+    if coding in _PLAIN and frame < channels * -(-bits // 8):
+        raise ValueError(_TOO_SMALL.format(frame, channels, bits))
+    return frame
 
 
 def _aiff(file: BinaryIO) -> Samples | None:
@@ -137,7 +166,9 @@ def _caf(file: BinaryIO) -> Samples | None:
     frame = 1
     for name, begin, length in _chunks(file, 8, ">4sQ"):
         if name == b"desc":
-            frame = struct.unpack(">I", _read(file, begin + 16, 4))[0]
+            coding, _, frame, _, channels, bits = struct.unpack(">4s5I", _read(file, begin + 8, 24))
+            if coding == b"lpcm" and frame < channels * -(-bits // 8):
+                raise ValueError(_TOO_SMALL.format(frame, channels, bits))
         elif name == b"data":  # a count of edits comes before the samples
             promised = length if length >= _LARGEST else max(0, length - 4)
             return Samples(begin + 4, promised, frame, [(begin - 8, ">Q", 4, 1)])
@@ -153,7 +184,7 @@ def _w64(file: BinaryIO) -> Samples | None:
             return None
         name, length = head[:4], struct.unpack("<Q", head[16:])[0]
         if name == b"fmt ":
-            frame = struct.unpack("<H", _read(file, start + 24 + 12, 2))[0]
+            frame = _frame(_read(file, start + 24, 16), "<")
         elif name == b"data":
             promised = length if length >= _LARGEST else max(0, length - 24)
             return Samples(start + 24, promised, frame, [(start + 16, "<Q", 24, 1), (16, "<Q", start + 24, 1)])

@@ -176,6 +176,14 @@ def test_mp3_that_was_joined(tmp_path: Path) -> None:
     refused(path, "changes at byte [0-9]+ to 8000 Hz and one channel; split it there")
 
 
+def test_mp3_that_lacks_a_frame_in_the_middle(tmp_path: Path) -> None:
+    data, begin, _ = mp3(path := tmp_path / "a.mp3")
+    for damaged in (data, data[begin:]):
+        place = damaged.index(data[begin : begin + 2], 2000)
+        path.write_bytes(damaged[:place] + b"\x7f" + damaged[place + 1 :])
+        refused(path, f"damaged: no frame of MPEG audio at byte {place}")
+
+
 def test_mp3_after_something_else(tmp_path: Path) -> None:
     data, begin, frames = mp3(tmp_path / "a.mp3")
     path = tmp_path / "b.mp3"
@@ -192,6 +200,28 @@ def test_sphere_with_numbers_that_cannot_be(old: str, new: str, tmp_path: Path) 
     path = write_sphere(tmp_path / "a.sph", SAMPLES, {"database_id": "invented"})
     path.write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
     refused(path, "its SPHERE header (cannot be read|has a rate, channels or bytes below 1)")
+
+
+def test_a_length_that_is_too_short_is_damage(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", "FLAC")
+    data = bytearray(path.read_bytes())
+    data[21:26] = (int.from_bytes(data[21:26], "big") ^ 64).to_bytes(5, "big")
+    path.write_bytes(data)
+    refused(path, f"damaged: its header promises {len(SAMPLES) ^ 64} samples, it has {len(SAMPLES)}")
+    for form in ("WAV", "AIFF"):
+        set_length(path := write(tmp_path / f"a.{form}", form), 9000)
+        refused(path, "damaged: its header promises [0-9]+ bytes of samples, and [0-9]+ more follow them that are no")
+
+
+@pytest.mark.parametrize("form", ["WAV", "RF64", "W64", "CAF"])
+def test_frames_too_small_for_their_samples(form: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a", form)
+    data = bytearray(path.read_bytes())
+    bits, order = (48, ">I") if form == "CAF" else (data.index(b"fmt ") + (22 if form != "W64" else 38), "<H")
+    assert struct.unpack_from(order, data, bits) == (16,)
+    struct.pack_into(order, data, bits, 32)
+    path.write_bytes(data)
+    refused(path, "damaged: its header says frames of 2 bytes for 1 channels of 32 bits")
 
 
 def test_flac_that_promises_more_than_it_can_hold(tmp_path: Path) -> None:
