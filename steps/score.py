@@ -17,7 +17,7 @@ from flowlid.evaluation.reuse import digest, make_unless_up_to_date
 from flowlid.evaluation.scoring import frames_digest, score_set
 from flowlid.flow.checkpoint import Model, load_model
 from flowlid.frames.frameset import load_model_frames
-from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.datadir import DataDir, check_names
 
 ACCURACIES = {"frame_accuracy": "frame", "utt_accuracy": "utterance"}
 log = logging.getLogger("flowlid")
@@ -32,6 +32,7 @@ def main() -> None:
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt").to(device)
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
+    check_names(args.data / name for name in (model.config.data.train, *args.sets))
     for name in args.sets:
         score(args, name, model, inputs, provenance)
 

@@ -68,6 +68,7 @@ def put_value(number: float) -> Callable[[Path, str], None]:
         matrices = {utt: np.array(x) for utt, x in kaldiio.load_scp(str(path / "feats.scp")).items()}
         matrices[first][4, 2] = number
         kaldiio.save_ark(str(path / "feats.ark"), matrices, scp=str(path / "feats.scp"))
+        (path / "feats.ark.crc").unlink()  # checksums of what was there before
 
     return damage
 

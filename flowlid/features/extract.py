@@ -15,7 +15,7 @@ from flowlid.features.vad import VadOptions, energy_vad
 from flowlid.files import LeftOut
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.datadir import DataDir
-from flowlid.kaldi.tables import write_table
+from flowlid.kaldi.tables import Segment, write_table
 
 log = logging.getLogger("flowlid")
 
@@ -94,13 +94,13 @@ class Job:
 
     def read(self, utt: str, promised: Mapping[str, str]) -> tuple[np.ndarray, int]:
         """Samples (n,) of an utterance and the rate they were recorded at; recordings last as long as `promised`."""
-        recording, start, end = self.data.segments().get(utt, (utt, 0.0, None))
+        recording, start, end, _ = self.data.segments().get(utt, Segment(utt))
         name, options = self.name(utt), self.extract.options
         rate, resampling = round(options.sample_frequency), (options.allow_downsample, options.allow_upsample)
         specifier = self.data.table("wav.scp")[recording]
         samples, recorded = read_audio(specifier, name, rate, start, end, self.allow_pipes, *resampling)
         if promised and end is None:  # decoders end well where a coded file was cut off
-            seconds, whole = len(samples) / rate, float(promised[recording])
+            seconds, whole = len(samples) / rate, float(promised[recording]) - start
             if seconds < whole - MISSING:
                 raise ValueError(
                     f"{name}: {seconds:.2f} s of the {whole:.2f} s that reco2dur says; fetch the file again"

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from flowlid.files import nearest, read_text
+from flowlid.files import nearest, read_lines
 
 
 def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an instance of cls)
@@ -17,7 +17,7 @@ def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an insta
     """
     kinds = {field.name: type(field.default) for field in fields(cls)}
     values: dict[str, Any] = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         for word in _words(line, f"{path}:{number}"):
             name, equals, text = word.removeprefix("--").partition("=")
             key = name.replace("-", "_")

@@ -65,9 +65,9 @@ def trained(template: Path, tmp_path: Path) -> Experiment:
 
 DAMAGES = {
     "no directory": (lambda path, first: shutil.rmtree(path), ": no such data directory; make it with run.sh --st"),
-    "no utt2spk": (remove("utt2spk"), "/utt2spk: no such file; make it with run.sh --stage 1"),
-    "no spk2utt": (remove("spk2utt"), "/spk2utt: no such file; make it with run.sh --stage 1"),
-    "no utt2lang": (remove("utt2lang"), "/utt2lang: no such file; make it with run.sh --stage 1"),
+    "no utt2spk": (remove("utt2spk"), "/utt2spk: no such file; write it: lines of 'UTTERANCE SPEAKER' in"),
+    "no spk2utt": (remove("spk2utt"), "/spk2utt: no such file; utils/fix_data_dir.py"),
+    "no utt2lang": (remove("utt2lang"), "/utt2lang: no such file; write it: lines of 'UTTERANCE LANGUAGE' in"),
     "no feats.scp": (remove("feats.scp"), "/feats.scp: no such file; make it with run.sh --stage 2"),
     "no vad.scp": (remove("vad.scp"), "/vad.scp: no such file; make it with run.sh --stage 2"),
     "empty utt2lang": (lines_of("utt2lang", lambda lines: []), "/utt2lang: empty; "),
