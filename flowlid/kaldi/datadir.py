@@ -39,7 +39,7 @@ class DataDir:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise FileNotFoundError(f"{path}: no such data directory; make it with run.sh --stage 1")
+            raise FileNotFoundError(f"{path}: no such data directory; make it with run.sh --stage 1, or correct --data")
         self._tables: dict[str, dict[str, str]] = {}
 
     @property
