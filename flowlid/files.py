@@ -125,7 +125,13 @@ def _take(path: Path, suffix: str) -> tuple[int, Path]:
     number = 0
     while True:
         taken = path.with_name(f".{path.name}.{_HOST}.{number}.{suffix}")
-        handle = os.open(taken, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            handle = os.open(taken, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except (PermissionError, IsADirectoryError):
+            if not taken.exists():
+                raise
+            number += 1  # another user's
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):  # renamed or removed before it was locked

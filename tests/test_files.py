@@ -206,6 +206,23 @@ def test_files_of_other_hosts_are_left_alone(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [theirs, tmp_path / "x.pt"]
 
 
+def test_what_cannot_be_taken_over_is_left_and_a_place_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic_write(tmp_path / "x.pt") as file:
+        first = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+    first.mkdir()
+    save("file", tmp_path / "x.pt", "new")
+    assert sorted(tmp_path.iterdir()) == [first, tmp_path / "x.pt"] and saved("file", tmp_path / "x.pt") == "new"
+
+    def refuse(path: Path, *_: object) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError, match=r"y\.pt"):
+        save("file", tmp_path / "y.pt", "new")
+
+
 def test_saves_of_one_path_at_the_same_time_are_each_whole(tmp_path: Path) -> None:
     """Many threads save one file: nobody takes a temporary file that another has, or the final one."""
     path, texts = tmp_path / "x", [str(number) * 5000 for number in range(10)]

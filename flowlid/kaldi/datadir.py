@@ -233,15 +233,15 @@ def _differences(path: Path, table: Mapping[str, str], wanted: Set[str], noun: s
 
 
 def check_names(paths: Iterable[Path]) -> None:
-    """Raise ValueError if names in different data directories are the same to a person (`alike`).
+    """Raise ValueError if names of or in different data directories are the same to a person (`alike`).
 
     Of a million utterances this takes about 3 s. Paths where there is no directory are left out.
     """
     directories = [DataDir(path) for path in paths if path.is_dir()]
     files = ("utt2spk", "utt2lang")
-    raise_problems(
-        alike({each.path: {file: each.table(file) for file in files if each.has(file)} for each in directories})
-    )
+    tables = {each.path: {file: each.table(file) for file in files if each.has(file)} for each in directories}
+    problems = [f"{other}: looks like {name}; rename one" for name, other in look_alikes(map(str, tables))]
+    raise_problems(problems + alike(tables))
 
 
 def fix_directory(path: str | Path) -> tuple[int, dict[str, list[str]]]:

@@ -128,8 +128,8 @@ def scan_table(path: str | Path, ordered: bool = True) -> tuple[dict[str, str], 
         except ValueError as error:
             problems.append(f"{path}:{number}: {_malformed(line, error)}")
             continue
-        if len(key.split()) != 1:
-            problems.append(f"{path}:{number}: key {key!r} holds white space of Unicode; rename it")
+        if len(key.split()) != 1 or "\ufeff" in key:
+            problems.append(f"{path}:{number}: key {key!r} holds white space or a mark of Unicode; rename it")
         if line.endswith(b"\r"):
             problems.append(f"{path}:{number}: Windows line end; convert the file with sed -i 's/\\r$//'")
         if form is not None and not form(value):

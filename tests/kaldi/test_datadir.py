@@ -155,6 +155,10 @@ def test_names_are_compared_between_directories(data: Path, tmp_path: Path) -> N
         f"{other}/utt2lang:2: language 'ZH' looks like 'zh' in {data}/utt2lang:3; write both in one way",
     ]
     check_names([data])
+    for name in ("caf\u00e9", "cafe\u0301"):
+        put(tmp_path / name / "utt2lang", "c-1 en\n")
+    with pytest.raises(ValueError, match="cafe\u0301: looks like"):
+        check_names([tmp_path / "caf\u00e9", tmp_path / "cafe\u0301"])
 
 
 def test_a_directory_with_an_empty_transcript_and_open_segments_is_valid(data: Path) -> None:
