@@ -181,10 +181,13 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def read_content(path: str | Path) -> bytes:
-    """Bytes of a text file without a byte-order mark; ValueError if it is UTF-16, as some editors and tools write."""
+    """Bytes of a text file without a byte-order mark; ValueError if it is UTF-16, as some tools write, or holds NUL."""
     content = Path(path).read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
         raise ValueError(f"{path}: UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8")
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise ValueError(f"{path}:{line}: a NUL byte; the file is damaged, or no text: write it anew")
     return content.removeprefix(codecs.BOM_UTF8)
 
 
@@ -269,6 +272,12 @@ def nearest(word: str, known: Collection[str]) -> str:
 def some(names: Sequence[object], most: int = 8, separator: str = ", ") -> str:
     """The first of these names, and how many more there are: "a, b and 3 more"."""
     return separator.join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def brief(text: object, most: int = 100) -> str:
+    """What is said of a text in an error, `repr` for a string: its beginning, if it is long."""
+    text = repr(text) if isinstance(text, str) else str(text)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:

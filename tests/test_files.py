@@ -61,7 +61,7 @@ def test_plain_yaml_is_read_as_yaml_reads_it(tmp_path: Path) -> None:
         ("a: {b: 1\n", "2: not a YAML file: .*; correct the line"),
         ("a: [1", "1: not a YAML file"),
         ("a: b: c", "1: not a YAML file"),
-        ("a: \x00", " not a YAML file"),
+        ("a: \x00", "1: a NUL byte; the file is damaged"),
         ("a: !!python/object/apply:os.system [true]", "1: not a YAML file: .*could not determine a constructor"),
     ],
 )

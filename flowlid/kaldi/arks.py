@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from kaldiio.matio import read_matrix_or_vector, write_array
 
-from flowlid.files import atomic_write
+from flowlid.files import atomic_write, brief
 
 _SPECIFIER = re.compile(r"(.+?)(?::(\d+))?(?:\[([\d:,]*)\])?")  # PATH[:OFFSET][[ROWS[,COLUMNS]]]
 _MAGIC = re.compile(rb"\0B(FM|FV|DM|DV|CM|CM2|CM3) ")
@@ -48,7 +48,7 @@ def command_output(specifier: str, name: str, allow_pipes: bool) -> bytes:
     command = specifier.strip().strip("|").strip()
     if not allow_pipes:
         raise ValueError(
-            f"{name}: {specifier!r} is a command, and commands are not run; "
+            f"{name}: {brief(specifier)} is a command, and commands are not run; "
             "give --allow-pipes true if you trust this data directory"
         )
     done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
@@ -211,7 +211,7 @@ def _read(specifier: str, name: str, allow_pipes: bool) -> np.ndarray:
     else:
         match = _SPECIFIER.fullmatch(specifier.strip())
         if match is None:
-            raise ValueError(f"{name}: {specifier!r} is not PATH:OFFSET; {AGAIN}")
+            raise ValueError(f"{name}: {brief(specifier)} is not PATH:OFFSET; {AGAIN}")
         path, start, ranges = match[1], int(match[2] or 0), match[3]
         source = _opener(path, name)
     try:
@@ -233,8 +233,8 @@ def _read(specifier: str, name: str, allow_pipes: bool) -> np.ndarray:
 
 def _opener(path: str, name: str) -> Callable[[], BinaryIO]:
     if not os.path.isfile(path):
-        looked = "" if os.path.isabs(path) else f" (looked for {os.path.abspath(path)})"
-        raise ValueError(f"{name}: no archive {path}{looked}; {AGAIN}, or correct its path")
+        looked = "" if os.path.isabs(path) else f" (looked for {brief(Path.cwd() / path, 300)})"
+        raise ValueError(f"{name}: no archive {brief(Path(path), 300)}{looked}; {AGAIN}, or correct its path")
     return lambda: open(path, "rb")
 
 

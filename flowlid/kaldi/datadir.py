@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid.files import look_alikes, raise_problems, read_text
+from flowlid.files import brief, look_alikes, raise_problems, read_text
 from flowlid.kaldi.arks import AGAIN, read_matrix, read_vector
 from flowlid.kaldi.tables import (
     Segment,
@@ -84,7 +84,7 @@ class DataDir:
             text = read_text(self.path / "frame_shift").strip()
             if not is_seconds(text):
                 raise ValueError(
-                    f"{self.path}/frame_shift: {text!r} is not a number of seconds above 0; correct it, or run "
+                    f"{self.path}/frame_shift: {brief(text)} is not a number of seconds above 0; correct it, or run "
                     "stage 2 again"
                 )
             return float(text)

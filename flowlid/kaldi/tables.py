@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from flowlid.files import atomic_write, raise_problems, read_content, sync, sync_tree, temporary_directory
+from flowlid.files import atomic_write, brief, raise_problems, read_content, sync, sync_tree, temporary_directory
 
 _SPACE = " \t\n\r\v\f"  # what separates fields for Kaldi; Python's str.split takes more
 _STAGE_2 = ("feats.scp", "vad.scp", "utt2num_frames", "cmvn.scp")
@@ -129,17 +129,19 @@ def scan_table(path: str | Path, ordered: bool = True) -> tuple[dict[str, str], 
             problems.append(f"{path}:{number}: {_malformed(line, error)}")
             continue
         if len(key.split()) != 1 or "\ufeff" in key:
-            problems.append(f"{path}:{number}: key {key!r} holds white space or a mark of Unicode; rename it")
+            problems.append(f"{path}:{number}: key {brief(key)} holds white space or a mark of Unicode; rename it")
         if line.endswith(b"\r"):
             problems.append(f"{path}:{number}: Windows line end; convert the file with sed -i 's/\\r$//'")
         if form is not None and not form(value):
-            problems.append(f"{path}:{number}: {value!r} is not {meaning}; correct the line")
+            problems.append(f"{path}:{number}: {brief(value)} is not {meaning}; correct the line")
         if key in table and table[key] != value:
-            problems.append(f"{path}:{number}: duplicate key {key!r} with another value {value!r}; remove one")
+            problems.append(
+                f"{path}:{number}: duplicate key {brief(key)} with another value {brief(value)}; remove one"
+            )
         elif ordered and key in table:
-            problems.append(f"{path}:{number}: duplicate key {key!r}; {fix}")
+            problems.append(f"{path}:{number}: duplicate key {brief(key)}; {fix}")
         elif ordered and key < previous:  # code points sort as UTF-8 bytes do: this is C order
-            problems.append(f"{path}:{number}: not sorted in C order, {key!r} after {previous!r}; {fix}")
+            problems.append(f"{path}:{number}: not sorted in C order, {brief(key)} after {brief(previous)}; {fix}")
         table.setdefault(key, value)
         previous = key
     return table, problems
@@ -175,7 +177,7 @@ def _malformed(line: bytes, error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 ({error.reason}); convert the file with iconv -t UTF-8"
     key = line.strip().decode(errors="replace")
-    return f"{f'key {key!r} has no value' if key else 'empty line'}; correct or remove the line"
+    return f"{f'key {brief(key)} has no value' if key else 'empty line'}; correct or remove the line"
 
 
 def write_table(path: str | Path, table: Mapping[str, str]) -> None:

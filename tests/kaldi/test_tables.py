@@ -28,6 +28,8 @@ def test_read_table_keeps_all_but_the_key(tmp_path: Path) -> None:
     [
         ("text", "", r"text: empty; .*stage"),
         ("utt2lang", "a x\nb\n", r"utt2lang:2: key 'b' has no value; correct"),
+        ("text", "a x\nb \0y\n", r"text:2: a NUL byte; the file is damaged, or no text: write it anew"),
+        ("utt2spk", f"a {'x ' * 9000}\n", r"utt2spk:1: 'x x [x ]{90,}\.\.\. is not one speaker"),
         ("text", "a x\nb\u3000c y\n", r"text:2: key 'b\\u3000c' holds white space or a mark of Unicode; rename it"),
         ("text", "a x\n\ufeffb y\n", r"text:2: key '\\ufeffb' holds white space or a mark of Unicode"),  # joined files
         ("text", "\ufeffa x\n".encode("utf-16-le"), r"text: UTF-16, not UTF-8; convert it with iconv -f UTF-16"),
