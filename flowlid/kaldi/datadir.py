@@ -115,7 +115,7 @@ class DataDir:
     def _specifier(self, name: str, utt: str) -> tuple[str, str]:
         """The specifier of `utt` in an scp file, and what errors call it."""
         if utt not in self.table(name):
-            raise ValueError(f"{self.path / name}: no utterance {utt!r}; run stage 2 again for {self.path}")
+            raise ValueError(f"{self.path / name}: no utterance {brief(utt)}; run stage 2 again for {self.path}")
         return self.table(name)[utt], f"{self.path / name}: utterance {utt}"
 
     def validate(self, require: Sequence[str] = ("utt2spk", "spk2utt"), ignore: Sequence[str] = ()) -> None:
@@ -170,13 +170,13 @@ def disagreements(path: Path, tables: Mapping[str, Mapping[str, str]]) -> list[s
         if kind is not None:
             problems += _differences(path / name, table, wanted[kind], nouns[kind])
     problems += [
-        f"{path / 'spk2utt'}:{number}: speaker {spk!r} has other utterances than in utt2spk; "
+        f"{path / 'spk2utt'}:{number}: speaker {brief(spk)} has other utterances than in utt2spk; "
         f"run utils/fix_data_dir.py {path}"
         for number, (spk, utts) in enumerate(tables.get("spk2utt", {}).items(), 1)
         if spk in spk2utt and utts.split() != spk2utt[spk].split()
     ]
     problems += [
-        f"{path / 'utt2spk'}:{number}: sorted by utterance, but speaker {spk!r} comes after {before!r}; "
+        f"{path / 'utt2spk'}:{number}: sorted by utterance, but speaker {brief(spk)} comes after {brief(before)}; "
         + _remedy_of_order(utt, spk, other, before)
         for number, ((other, before), (utt, spk)) in enumerate(itertools.pairwise(utt2spk.items()), 2)
         if spk < before
@@ -189,8 +189,9 @@ def _remedy_of_order(utt: str, spk: str, other: str, before: str) -> str:
     if not (utt.startswith(spk) and other.startswith(before)):
         return "make the speaker a prefix of its utterances' names"
     return (
-        f"it is a prefix of its utterances' names, but of speaker {before!r} too, and LC_ALL=C sort puts {other!r} "
-        f"before {utt!r}; give speakers names of one length, or names without '-', and a '-' between name and rest"
+        f"it is a prefix of its utterances' names, but of speaker {brief(before)} too, and LC_ALL=C sort puts "
+        f"{brief(other)} before {brief(utt)}; give speakers names of one length, or names without '-', and a '-' between "
+        "name and rest"
     )
 
 
@@ -212,7 +213,7 @@ def alike(directories: Mapping[Path, Mapping[str, Mapping[str, str]]]) -> list[s
                 if name not in places and not (noun == "utterance" and name.isascii()):
                     places[name] = f"{path / file}:{number}"
         problems += [
-            f"{places[other]}: {noun} {other!r} looks like {name!r} in {places[name]}; write both in one way"
+            f"{places[other]}: {noun} {brief(other)} looks like {brief(name)} in {places[name]}; write both in one way"
             for name, other in look_alikes(places)
         ]
     return problems
@@ -223,13 +224,13 @@ def _differences(path: Path, table: Mapping[str, str], wanted: Set[str], noun: s
     missing = wanted - table.keys()
     if missing:
         yield (
-            f"{path}: {len(missing)} {noun} missing, the first {min(missing)!r}; {fix}, which drops what is not in all "
-            "files, or add them"
+            f"{path}: {len(missing)} {noun} missing, the first {brief(min(missing))}; {fix}, which drops what is not in "
+            "all files, or add them"
         )
     unknown = [(number, key) for number, key in enumerate(table, 1) if key not in wanted]
     if unknown:
         number, key = unknown[0]
-        yield f"{path}:{number}: {key!r} is not one of the {noun} ({len(unknown)} such lines); {fix}"
+        yield f"{path}:{number}: {brief(key)} is not one of the {noun} ({len(unknown)} such lines); {fix}"
 
 
 def check_names(paths: Iterable[Path]) -> None:
