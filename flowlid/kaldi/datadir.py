@@ -190,8 +190,8 @@ def _remedy_of_order(utt: str, spk: str, other: str, before: str) -> str:
         return "make the speaker a prefix of its utterances' names"
     return (
         f"it is a prefix of its utterances' names, but of speaker {brief(before)} too, and LC_ALL=C sort puts "
-        f"{brief(other)} before {brief(utt)}; give speakers names of one length, or names without '-', and a '-' between "
-        "name and rest"
+        f"{brief(other)} before {brief(utt)}; give speakers names of one length, or names without '-', and a '-' "
+        "between name and rest"
     )
 
 
@@ -224,8 +224,8 @@ def _differences(path: Path, table: Mapping[str, str], wanted: Set[str], noun: s
     missing = wanted - table.keys()
     if missing:
         yield (
-            f"{path}: {len(missing)} {noun} missing, the first {brief(min(missing))}; {fix}, which drops what is not in "
-            "all files, or add them"
+            f"{path}: {len(missing)} {noun} missing, the first {brief(min(missing))}; {fix}, which drops what is not "
+            "in all files, or add them"
         )
     unknown = [(number, key) for number, key in enumerate(table, 1) if key not in wanted]
     if unknown:
