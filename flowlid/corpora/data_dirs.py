@@ -11,7 +11,7 @@ from lhotse.supervision import SupervisionSegment
 
 from flowlid.corpora.corpus import read_gender
 from flowlid.corpora.sets import Sets, select
-from flowlid.files import temporary_directory, write_tsv
+from flowlid.files import read_lines, temporary_directory, write_tsv
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import invert, write_table
 
@@ -168,7 +168,7 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     made = data_dir / "sets.tsv"
-    before = [line.split("\t")[0] for line in made.read_text().splitlines()[1:]] if made.is_file() else []
+    before = [line.split("\t")[0] for line in read_lines(made)[1:]] if made.is_file() else []
     with temporary_directory(data_dir / "make_data_dirs") as temporary:
         for name, set_tables in tables.items():
             new = temporary / name

@@ -124,11 +124,13 @@ def scan_table(path: str | Path, ordered: bool = True) -> tuple[dict[str, str], 
     previous = ""
     for number, line in enumerate(lines, 1):
         try:
-            key, value = _key_and_value(line, path.name)
+            words = line.split(None, 1)
+            first, rest = words if len(words) != 1 or path.name != "text" else (words[0], b"")
+            key, value = first.decode(), rest.rstrip().decode()
         except ValueError as error:
             problems.append(f"{path}:{number}: {_malformed(line, error)}")
             continue
-        if len(key.split()) != 1 or "\ufeff" in key:
+        if not key.isprintable() and (len(key.split()) != 1 or "\ufeff" in key):
             problems.append(f"{path}:{number}: key {brief(key)} holds white space or a mark of Unicode; rename it")
         if line.endswith(b"\r"):
             problems.append(f"{path}:{number}: Windows line end; convert the file with sed -i 's/\\r$//'")
@@ -162,14 +164,6 @@ def _how_to_make(path: Path) -> str:
         return "make it with run.sh --stage 2"
     line = _LINES.get(path.name, "KEY VALUE")
     return f"write it: lines of {line!r} in the order of LC_ALL=C sort (run.sh --stage 1 does, where stage 0 was run)"
-
-
-def _key_and_value(line: bytes, name: str) -> tuple[str, str]:
-    first, *rest = line.split(None, 1)
-    if not rest and name == "text":
-        return first.decode(), ""
-    (value,) = rest
-    return first.decode(), value.rstrip().decode()
 
 
 def _malformed(line: bytes, error: ValueError) -> str:
