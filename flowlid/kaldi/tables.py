@@ -116,7 +116,7 @@ def scan_table(path: str | Path, ordered: bool = True) -> tuple[dict[str, str], 
         ValueError: the file is UTF-16.
     """
     path = Path(path)
-    form, meaning = _FORMS.get(path.name, (None, ""))
+    form, _ = _FORMS.get(path.name, (None, ""))
     lines = _lines(path)
     table: dict[str, str] = {}
     problems = [] if lines else [f"{path}: empty; remove it and run the stage that makes it"]
@@ -130,12 +130,8 @@ def scan_table(path: str | Path, ordered: bool = True) -> tuple[dict[str, str], 
         except ValueError as error:
             problems.append(f"{path}:{number}: {_malformed(line, error)}")
             continue
-        if not key.isprintable() and (len(key.split()) != 1 or "\ufeff" in key):
-            problems.append(f"{path}:{number}: key {brief(key)} holds white space or a mark of Unicode; rename it")
-        if line.endswith(b"\r"):
-            problems.append(f"{path}:{number}: Windows line end; convert the file with sed -i 's/\\r$//'")
-        if form is not None and not form(value):
-            problems.append(f"{path}:{number}: {brief(value)} is not {meaning}; correct the line")
+        if not key.isprintable() or line.endswith(b"\r") or not (form is None or form(value)):
+            problems += [f"{path}:{number}: {problem}" for problem in _wrong_in(line, key, value, path.name)]
         if key in table and table[key] != value:
             problems.append(
                 f"{path}:{number}: duplicate key {brief(key)} with another value {brief(value)}; remove one"
@@ -164,6 +160,17 @@ def _how_to_make(path: Path) -> str:
         return "make it with run.sh --stage 2"
     line = _LINES.get(path.name, "KEY VALUE")
     return f"write it: lines of {line!r} in the order of LC_ALL=C sort (run.sh --stage 1 does, where stage 0 was run)"
+
+
+def _wrong_in(line: bytes, key: str, value: str, name: str) -> Iterator[str]:
+    """What is wrong with a line by itself, which has a key and a value."""
+    form, meaning = _FORMS.get(name, (None, ""))
+    if len(key.split()) != 1 or "\ufeff" in key:
+        yield f"key {brief(key)} holds white space or a mark of Unicode; rename it"
+    if line.endswith(b"\r"):
+        yield "Windows line end; convert the file with sed -i 's/\\r$//'"
+    if form is not None and not form(value):
+        yield f"{brief(value)} is not {meaning}; correct the line"
 
 
 def _malformed(line: bytes, error: ValueError) -> str:
