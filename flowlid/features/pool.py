@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid.files import LeftOut, atomic_write, read_lines, read_text
+from flowlid.files import LeftOut, atomic_write, read_text
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir, check_enough, fix_directory
@@ -27,7 +27,7 @@ def gather(data: DataDir, jobs: Sequence[Path]) -> None:
     for out in jobs:
         for name, table in tables.items() if (out / "utt2num_frames").exists() else ():
             table.update(read_table(out / name))
-        for line in read_lines(out / "left_out.tsv")[1:] if (out / "left_out.tsv").exists() else ():
+        for line in read_text(out / "left_out.tsv").splitlines()[1:] if (out / "left_out.tsv").exists() else ():
             utt, reason, detail = line.split("\t")
             left_out.add(reason, utt, detail)
     utts, named = data.utts, {utt for utt, _, _ in left_out.rows}
