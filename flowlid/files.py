@@ -1,10 +1,16 @@
 """Files that are whole or absent, JSON and YAML, and the wording that errors share: near names, lists cut short."""
 
+import codecs
+import contextlib
 import difflib
+import errno
+import fcntl
 import json
 import os
 import re
-import tempfile
+import shutil
+import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -18,8 +24,9 @@ import yaml
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` and rename it to `path` when the block ends well.
 
-    The file is flushed to the disk before the rename, so that after a crash or a full disk
-    `path` holds either its old content or the whole new one. Text is UTF-8 with "\\n" line ends.
+    The file is flushed to the disk before the rename, and its directory after it, so that after a crash or a full
+    disk `path` holds either its old content or the whole new one. Text is UTF-8 with "\\n" line ends. A temporary file
+    that a killed process of this host left for the same `path` is taken over.
 
     Args:
         path: the file to write; its directory is created.
@@ -31,17 +38,21 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = _take(path, "tmp")
     try:
-        os.fchmod(handle, 0o666 & ~_umask())
-        with os.fdopen(handle, mode, **text) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        with os.fdopen(handle, mode, **text) as file:  # open, and so locked, until all is done
+            os.ftruncate(handle, 0)
+            try:
+                yield file
+                file.flush()
+                os.fsync(handle)
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        sync(path.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
             error.filename = str(path)  # "No space left on device" alone does not tell where
         raise
 
@@ -50,17 +61,88 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Give an empty directory to fill, which takes the place of `path` when the block ends well.
 
-    After an exception `path` is as it was.
+    All its files are flushed to the disk first. After an exception `path` is as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as temporary:
-        new = Path(temporary) / "new"
+    with temporary_directory(path) as temporary:
+        new = temporary / "new"
         new.mkdir()
         yield new
+        sync_tree(new)
         if path.exists():
-            os.rename(path, Path(temporary) / "old")
+            os.rename(path, temporary / "old")
         os.rename(new, path)
+        sync(path.parent)
+
+
+@contextmanager
+def temporary_directory(path: str | Path) -> Iterator[Path]:
+    """An empty directory beside `path`, removed at the end; one that a killed process of this host left goes first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, lock = _take(path, "lock")
+    temporary = lock.with_suffix(".tmp")
+    try:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        temporary.mkdir()
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sync_tree(path: Path) -> None:
+    """Flush all files below a directory, and the directories, to the disk."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync(Path(folder, name))
+        sync(Path(folder))
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a directory, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot flush a directory
+            raise
+    finally:
+        os.close(handle)
+
+
+# In the names of temporary files: other hosts that share the file system may not see a lock of this one.
+_HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+
+
+def _take(path: Path, suffix: str) -> tuple[int, Path]:
+    """Open and lock a file beside `path` of a name that no living process has.
+
+    The lock ends with its process, which tells what a killed one left from what is in use.
+    """
+    number = 0
+    while True:
+        taken = path.with_name(f".{path.name}.{_HOST}.{number}.{suffix}")
+        try:
+            handle = os.open(taken, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except (PermissionError, IsADirectoryError):
+            if not taken.exists():
+                raise
+            number += 1  # another user's
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):  # renamed or removed before it was locked
+                if os.path.samestat(os.fstat(handle), os.stat(taken)):
+                    return handle, taken
+        except BlockingIOError:
+            number += 1
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
 
 
 def write_json(path: str | Path, value: object) -> None:
@@ -78,17 +160,35 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401  (JSON is any value)
         FileNotFoundError: there is no such file.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error}); remove it and run its stage again") from error
 
 
-def read_text(path: str | Path, encoding: str = "utf-8") -> str:
-    """Text of a file; ValueError, with the file and the fix, if it is not in this encoding."""
+def read_text(path: str | Path) -> str:
+    """Text of a UTF-8 file, its lines ended by "\n", without a byte-order mark; ValueError names file and fix."""
     try:
-        return Path(path).read_text(encoding=encoding)
+        text = read_content(path).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}); convert it with iconv -t UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a UTF-8 file; raises as `read_text`. Unlike str.splitlines, only line ends divide them."""
+    lines = read_text(path).split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_content(path: str | Path) -> bytes:
+    """Bytes of a text file without a byte-order mark; ValueError if it is UTF-16, as some tools write, or holds NUL."""
+    content = Path(path).read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
+        raise ValueError(f"{path}: UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8")
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise ValueError(f"{path}:{line}: a NUL byte; the file is damaged, or no text: write it anew")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def read_yaml(path: str | Path) -> Any:  # noqa: ANN401  (YAML is any value)
@@ -149,12 +249,6 @@ for _kind, _form in (
     )
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
 _SHOWN = 20  # problems, or known names, that one error lists
 
 
@@ -178,6 +272,39 @@ def nearest(word: str, known: Collection[str]) -> str:
 def some(names: Sequence[object], most: int = 8, separator: str = ", ") -> str:
     """The first of these names, and how many more there are: "a, b and 3 more"."""
     return separator.join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def brief(text: object, most: int = 100) -> str:
+    """What is said of a text in an error, `repr` for a string: its beginning, if it is long."""
+    text = repr(text) if isinstance(text, str) else str(text)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of different names that are the same to a person: the spelling that came first, and another.
+
+    The same are names that differ in case, in how Unicode writes a letter (an accent in it or after it, full or half
+    width: NFKC), in blanks, or in characters that nobody sees; as file names most of them are one on a Mac or on
+    Windows. The joiners of Indic scripts and Persian are unseen too, but carry meaning: they count.
+    """
+    first: dict[str, str] = {}
+    pairs = []
+    for name in dict.fromkeys(names):
+        other = first.setdefault(" ".join((name.lower() if name.isascii() else _folded(name)).split()), name)
+        if other != name:
+            pairs.append((other, name))
+    return pairs
+
+
+_JOINERS = "\u200c\u200d"
+
+
+def _folded(name: str) -> str:
+    """What names have in common that look the same (Unicode's caseless compatibility match, less unseen characters)."""
+    seen = "".join(char for char in name if char in _JOINERS or unicodedata.category(char) != "Cf")
+    for _ in range(2):  # folding case may leave what has another normal form
+        seen = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", seen).casefold())
+    return seen
 
 
 def raise_problems(problems: Sequence[str], heading: str = "", most: int = _SHOWN) -> None:

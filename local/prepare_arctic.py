@@ -22,7 +22,7 @@ from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance, order
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
-from flowlid.files import raise_problems, read_text
+from flowlid.files import raise_problems, read_lines, read_text
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -140,7 +140,7 @@ def _prompt_texts(corpus: Corpus, voice: Path) -> dict[str, str]:
         log.warning("%s: no etc/txt.done.data; the voice has no transcripts", voice)
         return {}
     texts = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         match = _LINE.fullmatch(line.strip())
         if match:
             texts[match.group(1).lower()] = match.group(2).replace('\\"', '"')

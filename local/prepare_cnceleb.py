@@ -23,7 +23,7 @@ from lhotse import CutSet, MonoCut
 
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
-from flowlid.files import read_text
+from flowlid.files import read_lines
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -83,7 +83,7 @@ def read_list(path: Path) -> list[str]:
     Raises:
         ValueError: not UTF-8.
     """
-    return [line.split()[0] for line in read_text(path, "utf-8-sig").splitlines() if line.strip()]
+    return [line.split()[0] for line in read_lines(path) if line.strip()]
 
 
 def add_file(corpus: Corpus, path: Path, speaker: str, name: str, release: str, part: str) -> None:

@@ -21,7 +21,7 @@ from statistics import fmean
 
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
-from flowlid.files import raise_problems
+from flowlid.files import raise_problems, read_content, read_text
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -90,7 +90,7 @@ def _read_list(path: Path, name: str, problems: list[str]) -> dict[str, str]:
     """Rows of a list, key and value with TAB or blank between, in any order."""
     form, meaning = _FORMS[name]
     table: dict[str, str] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(read_content(path).splitlines(), 1):
         try:
             key, value = (*line.decode().strip().split(None, 1), "", "")[:2]
         except UnicodeDecodeError:
@@ -116,7 +116,7 @@ def read_scores(root: Path) -> Scores:
         if path is None:
             continue
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
         except ValueError as error:
             raise ValueError(f"{path}: not a JSON file ({error}); fetch it again") from error
         if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):

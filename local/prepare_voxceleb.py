@@ -23,7 +23,7 @@ from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
-from flowlid.files import read_text, some
+from flowlid.files import read_lines, some
 from flowlid.program import argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
@@ -136,7 +136,7 @@ def read_people(root: Path, release: str) -> dict[str, Person] | None:
     if path is None:
         log.warning("%s: no %s: no genders or nationalities, and test speakers by directory alone", root, name)
         return None
-    lines = read_text(path, "utf-8-sig").splitlines()
+    lines = read_lines(path)
     mark = "\t" if lines and "\t" in lines[0] else ","
     rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=mark, quoting=csv.QUOTE_NONE)]
     people = {person.id: person for person in _people(path, rows, release)}

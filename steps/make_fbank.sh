@@ -39,7 +39,9 @@ if [ "$nj" -gt "$utts" ]; then nj=$utts; fi
 rm -f "$data"/log/make_fbank.*.log "$data"/fbank/*/{feats.scp,.feats.scp.*.tmp} \
   "$data"/{feats.scp,vad.scp,utt2num_frames,cmvn.scp,left_out.tsv,channels.tsv}
 utils/split_data.py --per-utt "$data" "$nj"
-trap 'end_foreground; exit 143' INT TERM HUP
+trap 'end_foreground; exit 129' HUP
+trap 'end_foreground; exit 130' INT
+trap 'end_foreground; exit 143' TERM
 # How many utterances all jobs together have written, for the live line of run.sh (utils/console.sh).
 show_progress() {
   local count began=$SECONDS

@@ -24,7 +24,9 @@ if [ $# -lt 2 ]; then
   echo "$help_message" >&2
   exit 1
 fi
-trap 'end_foreground; exit 143' INT TERM HUP
+trap 'end_foreground; exit 129' HUP
+trap 'end_foreground; exit 130' INT
+trap 'end_foreground; exit 143' TERM
 data=$1 pool=$1/_pool stamp=$1/_pool/.made
 shift
 features=(feats.scp vad.scp utt2num_frames cmvn.scp)

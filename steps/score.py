@@ -18,7 +18,7 @@ from flowlid.evaluation.scoring import frames_digest, score_set
 from flowlid.flow.checkpoint import Model, load_model
 from flowlid.frames.agreement import check_labels
 from flowlid.frames.frameset import load_model_frames
-from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.datadir import DataDir, check_names
 
 ACCURACIES = {"frame_accuracy": "frame", "utt_accuracy": "utterance"}
 log = logging.getLogger("flowlid")
@@ -34,6 +34,7 @@ def main() -> None:
     model = load_model(args.exp / "final.pt").to(device)
     check_labels(model, args.data)
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
+    check_names(args.data / name for name in (model.config.data.train, *args.sets))
     for name in args.sets:
         score(args, name, model, inputs, provenance)
 

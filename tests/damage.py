@@ -1,5 +1,6 @@
 """Harm done to data directories and disks, and what a program must say of it."""
 
+import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,12 +69,27 @@ def put_value(number: float) -> Callable[[Path, str], None]:
         matrices = {utt: np.array(x) for utt, x in kaldiio.load_scp(str(path / "feats.scp")).items()}
         matrices[first][4, 2] = number
         kaldiio.save_ark(str(path / "feats.ark"), matrices, scp=str(path / "feats.scp"))
+        (path / "feats.ark.crc").unlink()  # checksums of what was there before
 
     return damage
 
 
 def cut_archive(path: Path, first: str) -> None:
     (path / "feats.ark").write_bytes((path / "feats.ark").read_bytes()[:100])
+
+
+def flip_bit(name: str, quietly: bool = False) -> Callable[[Path, str], None]:
+    """Flip a bit of the first array of an archive; as a disk does it, `quietly`, its time stays."""
+
+    def damage(path: Path, first: str) -> None:
+        stat = (path / name).stat()
+        content = bytearray((path / name).read_bytes())
+        content[60] ^= 1
+        (path / name).write_bytes(content)
+        if quietly:
+            os.utime(path / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    return damage
 
 
 def silence(path: Path, first: str) -> None:

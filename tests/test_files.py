@@ -1,10 +1,32 @@
 """flowlid.files: strict YAML, near names, problems in one error, and what is left out."""
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from damage import full_disk
+from tools import ROOT
 
-from flowlid.files import LeftOut, closest, nearest, raise_problems, read_text, read_yaml, some
+from flowlid import files
+from flowlid.files import (
+    LeftOut,
+    atomic_directory,
+    atomic_write,
+    closest,
+    nearest,
+    raise_problems,
+    read_json,
+    read_lines,
+    read_text,
+    read_yaml,
+    some,
+)
 
 
 def yaml_of(folder: Path, text: str) -> object:
@@ -39,7 +61,7 @@ def test_plain_yaml_is_read_as_yaml_reads_it(tmp_path: Path) -> None:
         ("a: {b: 1\n", "2: not a YAML file: .*; correct the line"),
         ("a: [1", "1: not a YAML file"),
         ("a: b: c", "1: not a YAML file"),
-        ("a: \x00", " not a YAML file"),
+        ("a: \x00", "1: a NUL byte; the file is damaged"),
         ("a: !!python/object/apply:os.system [true]", "1: not a YAML file: .*could not determine a constructor"),
     ],
 )
@@ -50,11 +72,27 @@ def test_yaml_that_is_refused(text: str, message: str, tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    for read in (read_yaml, read_text, read_json, read_lines):
+        with pytest.raises(ValueError, match=r"x\.yaml: UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8"):
+            read(tmp_path / "x.yaml")
+    (tmp_path / "x.yaml").write_bytes(b"\xe9")
     for read in (read_yaml, read_text):
         with pytest.raises(ValueError, match=r"x\.yaml: not UTF-8 .*; convert it with iconv -t UTF-8"):
             read(tmp_path / "x.yaml")
     with pytest.raises(FileNotFoundError):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b'\xef\xbb\xbf{"a":\r\n"b\xc2\x85\xe2\x80\xa8c"}\r\n')
+    assert read_text(path) == '{"a":\n"b\x85\u2028c"}\n'
+    assert read_lines(path) == ['{"a":', '"b\x85\u2028c"}']
+    assert read_json(path) == {"a": "b\x85\u2028c"}
+    path.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
+    assert read_yaml(path) == {"a": 1, "b": 2}
+    path.write_bytes(b"\xef\xbb\xbf")
+    assert read_lines(path) == [] and read_text(path) == "" and read_yaml(path) is None
 
 
 def test_near_names() -> None:
@@ -86,3 +124,143 @@ def test_left_out_items_have_a_row_each_and_a_line_per_reason(tmp_path: Path) ->
         "item\treason\tdetail\na\tstray\tof no speaker\nb\tstray\tof no speaker\nc\tdamaged\tcut off\n"
     )
     assert LeftOut().write(path) == [] and path.read_text() == "item\treason\tdetail\n"
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from flowlid.files import atomic_directory, atomic_write
+path = Path(sys.argv[2])
+with {"file": atomic_write, "directory": atomic_directory}[sys.argv[1]](path) as made:
+    if sys.argv[1] == "file":
+        made.write("half")
+        made.flush()
+    else:
+        (made / "part").write_text("half")
+    Path(sys.argv[3]).touch()
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def writing(kind: str, path: Path, begun: Path) -> Iterator[subprocess.Popen]:
+    """A process that is in the middle of a save of `path`."""
+    command = [sys.executable, "-c", WRITER, kind, path, begun]
+    with subprocess.Popen(command, cwd=ROOT) as running:
+        deadline = time.monotonic() + 30
+        while not begun.exists():
+            assert time.monotonic() < deadline and running.poll() is None
+            time.sleep(0.02)
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def save(kind: str, path: Path, text: str) -> None:
+    if kind == "file":
+        with atomic_write(path) as file:
+            file.write(text)
+    else:
+        with atomic_directory(path) as new:
+            (new / "part").write_text(text)
+
+
+def saved(kind: str, path: Path) -> str:
+    return (path if kind == "file" else path / "part").read_text()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_a_killed_save_left_goes_with_the_next_one(kind: str, tmp_path: Path) -> None:
+    path, place = tmp_path / "place" / "x.pt", tmp_path / "place"
+    save(kind, path, "old, and longer than the half")
+    with writing(kind, path, tmp_path / "begun") as running:
+        running.kill()
+    assert saved(kind, path) == "old, and longer than the half" and len(list(place.iterdir())) > 1
+    save(kind, path, "new")
+    assert saved(kind, path) == "new" and list(place.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_a_living_process_writes_is_left_alone(kind: str, tmp_path: Path) -> None:
+    path, place = tmp_path / "place" / "x.pt", tmp_path / "place"
+    with writing(kind, path, tmp_path / "begun") as running:
+        theirs = {file: file.stat().st_ino for file in place.rglob("*")}
+        save(kind, path, "new")
+        assert saved(kind, path) == "new"
+        assert {file: file.stat().st_ino for file in place.rglob("*") if file.name[0] == "."}.items() <= theirs.items()
+        assert all(file.stat().st_ino == inode for file, inode in theirs.items())
+        running.kill()
+        running.wait()
+    save(kind, path, "newer")
+    assert saved(kind, path) == "newer" and list(place.iterdir()) == [path]
+
+
+def test_files_of_other_hosts_are_left_alone(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "x.pt") as file:
+        ours = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+    theirs = ours.with_name(ours.name.replace(files._HOST, "00000000"))
+    theirs.write_text("half")
+    with atomic_write(tmp_path / "x.pt") as file:
+        file.write("x")
+    assert sorted(tmp_path.iterdir()) == [theirs, tmp_path / "x.pt"]
+
+
+def test_what_cannot_be_taken_over_is_left_and_a_place_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic_write(tmp_path / "x.pt") as file:
+        first = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+    first.mkdir()
+    save("file", tmp_path / "x.pt", "new")
+    assert sorted(tmp_path.iterdir()) == [first, tmp_path / "x.pt"] and saved("file", tmp_path / "x.pt") == "new"
+
+    def refuse(path: Path, *_: object) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError, match=r"y\.pt"):
+        save("file", tmp_path / "y.pt", "new")
+
+
+def test_saves_of_one_path_at_the_same_time_are_each_whole(tmp_path: Path) -> None:
+    """Many threads save one file: nobody takes a temporary file that another has, or the final one."""
+    path, texts = tmp_path / "x", [str(number) * 5000 for number in range(10)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda number: save("file", path, texts[number % 10]), range(200)):
+            assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_and_directories_reach_the_disk_before_and_after_they_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    sync, replace, rename = os.fsync, os.replace, os.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: events.append(Path(f"/proc/self/fd/{fd}").readlink().name) or sync(fd))
+    monkeypatch.setattr(os, "replace", lambda old, new: events.append("replace") or replace(old, new))
+    monkeypatch.setattr(os, "rename", lambda old, new: events.append("rename") or rename(old, new))
+    save("file", tmp_path / "x", "a")
+    assert [event if event[0] != "." else "temporary" for event in events] == ["temporary", "replace", tmp_path.name]
+    events.clear()
+    save("directory", tmp_path / "d", "a")
+    assert events == ["part", "new", "rename", tmp_path.name]
+
+
+def test_a_failed_save_leaves_nothing_and_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("old")
+    with full_disk(1000), pytest.raises(OSError, match="x"), atomic_write(tmp_path / "x") as file:
+        file.write("new" * 1000)
+    with pytest.raises(KeyboardInterrupt), atomic_directory(tmp_path / "d") as new:
+        (new / "part").touch()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"] and (tmp_path / "x").read_text() == "old"
+
+
+def test_a_saved_file_has_the_rights_that_others_have(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        save("file", tmp_path / "x", "a")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640

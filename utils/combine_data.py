@@ -2,21 +2,20 @@
 """Merge Kaldi data directories into one.
 
 A table that only some of the sources have is left out, with a message; only segments are made where they
-are missing, from utt2dur. The same line may be in several sources; a key with two values is an error.
+are missing: each recording is one, from 0 to its end (-1). The same line may be in several sources; a key with two
+values is an error, and so are features of two frame shifts, and names that differ only in case or Unicode form.
 
 Example: utils/combine_data.py data/wsj+ce data/wsj data/ce
 """
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from flowlid.files import raise_problems
-from flowlid.kaldi.datadir import DataDir, disagreements
+from flowlid.kaldi.datadir import DataDir, alike, disagreements
 from flowlid.kaldi.tables import invert, table_names, write_directory
 from flowlid.program import argument_parser, run
 
+SAME_SHIFT = 1.02  # at most, of two frame shifts that are the same: those of tables are estimates
 _Tables = dict[str, dict[str, str]]
 
 
@@ -26,9 +25,7 @@ def read_source(path: Path, with_segments: bool, skip: list[str]) -> _Tables:
     directory.validate(ignore=skip)
     tables = {name: directory.table(name) for name in table_names(path) if name not in skip}
     if with_segments and "segments" not in tables:
-        if "utt2dur" not in tables:
-            raise ValueError(f"{path}: another source has segments, and making them here needs utt2dur; add it")
-        tables["segments"] = {utt: f"{utt} 0 {seconds}" for utt, seconds in tables["utt2dur"].items()}
+        tables["segments"] = {utt: f"{utt} 0 -1" for utt in tables["utt2spk"]}
     return tables
 
 
@@ -47,6 +44,25 @@ def merge(name: str, sources: dict[Path, _Tables]) -> dict[str, str]:
     return dict(sorted(merged.items()))
 
 
+def shift_of(sources: list[Path]) -> dict[str, bytes]:
+    """The file frame_shift of directories whose features are merged, if any has it; ValueError if they differ."""
+    directories = [DataDir(path) for path in sources]
+    known = [
+        each for each in directories if each.has("frame_shift") or (each.has("utt2dur") and each.has("utt2num_frames"))
+    ]
+    shifts = {each.path: each.frame_shift for each in known}
+    if not shifts:
+        return {}
+    (least, shift), (most, other) = (choose(shifts.items(), key=lambda item: item[1]) for choose in (min, max))
+    if other > shift * SAME_SHIFT:
+        raise ValueError(
+            f"{most}: frames every {other:g} s, but in {least} every {shift:g} s (frame_shift, or utt2dur and "
+            "utt2num_frames); extract the features of both with one configuration (stage 2)"
+        )
+    named = [each.path / "frame_shift" for each in directories if each.has("frame_shift")]
+    return {"frame_shift": named[0].read_bytes()} if named else {}
+
+
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("dest", type=Path, metavar="DEST", help="data directory to make")
@@ -57,6 +73,7 @@ def main() -> None:
         raise ValueError(f"{args.dest}: the destination is one of the sources; give another destination")
     with_segments = any((source / "segments").is_file() for source in args.sources)
     sources = {source: read_source(source, with_segments, args.skip_files.split()) for source in args.sources}
+    raise_problems(alike(sources))
     names = sorted({name for tables in sources.values() for name in tables} - {"spk2utt"})
     missing = {name: [str(source) for source, tables in sources.items() if name not in tables] for name in names}
     for name in names:
@@ -65,7 +82,7 @@ def main() -> None:
     merged = {name: merge(name, sources) for name in names if not missing[name]}
     merged["spk2utt"] = invert(merged["utt2spk"])
     raise_problems(disagreements(args.dest, merged), f"{args.dest}: not made; it would have")
-    write_directory(args.dest, merged)
+    write_directory(args.dest, merged, shift_of(args.sources) if "feats.scp" in merged else {})
     print(f"combine_data.py: {len(merged['utt2spk'])} utterances of {len(sources)} directories in {args.dest}")
 
 

@@ -119,22 +119,19 @@ tell() { # WHAT LOG-TO-NAME LOG...
   stage_began=
 }
 
-# The end of each of the logs that does not tell of success, and the name of what failed; ends the run.
-failed() { # LABEL LOG...
-  local label=$1 log
-  shift
-  for log in "$@"; do
-    if [ -f "$log" ] && ! grep -q '^# Ended (code 0)' "$log"; then
-      echo "run.sh: the end of $(shown "$log"):" >&2
-      why "$log" >&2
-    fi
-  done
-  fail "$label failed"
+# The end of the log of what failed, as its exit status told, and its name; ends the run.
+failed() { # LABEL LOG
+  if [ -f "$2" ]; then
+    echo "run.sh: the end of $(shown "$2"):" >&2
+    why "$2" >&2
+  fi
+  fail "$1 failed"
 }
 
-why() { # LOG: its last error and what follows, else its last lines
-  grep -v '^#' "$1" | awk '/ ERROR \(/ { n = 0; found = 1 } { line[n++] = $0 }
-    END { for (i = found || n < 12 ? 0 : n - 12; i < n; i++) print line[i] }' || true
+why() { # LOG: its last error and what follows, else its last lines; what a job wrapper says of a job that said nothing
+  { if grep -aqv '^#' "$1"; then grep -av '^#' "$1"; else cat "$1"; fi; } |
+    awk '/ ERROR \(/ { n = 0; found = 1 } { line[n++] = $0 }
+      END { for (i = found || n < 12 ? 0 : n - 12; i < n; i++) print line[i] }'
 }
 
 message_of() { # LOG PATTERN: the last message of a program that matches, without date and place

@@ -8,10 +8,7 @@ nothing left: exits 1, and changes nothing.
 Example: utils/fix_data_dir.py data/train
 """
 
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid.kaldi.datadir import fix_directory
 from flowlid.program import argument_parser, run

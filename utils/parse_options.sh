@@ -46,12 +46,10 @@ for __argument in "$@"; do
     file:*)
       __expected=option
       [ -r "$__argument" ] || __option_error "--config $__argument: no such file, or not readable"
-      case $__argument in
-        */*) ;;
-        *) __argument=./$__argument ;; # without a slash, PATH would be searched
-      esac
+      # without the byte-order mark and the line ends of Windows
       # shellcheck disable=SC1090
-      . "$__argument" || __option_error "--config $__argument: its last command failed"
+      . <(LC_ALL=C sed $'1s/^\xef\xbb\xbf//; s/\r$//' "$__argument") ||
+        __option_error "--config $__argument: its last command failed"
       ;;
   esac
 done

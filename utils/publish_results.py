@@ -9,10 +9,7 @@ and a picture linked as .../results/EXPERIMENT/PLOT.png is copied from RECIPE/ex
 """
 
 import re
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowlid import program
 from flowlid.files import atomic_write, read_json

@@ -2,22 +2,20 @@
 """Split a Kaldi data directory into N parts: DIR/splitN/1 to DIR/splitN/N, for N parallel jobs.
 
 Speakers stay whole, in their order, and the parts have about equally many utterances. With --per-utt
-speakers may be cut, and the parts are DIR/splitNutt/1 to N. A split that is newer than DIR is kept.
+speakers may be cut, and the parts are DIR/splitNutt/1 to N. frame_shift and conf/ are copied into each. A split that
+is newer than DIR is kept.
 
 Example: utils/split_data.py data/train 8
 """
 
 import bisect
 import itertools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from flowlid.files import atomic_directory
 from flowlid.kaldi.datadir import DataDir
-from flowlid.kaldi.tables import split, table_names, write_directory
+from flowlid.kaldi.tables import other_files, split, table_names, write_directory
 from flowlid.program import argument_parser, run
 
 
@@ -36,14 +34,18 @@ def cut(groups: Sequence[Sequence[str]], parts: int) -> list[list[str]]:
 
 
 def is_current(source: Path, split: Path, parts: int) -> bool:
-    """Whether a split is complete, has the tables that the source has, and is newer than all of them."""
-    names = table_names(source)
+    """Whether a split is complete, has the files that the source has, and is newer than all of them."""
+    names = _files(source)
     made = [split / str(part) / name for part in range(1, parts + 1) for name in names]
-    if not all(file.is_file() for file in made) or table_names(split / "1") != names:
+    if not all(file.is_file() for file in made) or _files(split / "1") != names:
         return False
     # ctime, not mtime: an older file that is moved into the source changes it too
     changed = max((source / name).stat().st_ctime_ns for name in names)
     return changed < min(file.stat().st_mtime_ns for file in made)
+
+
+def _files(path: Path) -> list[str]:
+    return [*table_names(path), *other_files(path)]
 
 
 def main() -> None:
@@ -65,9 +67,10 @@ def main() -> None:
     if args.parts > len(groups):
         of_what = "utterances; ask for fewer" if args.per_utt else "speakers; ask for fewer, or give --per-utt"
         raise ValueError(f"{args.dir}: {args.parts} parts asked for of {len(groups)} {of_what}")
+    others = other_files(args.dir)
     with atomic_directory(place) as new:
         for part, tables in enumerate(split(directory.tables(), cut(groups, args.parts)), 1):
-            write_directory(new / str(part), tables)
+            write_directory(new / str(part), tables, others)
     print(f"split_data.py: {len(directory.utts)} utterances in {args.parts} parts in {place}")
 
 

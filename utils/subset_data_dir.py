@@ -2,7 +2,8 @@
 """Make a Kaldi data directory of some utterances of another one.
 
 Without an option, N utterances evenly spaced through the sorted list, as Kaldi chooses them: no random
-numbers, and the same choice each time. Only the speakers and recordings of the chosen ones remain.
+numbers, and the same choice each time. Only the speakers and recordings of the chosen ones remain; frame_shift and
+conf/ are copied.
 
 Examples:
   utils/subset_data_dir.py data/train 1000 data/train_1k
@@ -11,15 +12,12 @@ Examples:
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from flowlid.files import read_text
+from flowlid.files import read_lines
 from flowlid.kaldi.datadir import DataDir
-from flowlid.kaldi.tables import select, write_directory
+from flowlid.kaldi.tables import other_files, select, write_directory
 from flowlid.program import argument_parser, run
 
 
@@ -33,14 +31,18 @@ def lengths(directory: DataDir) -> dict[str, float]:
     for name in ("utt2num_frames", "utt2dur"):
         if directory.has(name):
             return {utt: float(length) for utt, length in directory.table(name).items()}
-    if directory.has("segments"):
-        return {utt: end - start for utt, (_, start, end) in directory.segments().items()}
-    raise ValueError(f"{directory.path}: --shortest needs utt2num_frames, utt2dur or segments; run stage 2 first")
+    segments = directory.segments()
+    if segments and all(segment.end is not None for segment in segments.values()):
+        return {utt: segment.end - segment.start for utt, segment in segments.items()}
+    raise ValueError(
+        f"{directory.path}: --shortest needs utt2num_frames, utt2dur, or segments whose ends are all given; "
+        "run stage 2 first"
+    )
 
 
 def read_list(path: Path) -> list[str]:
     """The first token of each line; ValueError names a line that has none."""
-    lines = read_text(path).splitlines()
+    lines = read_lines(path)
     for number, line in enumerate(lines, 1):
         if not line.split():
             raise ValueError(f"{path}:{number}: empty line; remove it")
@@ -110,7 +112,7 @@ def main() -> None:
         raise ValueError(f"{args.dest}: source and destination are the same; give another destination")
     directory.validate()
     utts = chosen(args, directory)
-    write_directory(args.dest, select(directory.tables(), utts))
+    write_directory(args.dest, select(directory.tables(), utts), other_files(directory.path))
     print(f"subset_data_dir.py: {len(utts)} of {len(directory.utts)} utterances in {args.dest}")
 
 

@@ -7,11 +7,6 @@ checked where it is present, and is never required. Exits 1 and lists the proble
 Example: utils/validate_data_dir.py --no-feats data/train
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from flowlid.kaldi.datadir import DataDir
 from flowlid.program import argument_parser, run
 

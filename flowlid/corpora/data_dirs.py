@@ -2,7 +2,6 @@
 
 import logging
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from lhotse.supervision import SupervisionSegment
 
 from flowlid.corpora.corpus import read_gender
 from flowlid.corpora.sets import Sets, select
-from flowlid.files import write_tsv
+from flowlid.files import read_lines, temporary_directory, write_tsv
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import invert, write_table
 
@@ -169,10 +168,10 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     made = data_dir / "sets.tsv"
-    before = [line.split("\t")[0] for line in made.read_text().splitlines()[1:]] if made.is_file() else []
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".make_data_dirs.") as temporary:
+    before = [line.split("\t")[0] for line in read_lines(made)[1:]] if made.is_file() else []
+    with temporary_directory(data_dir / "make_data_dirs") as temporary:
         for name, set_tables in tables.items():
-            new = Path(temporary) / name
+            new = temporary / name
             new.mkdir()
             for file, table in set_tables.items():
                 write_table(new / file, table)
@@ -180,18 +179,18 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
         # Until all is in place sets.tsv names the old sets too, so that the run after a killed one still removes them.
         write_tsv(made, [*counts, *([name] for name in before if name not in tables)])
         for name in tables:
-            new, final = Path(temporary) / name, data_dir / name
+            new, final = temporary / name, data_dir / name
             if _contents(new) == _contents(final):
                 logger.info("%s: unchanged", final)
                 continue
             if final.exists():
                 logger.info("%s: replaced, with its features if it had any", final)
-                final.rename(Path(temporary) / f"{name}.old")
+                final.rename(temporary / f"{name}.old")
             new.rename(final)
         for name in sorted(set(before) - set(tables)):
             if (data_dir / name).is_dir():
                 logger.info("%s: removed, the sets file no longer makes it", data_dir / name)
-                (data_dir / name).rename(Path(temporary) / f"{name}.old")
+                (data_dir / name).rename(temporary / f"{name}.old")
         write_tsv(made, counts)
 
 

@@ -16,7 +16,7 @@ from flowlid.features.vad import VadOptions, energy_vad
 from flowlid.files import LeftOut, write_tsv
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.datadir import DataDir
-from flowlid.kaldi.tables import write_table
+from flowlid.kaldi.tables import Segment, write_table
 
 log = logging.getLogger("flowlid")
 
@@ -128,16 +128,14 @@ class Job:
 
     def read(self, utt: str, promised: Mapping[str, str]) -> Sound:
         """The sound of an utterance; recordings last as long as `promised`."""
-        recording, start, end = self.data.segments().get(utt, (utt, 0.0, None))
+        recording, start, end, channel = self.data.segments().get(utt, Segment(utt))
         name, options = self.name(utt), self.extract.options
         rate, resampling = round(options.sample_frequency), (options.allow_downsample, options.allow_upsample)
         specifier = self.data.table("wav.scp")[recording]
-        meter = ChannelMeter()
-        samples, recorded = read_audio(
-            specifier, name, rate, start, end, self.allow_pipes, *resampling, options.chosen_channel, meter
-        )
+        meter, channel = ChannelMeter(), options.chosen_channel if channel is None else channel
+        samples, recorded = read_audio(specifier, name, rate, start, end, self.allow_pipes, *resampling, channel, meter)
         if promised and end is None:  # decoders end well where a coded file was cut off
-            seconds, whole = len(samples) / rate, float(promised[recording])
+            seconds, whole = len(samples) / rate, float(promised[recording]) - start
             if seconds < whole - MISSING:
                 raise ValueError(
                     f"{name}: {seconds:.2f} s of the {whole:.2f} s that reco2dur says; fetch the file again"

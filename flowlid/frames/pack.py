@@ -249,6 +249,8 @@ def _remove_others(place: Path) -> None:
     """Remove packs of other sources or an older format, and what killed processes left behind."""
     for left in place.glob(".*.tmp"):
         shutil.rmtree(left, ignore_errors=True)  # another process may have it mapped, which NFS minds
+    for left in place.glob(".*.lock"):
+        left.unlink()
     for old in place.glob("[!.]*"):
         log.info("%s: removed, its sources changed", old)
         # half removed, it must not be taken for a whole one

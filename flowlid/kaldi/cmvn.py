@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flowlid.kaldi.arks import read_matrix
+from flowlid.kaldi.arks import AGAIN, read_matrix
 from flowlid.kaldi.datadir import DataDir
 
 
@@ -46,7 +46,7 @@ def speaker_cmvn(data: DataDir, allow_pipes: bool = False) -> dict[str, np.ndarr
         name = f"{data.path}/cmvn.scp: speaker {speaker}"
         stats[speaker] = read_matrix(specifier, name, allow_pipes).astype(np.float64)
         if stats[speaker].shape[0] != 2 or stats[speaker][0, -1] < 1:
-            raise ValueError(f"{name}: no statistics of shape (2, F + 1) with a count; run stage 2 again")
+            raise ValueError(f"{name}: no statistics of shape (2, F + 1) with a count; {AGAIN}")
     return stats
 
 

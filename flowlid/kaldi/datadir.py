@@ -2,15 +2,16 @@
 
 import itertools
 import shutil
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from flowlid.files import raise_problems
-from flowlid.kaldi.arks import read_matrix, read_vector
+from flowlid.files import brief, look_alikes, raise_problems, read_text
+from flowlid.kaldi.arks import AGAIN, read_matrix, read_vector
 from flowlid.kaldi.tables import (
+    Segment,
     invert,
     is_seconds,
     key_kind,
@@ -38,7 +39,7 @@ class DataDir:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise FileNotFoundError(f"{path}: no such data directory; make it with run.sh --stage 1")
+            raise FileNotFoundError(f"{path}: no such data directory; make it with run.sh --stage 1, or correct --data")
         self._tables: dict[str, dict[str, str]] = {}
 
     @property
@@ -60,12 +61,12 @@ class DataDir:
         """All tables of the directory, by file name."""
         return {name: self.table(name) for name in table_names(self.path)}
 
-    def segments(self) -> dict[str, tuple[str, float, float]]:
-        """Utterance -> (recording, start, end), in seconds; empty where there is no segments file."""
+    def segments(self) -> dict[str, Segment]:
+        """Utterance -> its part of a recording; empty where there is no segments file."""
         return self._segments
 
     @cached_property
-    def _segments(self) -> dict[str, tuple[str, float, float]]:
+    def _segments(self) -> dict[str, Segment]:
         table = self.table("segments") if self.has("segments") else {}
         return {utt: parse_segment(value) for utt, value in table.items()}
 
@@ -80,10 +81,10 @@ class DataDir:
             ValueError: the file holds no number above 0.
         """
         if self.has("frame_shift"):
-            text = (self.path / "frame_shift").read_text(encoding="utf-8").strip()
+            text = read_text(self.path / "frame_shift").strip()
             if not is_seconds(text):
                 raise ValueError(
-                    f"{self.path}/frame_shift: {text!r} is not a number of seconds above 0; correct it, or run "
+                    f"{self.path}/frame_shift: {brief(text)} is not a number of seconds above 0; correct it, or run "
                     "stage 2 again"
                 )
             return float(text)
@@ -113,13 +114,13 @@ class DataDir:
         vector = read_vector(specifier, name, allow_pipes)
         voiced = vector == 1
         if not (voiced | (vector == 0)).all():
-            raise ValueError(f"{name}: {specifier}: values other than 0 and 1; run stage 2 again")
+            raise ValueError(f"{name}: {specifier}: values other than 0 and 1; {AGAIN}")
         return voiced
 
     def _specifier(self, name: str, utt: str) -> tuple[str, str]:
         """The specifier of `utt` in an scp file, and what errors call it."""
         if utt not in self.table(name):
-            raise ValueError(f"{self.path / name}: no utterance {utt!r}; run stage 2 again for {self.path}")
+            raise ValueError(f"{self.path / name}: no utterance {brief(utt)}; run stage 2 again for {self.path}")
         return self.table(name)[utt], f"{self.path / name}: utterance {utt}"
 
     def validate(self, require: Sequence[str] = ("utt2spk", "spk2utt"), ignore: Sequence[str] = ()) -> None:
@@ -127,7 +128,8 @@ class DataDir:
 
         Every table is sorted and unique, with values of the right form; utterances, speakers and recordings
         are the same in all files; spk2utt is the inverse of utt2spk; sorting by utterance also sorts by
-        speaker. Disagreements are looked for between the tables that are well formed.
+        speaker. Names that are the same to a person (`alike`) are problems too. Disagreements are looked for
+        between the tables that are well formed.
 
         Args:
             require: files that must be there.
@@ -141,7 +143,7 @@ class DataDir:
         for name in sorted({"utt2spk", *table_names(self.path), *require} - set(ignore)):
             try:
                 table, found = scan_table(self.path / name)
-            except FileNotFoundError as error:
+            except (FileNotFoundError, ValueError) as error:
                 found = [str(error)]
             if not found:
                 clean[name] = table
@@ -155,7 +157,7 @@ class DataDir:
 
 
 def disagreements(path: Path, tables: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Problems ("file:line: problem; fix") between the tables of a directory, each well formed by itself.
+    """Problems ("file:line: problem; fix") within and between the tables of a directory, each well formed by itself.
 
     Args:
         path: the directory, for the messages.
@@ -173,17 +175,52 @@ def disagreements(path: Path, tables: Mapping[str, Mapping[str, str]]) -> list[s
         if kind is not None:
             problems += _differences(path / name, table, wanted[kind], nouns[kind])
     problems += [
-        f"{path / 'spk2utt'}:{number}: speaker {spk!r} has other utterances than in utt2spk; "
+        f"{path / 'spk2utt'}:{number}: speaker {brief(spk)} has other utterances than in utt2spk; "
         f"run utils/fix_data_dir.py {path}"
         for number, (spk, utts) in enumerate(tables.get("spk2utt", {}).items(), 1)
         if spk in spk2utt and utts.split() != spk2utt[spk].split()
     ]
     problems += [
-        f"{path / 'utt2spk'}:{number}: sorted by utterance, but speaker {spk!r} comes after {before!r}; "
-        "make the speaker a prefix of its utterances' names"
-        for number, (before, spk) in enumerate(itertools.pairwise(utt2spk.values()), 2)
+        f"{path / 'utt2spk'}:{number}: sorted by utterance, but speaker {brief(spk)} comes after {brief(before)}; "
+        + _remedy_of_order(utt, spk, other, before)
+        for number, ((other, before), (utt, spk)) in enumerate(itertools.pairwise(utt2spk.items()), 2)
         if spk < before
     ]
+    return problems + alike({path: tables})
+
+
+def _remedy_of_order(utt: str, spk: str, other: str, before: str) -> str:
+    """What sorts utterances as their speakers: `other` of `before` comes first in C order, then `utt` of `spk`."""
+    if not (utt.startswith(spk) and other.startswith(before)):
+        return "make the speaker a prefix of its utterances' names"
+    return (
+        f"it is a prefix of its utterances' names, but of speaker {brief(before)} too, and LC_ALL=C sort puts "
+        f"{brief(other)} before {brief(utt)}; give speakers names of one length, or names without '-', and a '-' "
+        "between name and rest"
+    )
+
+
+def alike(directories: Mapping[Path, Mapping[str, Mapping[str, str]]]) -> list[str]:
+    """Problems ("file:line: problem; fix"): speakers or languages of directories that are the same to a person.
+
+    They differ in case or in how Unicode writes a letter. Of utterances only the second counts: names as video sites
+    give them differ in case alone.
+
+    Args:
+        directories: path -> tables (file name -> table), of which utt2spk and utt2lang are looked at.
+    """
+    problems: list[str] = []
+    for file, noun in (("utt2spk", "speaker"), ("utt2lang", "language"), ("utt2spk", "utterance")):
+        places: dict[str, str] = {}
+        for path, tables in directories.items():
+            table = tables.get(file, {})
+            for number, name in enumerate(table if noun == "utterance" else table.values(), 1):
+                if name not in places and not (noun == "utterance" and name.isascii()):
+                    places[name] = f"{path / file}:{number}"
+        problems += [
+            f"{places[other]}: {noun} {brief(other)} looks like {brief(name)} in {places[name]}; write both in one way"
+            for name, other in look_alikes(places)
+        ]
     return problems
 
 
@@ -191,11 +228,26 @@ def _differences(path: Path, table: Mapping[str, str], wanted: Set[str], noun: s
     fix = f"run utils/fix_data_dir.py {path.parent}"
     missing = wanted - table.keys()
     if missing:
-        yield f"{path}: {len(missing)} {noun} missing, the first {min(missing)!r}; {fix}"
+        yield (
+            f"{path}: {len(missing)} {noun} missing, the first {brief(min(missing))}; {fix}, which drops what is not "
+            "in all files, or add them"
+        )
     unknown = [(number, key) for number, key in enumerate(table, 1) if key not in wanted]
     if unknown:
         number, key = unknown[0]
-        yield f"{path}:{number}: {key!r} is not one of the {noun} ({len(unknown)} such lines); {fix}"
+        yield f"{path}:{number}: {brief(key)} is not one of the {noun} ({len(unknown)} such lines); {fix}"
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Raise ValueError if names of or in different data directories are the same to a person (`alike`).
+
+    Of a million utterances this takes about 6 s, to read the tables. Paths where there is no directory are left out.
+    """
+    directories = [DataDir(path) for path in paths if path.is_dir()]
+    files = ("utt2spk", "utt2lang")
+    tables = {each.path: {file: each.table(file) for file in files if each.has(file)} for each in directories}
+    problems = [f"{other}: looks like {name}; rename one" for name, other in look_alikes(map(str, tables))]
+    raise_problems(problems + alike(tables))
 
 
 def fix_directory(path: str | Path) -> tuple[int, dict[str, list[str]]]:
@@ -235,7 +287,7 @@ def fix_directory(path: str | Path) -> tuple[int, dict[str, list[str]]]:
 
 def _incomplete(tables: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
     """Utterances by the first table that lacks them, themselves or their speaker or recording."""
-    utt2rec = {utt: parse_segment(value)[0] for utt, value in tables.get("segments", {}).items()}
+    utt2rec = {utt: parse_segment(value).recording for utt, value in tables.get("segments", {}).items()}
     key_of = {"utt": {}, "spk": tables["utt2spk"], "rec": utt2rec}
     kept, dropped = set(tables["utt2spk"]), {}
     for name in sorted(tables, key=lambda name: key_kind(name) != "utt"):  # segments before the recordings

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from flowlid.files import nearest, read_text
+from flowlid.files import nearest, read_lines
 
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
@@ -34,7 +34,7 @@ def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an insta
     kinds = {field.name: type(field.default) for field in fields(cls)}
     fixed: dict[str, Fixed] = cls.FIXED
     values: dict[str, Any] = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         for word in _words(line, f"{path}:{number}"):
             name, equals, text = word.removeprefix("--").partition("=")
             key = name.replace("-", "_")

@@ -19,7 +19,7 @@ from flowlid.flow.flow import Flow, build_flow
 from flowlid.frames.agreement import check_features, training_labels, with_features
 from flowlid.frames.frameset import FrameSet, load_frames, moments_of
 from flowlid.frames.pack import global_cmvn
-from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.datadir import DataDir, check_names
 from flowlid.training import directory
 from flowlid.training.epoch import epoch_line, write_history
 from flowlid.training.interruption import Progress
@@ -79,6 +79,7 @@ def prepare(
 
 def read_inputs(config: Config, data: Path, pipes: bool) -> Inputs:
     """Frames and classes of a training."""
+    check_names(data / name for name in (config.data.train, config.data.dev, *config.data.tests) if name)
     train_data, labels = DataDir(data / config.data.train), training_labels(DataDir(data / config.data.train))
     stats = global_cmvn(train_data, pipes) if config.frames.cmvn == "global" else None
     frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes)

@@ -149,7 +149,8 @@ def test_moments(data: Path, batch_size: int) -> None:
 )
 def test_missing_file(data: Path, missing: str, config: FramesConfig) -> None:
     (data / missing).unlink(missing_ok=True)
-    refused(data, config, rf"data/{missing}: no such file; make it with run.sh --stage")
+    fixes = {"utt2lang": "write it: lines of 'UTTERANCE LANGUAGE'", "spk2utt": "utils/fix_data_dir.py .*/data makes it"}
+    refused(data, config, rf"data/{missing}: no such file; {fixes.get(missing, 'make it with run.sh --stage 2')}")
 
 
 def test_utterance_without_language(data: Path) -> None:
@@ -184,7 +185,7 @@ def test_dimension_that_changes_between_utterances(data: Path) -> None:
 def test_nan(data: Path) -> None:
     matrices = {utt: np.ones((30, 3), np.float32) for utt in sorted(UTTS)}
     matrices["a-2"][7, 1] = np.nan
-    kaldiio.save_ark(str(data / "feats.ark"), matrices, scp=str(data / "feats.scp"))
+    kaldiio.save_ark(str(data / "foreign.ark"), matrices, scp=str(data / "feats.scp"))
     refused(data, FramesConfig(), r"data/feats.scp: utterance a-2: .*NaN or Inf in row 7; ")
 
 

@@ -295,6 +295,7 @@ def test_killed_packing_leaves_nothing_half_written_and_can_be_repeated(data: Pa
         process.wait()
         process.stdout.close()
     assert left.is_dir() and packs(data) == []
+    os.utime(data / "feats.ark", (1, 1))  # the next one has another name
     frames = load_frames(DataDir(data), FramesConfig())
     assert len(frames) == 96 and not left.exists()
     assert sorted(path.name for path in (data / "packed").iterdir()) == [".lock", *packs(data)]

@@ -111,7 +111,9 @@ def test_what_is_no_archive(tmp_path: Path, content: bytes, message: str) -> Non
 def test_missing_archive_and_wrong_rank(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^x: no archive /nowhere/a.ark; run stage 2 again"):
         read_matrix("/nowhere/a.ark:5", "x")
-    with pytest.raises(ValueError, match=r"^x: no archive none.ark \(from /"):
+    with pytest.raises(
+        ValueError, match=rf"^x: no archive none.ark \(looked for {os.getcwd()}/none.ark\); run stage 2"
+    ):
         read_matrix("none.ark:5", "x")
     table = write_ark(tmp_path, {"m": MATRIX, "v": MATRIX[0]})
     with pytest.raises(ValueError, match="a vector where a matrix is wanted"):
@@ -206,7 +208,7 @@ def test_failed_rewrite_keeps_the_old_archive(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp") as writer:
         writer("u", MATRIX + 1)
         raise KeyboardInterrupt
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ark", "a.scp"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ark", "a.ark.crc", "a.scp"]
     np.testing.assert_array_equal(kaldiio.load_scp(str(tmp_path / "a.scp"))["u"], MATRIX)
 
 
@@ -223,4 +225,57 @@ def test_old_offsets_are_never_beside_a_new_archive(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "replace", stop_at_scp)
     with pytest.raises(OSError, match="power cut"), ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp") as writer:
         writer("longer", MATRIX)
-    assert [file.name for file in tmp_path.iterdir()] == ["a.ark"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ark", "a.ark.crc"]
+
+
+def write_checked(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Write arrays with their checksums, and return the scp table."""
+    with ArkWriter(folder / "a.ark", folder / "a.scp") as writer:
+        for utt, array in arrays.items():
+            writer(utt, array)
+    return read_table(folder / "a.scp")
+
+
+@pytest.mark.parametrize("array", [MATRIX, MATRIX[:, 0], MATRIX.astype(np.float64)])
+def test_every_flipped_bit_of_an_array_is_found(tmp_path: Path, array: np.ndarray) -> None:
+    table = write_checked(tmp_path, {"u1": array, "u2": array})
+    read = read_matrix if array.ndim == 2 else read_vector
+    whole = (tmp_path / "a.ark").read_bytes()
+    for byte in range(int(table["u1"].rpartition(":")[2]), len(whole) // 2):
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[byte] ^= 1 << bit
+            put(tmp_path / "a.ark", bytes(flipped))
+            with pytest.raises(
+                ValueError, match=r"^feats.scp: utterance u1: .*a.ark:3: .*run stage 2 again .*--overwrite"
+            ):
+                read(table["u1"], "feats.scp: utterance u1")
+            np.testing.assert_array_equal(read(table["u2"], "x"), array)
+
+
+def test_checksums_belong_to_the_archive_whatever_names_it(tmp_path: Path) -> None:
+    specifier = write_checked(tmp_path, {"u1": MATRIX, "u2": MATRIX + 1})["u2"]
+    content = bytearray((tmp_path / "a.ark").read_bytes())
+    content[-1] ^= 1
+    put(tmp_path / "a.ark", bytes(content))
+    for form in (specifier, f"{specifier}[0:1]", f" {specifier}"):
+        with pytest.raises(
+            ValueError, match=r"^data/other/feats.scp: utterance x: .*is not what was written \(by .*crc\)"
+        ):
+            read_matrix(form, "data/other/feats.scp: utterance x")
+    (tmp_path / "a.ark.crc").unlink()  # as of a foreign archive: nothing to check it against
+    assert read_matrix(specifier, "x")[3, 2] != MATRIX[3, 2] + 1
+
+
+@pytest.mark.parametrize("checksums", ["", "3 00000000\n", "x y\n", "3\n", "\xff\n"])
+def test_damaged_checksums_are_no_checksums_that_fit(tmp_path: Path, checksums: str) -> None:
+    specifier = write_checked(tmp_path, {"u1": MATRIX})["u1"]
+    put(tmp_path / "a.ark.crc", checksums.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^x: .*a.ark:3: .*damaged.*run stage 2 again"):
+        read_matrix(specifier, "x")
+
+
+def test_an_archive_written_anew_has_its_new_checksums(tmp_path: Path) -> None:
+    for array in (MATRIX, MATRIX + 1, MATRIX[:2]):
+        specifier = write_checked(tmp_path, {"u1": array})["u1"]
+        np.testing.assert_array_equal(read_matrix(specifier, "x"), array)

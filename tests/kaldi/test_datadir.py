@@ -1,5 +1,6 @@
 """Tables, data directories and archives, against hand-made files, kaldiio's and lhotse's readers, and sort(1)."""
 
+import re
 from pathlib import Path
 
 import lhotse.kaldi
@@ -8,7 +9,7 @@ import pytest
 import soundfile
 
 from flowlid.kaldi.arks import ArkWriter
-from flowlid.kaldi.datadir import DataDir
+from flowlid.kaldi.datadir import DataDir, alike, check_names, disagreements
 from flowlid.kaldi.tables import write_table
 
 MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3) - 5.5
@@ -49,7 +50,11 @@ def test_valid_directory(data: Path) -> None:
     directory = DataDir(data)
     directory.validate(require=["wav.scp", "utt2lang"])
     assert directory.utts == ["a-1", "a-2", "b-1"]
-    assert directory.segments() == {"a-1": ("r1", 0, 1.5), "a-2": ("r1", 1.5, 2), "b-1": ("r2", 0.25, 1)}
+    assert directory.segments() == {
+        "a-1": ("r1", 0, 1.5, None),
+        "a-2": ("r1", 1.5, 2, None),
+        "b-1": ("r2", 0.25, 1, None),
+    }
     assert directory.table("utt2lang")["b-1"] == "zh"
     assert directory.has("text") and not directory.has("feats.scp")
 
@@ -88,6 +93,87 @@ def test_validate_names(data: Path, name: str, content: str, message: str) -> No
         DataDir(data).validate()
 
 
+@pytest.mark.parametrize(
+    ("utt2spk", "message"),
+    [
+        ("a-1 b\na-2 a\n", "make the speaker a prefix of its utterances' names"),
+        (
+            "id10_1 id10\nid1_1 id1\n",  # "0" before "_"
+            "it is a prefix of its utterances' names, but of speaker 'id10' too, and LC_ALL=C sort puts 'id10_1' "
+            "before 'id1_1'; give speakers names of one length, or names without '-', and a '-' between name and rest",
+        ),
+        ("a-b-1 a-b\na-c1 a\n", "it is a prefix of its utterances' names, but of speaker 'a-b' too"),
+        ("id1-1 id1\nid10-1 id10\n", None),
+    ],
+)
+def test_what_is_said_of_speakers_in_another_order_than_utterances(
+    tmp_path: Path, utt2spk: str, message: str | None
+) -> None:
+    put(tmp_path / "utt2spk", utt2spk)
+    table = DataDir(tmp_path).table("utt2spk")
+    found = [problem.split("; ", 1)[1] for problem in disagreements(tmp_path, {"utt2spk": table})]
+    assert len(found) == (message is not None)
+    assert all(message in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (
+            {"utt2lang": "a-1 en\na-2 en\nb-1 EN\n"},
+            r"utt2lang:3: language 'EN' looks like 'en' in .*/utt2lang:1; write",
+        ),
+        ({"utt2lang": "a-1 caf\u00e9\na-2 cafe\u0301\nb-1 x\n"}, r"utt2lang:2: language .* looks like .*/utt2lang:1"),
+        ({"utt2spk": "a-1 a\na-2 a\nb-1 A\n"}, r"utt2spk:3: speaker 'A' looks like 'a' in .*/utt2spk:1; write both"),
+        ({"utt2spk": "\u00e9-1 \u00e9\n\u00e9-2 \u00e9\n"}, None),
+    ],
+)
+def test_names_that_are_the_same_to_a_reader(data: Path, names: dict[str, str], problem: str | None) -> None:
+    tables = {name: dict(line.split() for line in text.splitlines()) for name, text in names.items()}
+    found = alike({data: tables})
+    assert len(found) == (problem is not None) and all(re.search(problem, text) for text in found)
+    if problem and "utt2lang" in names:
+        put(data / "utt2lang", names["utt2lang"])
+        with pytest.raises(ValueError, match=problem):
+            DataDir(data).validate()
+
+
+def test_utterances_may_differ_in_case_but_not_in_unicode_form(tmp_path: Path) -> None:
+    names = ["v-aB", "v-ab", "v-e\u0301", "v-\u00e9"]
+    found = alike({tmp_path: {"utt2spk": dict.fromkeys(names, "v")}})
+    assert len(found) == 1 and "utt2spk:4: utterance 'v-\u00e9' looks like 'v-e\u0301'" in found[0]
+
+
+def test_names_are_compared_between_directories(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "test"
+    put(other / "utt2spk", "c-1 c\nd-1 B\n")
+    put(other / "utt2lang", "c-1 en\nd-1 ZH\n")
+    with pytest.raises(ValueError) as caught:
+        check_names([data, other, tmp_path / "none"])
+    assert str(caught.value).splitlines() == [
+        f"{other}/utt2spk:2: speaker 'B' looks like 'b' in {data}/utt2spk:3; write both in one way",
+        f"{other}/utt2lang:2: language 'ZH' looks like 'zh' in {data}/utt2lang:3; write both in one way",
+    ]
+    check_names([data])
+    for name in ("caf\u00e9", "cafe\u0301"):
+        put(tmp_path / name / "utt2lang", "c-1 en\n")
+    with pytest.raises(ValueError, match="cafe\u0301: looks like"):
+        check_names([tmp_path / "caf\u00e9", tmp_path / "cafe\u0301"])
+
+
+def test_a_directory_with_an_empty_transcript_and_open_segments_is_valid(data: Path) -> None:
+    put(data / "text", "a-1\na-2 yes\nb-1\n")
+    put(data / "segments", "a-1 r1 0 1.5\na-2 r1 1.5 -1\nb-1 r2 0 -1 0\n")
+    DataDir(data).validate()
+    assert DataDir(data).segments()["a-2"] == ("r1", 1.5, None, None)
+
+
+def test_a_utf_16_table_is_one_problem_of_a_directory(data: Path) -> None:
+    put(data / "utt2lang", "\ufeffa-1 en\n".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"^.*data/utt2lang: UTF-16, not UTF-8; convert it with iconv .*$"):
+        DataDir(data).validate()
+
+
 def test_validate_lists_all_problems_of_all_files(data: Path) -> None:
     put(data / "text", "b-1 x\na-1 y\n")
     put(data / "segments", "a-1 r1 0 1\na-2 r1 3 2\nb-1 r2 0 1\n")
@@ -97,7 +183,7 @@ def test_validate_lists_all_problems_of_all_files(data: Path) -> None:
     lines = str(caught.value).splitlines()
     assert [line.removeprefix(f"{data}/").split(";")[0] for line in lines] == [
         "feats.scp: no such file",
-        "segments:2: 'r1 3 2' is not RECORDING START END with 0 <= START < END, in seconds",
+        "segments:2: 'r1 3 2' is not RECORDING START END with 0 <= START < END, in seconds (END -1: to the end)",
         "spk2utt: no such file",
         "text:2: not sorted in C order, 'a-1' after 'b-1'",
     ]

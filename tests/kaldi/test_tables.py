@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowlid.kaldi.datadir import DataDir, read_table
-from flowlid.kaldi.tables import invert, select, split, write_table
+from flowlid.kaldi.tables import Segment, invert, parse_segment, select, split, write_table
 
 
 def put(path: Path, text: str | bytes) -> Path:
@@ -27,7 +27,13 @@ def test_read_table_keeps_all_but_the_key(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("text", "", r"text: empty; .*stage"),
-        ("text", "a x\nb\n", r"text:2: key 'b' has no value; correct"),
+        ("utt2lang", "a x\nb\n", r"utt2lang:2: key 'b' has no value; correct"),
+        ("text", "a x\nb \0y\n", r"text:2: a NUL byte; the file is damaged, or no text: write it anew"),
+        ("utt2spk", f"a {'x ' * 9000}\n", r"utt2spk:1: 'x x [x ]{90,}\.\.\. is not one speaker"),
+        ("text", "a x\nb\u3000c y\n", r"text:2: key 'b\\u3000c' holds white space or a mark of Unicode; rename it"),
+        ("text", "a x\n\ufeffb y\n", r"text:2: key '\\ufeffb' holds white space or a mark of Unicode"),  # joined files
+        ("text", "\ufeffa x\n".encode("utf-16-le"), r"text: UTF-16, not UTF-8; convert it with iconv -f UTF-16"),
+        ("text", "a x\n".encode("utf-16-be"), r"text: UTF-16, not UTF-8; convert"),
         ("text", "a x\n\nb y\n", r"text:2: empty line; correct"),
         ("text", "a x\na x\n", r"text:2: duplicate key 'a'; run utils/fix_data_dir.py"),
         ("text", "a x\nb y\na z\n", r"text:3: duplicate key 'a' with another value 'z'"),
@@ -42,9 +48,12 @@ def test_read_table_keeps_all_but_the_key(tmp_path: Path) -> None:
         ("spk2gender", "a x\n", r"spk2gender:1: 'x' is not m or f"),
         ("segments", "a r 2 1\n", r"segments:1: 'r 2 1' is not RECORDING START END"),
         ("segments", "a r -1 1\n", r"segments:1: 'r -1 1' is not"),
-        ("segments", "a r 1 -1\n", r"segments:1: 'r 1 -1' is not"),
+        ("segments", "a r 1 -2\n", r"segments:1: 'r 1 -2' is not"),
+        ("segments", "a r inf -1\n", r"segments:1: 'r inf -1' is not"),
         ("segments", "a r 0 inf\n", r"segments:1: 'r 0 inf' is not"),
-        ("segments", "a r 0 1 2\n", r"segments:1: 'r 0 1 2' is not"),
+        ("segments", "a r 0 1 left\n", r"segments:1: 'r 0 1 left' is not"),
+        ("segments", "a r 0 1 -2\n", r"segments:1: 'r 0 1 -2' is not"),
+        ("segments", "a r 0 1 2 3\n", r"segments:1: 'r 0 1 2 3' is not"),
     ],
 )
 def test_read_table_refuses(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
@@ -52,11 +61,51 @@ def test_read_table_refuses(tmp_path: Path, name: str, content: str | bytes, mes
         read_table(put(tmp_path / name, content))
 
 
-def test_missing_table_names_the_stage_that_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"feats.scp: no such file; make it with run.sh --stage 2"):
-        read_table(tmp_path / "feats.scp")
-    with pytest.raises(FileNotFoundError, match=r"utt2spk: no such file; make it with run.sh --stage 1"):
-        read_table(tmp_path / "utt2spk")
+@pytest.mark.parametrize(
+    ("value", "segment"),
+    [
+        ("r 0.5 2", Segment("r", 0.5, 2.0, None)),
+        ("r 0.5 -1", Segment("r", 0.5, None, None)),  # Kaldi: to the end
+        ("r 0 -1.0 1", Segment("r", 0.0, None, 1)),
+        ("r 0 2 0", Segment("r", 0.0, 2.0, 0)),
+        ("r 0 2 -1", Segment("r", 0.0, 2.0, None)),  # Kaldi: not known
+    ],
+)
+def test_segments_as_kaldi_has_them(value: str, segment: Segment, tmp_path: Path) -> None:
+    assert parse_segment(value) == segment
+    assert read_table(put(tmp_path / "segments", f"u {value}\n")) == {"u": value}
+
+
+def test_a_transcript_may_be_empty(tmp_path: Path) -> None:
+    table = {"a": "x", "b": "", "c": "y"}
+    assert (
+        read_table(put(tmp_path / "text", "a x\nb\nc y\n"))
+        == read_table(put(tmp_path / "text", "a x\nb \nc y"))
+        == table
+    )
+    write_table(tmp_path / "text", table)
+    assert (tmp_path / "text").read_text() == "a x\nb\nc y\n"
+
+
+@pytest.mark.parametrize("name", ["text", "utt2spk", "wav.scp", "segments"])
+def test_a_byte_order_mark_is_no_part_of_the_first_key(name: str, tmp_path: Path) -> None:
+    line = "a r 0 1" if name == "segments" else "a x"
+    path = put(tmp_path / name, f"{line}\n".encode("utf-8-sig"))
+    assert list(read_table(path)) == ["a"]
+    write_table(path, read_table(path))
+    assert path.read_bytes() == f"{line}\n".encode()
+
+
+def test_missing_table_names_what_makes_it(tmp_path: Path) -> None:
+    for name, fix in (
+        ("feats.scp", "make it with run.sh --stage 2"),
+        ("spk2utt", f"utils/fix_data_dir.py {tmp_path} makes it"),
+        ("utt2spk", "write it: lines of 'UTTERANCE SPEAKER' in the order of LC_ALL=C sort"),
+        ("utt2lang", "write it: lines of 'UTTERANCE LANGUAGE' in the order of LC_ALL=C sort"),
+        ("utt2other", "write it: lines of 'KEY VALUE'"),
+    ):
+        with pytest.raises(FileNotFoundError, match=rf"{name}: no such file; {fix}"):
+            read_table(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="no such data directory"):
         DataDir(tmp_path / "none")
 
@@ -82,8 +131,8 @@ def test_c_order_is_not_the_order_of_a_dictionary(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("table", [{}, {"a b": "x"}, {"": "x"}, {"a": " "}, {"a": "x\ny"}])
 def test_write_table_refuses_what_it_could_not_read(tmp_path: Path, table: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"text: .*; a"):
-        write_table(tmp_path / "text", table)
+    with pytest.raises(ValueError, match=r"utt2spk: .*; a"):
+        write_table(tmp_path / "utt2spk", table)
     assert list(tmp_path.iterdir()) == []
 
 

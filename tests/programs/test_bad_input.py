@@ -12,7 +12,7 @@ import kaldiio
 import numpy as np
 import pytest
 import torch
-from damage import assert_refused, cut_archive, edit, full_disk, lines_of, point, put_value, remove, silence
+from damage import assert_refused, cut_archive, edit, flip_bit, full_disk, lines_of, point, put_value, remove, silence
 from tools import ROOT, YAML, Ended, call, contents, feature_dir
 
 from flowlid.files import read_json
@@ -65,9 +65,9 @@ def trained(template: Path, tmp_path: Path) -> Experiment:
 
 DAMAGES = {
     "no directory": (lambda path, first: shutil.rmtree(path), ": no such data directory; make it with run.sh --st"),
-    "no utt2spk": (remove("utt2spk"), "/utt2spk: no such file; make it with run.sh --stage 1"),
-    "no spk2utt": (remove("spk2utt"), "/spk2utt: no such file; make it with run.sh --stage 1"),
-    "no utt2lang": (remove("utt2lang"), "/utt2lang: no such file; make it with run.sh --stage 1"),
+    "no utt2spk": (remove("utt2spk"), "/utt2spk: no such file; write it: lines of 'UTTERANCE SPEAKER' in"),
+    "no spk2utt": (remove("spk2utt"), "/spk2utt: no such file; utils/fix_data_dir.py"),
+    "no utt2lang": (remove("utt2lang"), "/utt2lang: no such file; write it: lines of 'UTTERANCE LANGUAGE' in"),
     "no feats.scp": (remove("feats.scp"), "/feats.scp: no such file; make it with run.sh --stage 2"),
     "no vad.scp": (remove("vad.scp"), "/vad.scp: no such file; make it with run.sh --stage 2"),
     "empty utt2lang": (lines_of("utt2lang", lambda lines: []), "/utt2lang: empty; "),
@@ -78,7 +78,9 @@ DAMAGES = {
     "two languages": (edit("utt2lang", "X en\n", "X en us\n"), "/utt2lang:1: 'en us' is not one language; correct"),
     "points nowhere": (point("feats.scp", "/none.ark:5"), "/feats.scp: utterance X: no archive /none.ark; run stage 2"),
     "no vad archive": (point("vad.scp", "/none.ark:5"), "/vad.scp: utterance X: no archive /none.ark; run stage 2"),
-    "cut archive": (cut_archive, "goes on past the end of the file; remove "),
+    "cut archive": (cut_archive, "goes on past the end of the file; run stage 2 again"),
+    "flipped bit": (flip_bit("feats.ark"), "/feats.scp: utterance X: "),
+    "flipped bit of a VAD": (flip_bit("vad.ark"), "is not what was written (by "),
     "NaN": (put_value(np.nan), "NaN or Inf in row 4; check its audio and run stage 2 again"),
     "Inf": (put_value(-np.inf), "NaN or Inf in row 4; check its audio and run stage 2 again"),
     "no voiced frame": (silence, "/vad.scp: utterance X has no voiced frame; take it out"),

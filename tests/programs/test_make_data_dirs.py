@@ -100,7 +100,7 @@ def test_parts_of_recordings_get_segments(make: Callable[..., Path]) -> None:
     }
     assert list(read_table(train / "wav.scp")) == list(read_table(train / "reco2dur")) == ["ann-en-bye"]
     assert read_table(train / "utt2dur") == {"ann-en-bye": "1.000", "ann-en-hello": "0.300"}
-    assert DataDir(train).segments()["ann-en-hello"] == ("ann-en-bye", 0.25, 0.55)
+    assert DataDir(train).segments()["ann-en-hello"] == ("ann-en-bye", 0.25, 0.55, None)
 
 
 def test_an_utterance_named_unlike_its_recording_gets_a_segment(make: Callable[..., Path]) -> None:

@@ -1,13 +1,17 @@
 """steps/make_features.sh: features of several sets over one pool, made again only when something has changed."""
 
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import flip_bit
 from tools import ROOT, audio_dir, contents
 
+from flowlid.kaldi.cmvn import speaker_cmvn
 from flowlid.kaldi.datadir import DataDir, read_table
 
 
@@ -90,6 +94,69 @@ def test_what_has_changed_is_made_again(data: Path) -> None:
         feats = DataDir(data / "test").feats("c-2")
         assert feats.shape[1] == dim and np.isfinite(feats).all()
     assert make(data) == "features: up to date\n"
+
+
+@pytest.mark.parametrize("name", ["feats.ark", "vad.ark", "cmvn.ark"])
+def test_an_archive_with_a_flipped_bit_is_named_with_what_mends_it(name: str, data: Path) -> None:
+    """Neither its size nor its time tells, so that stage 2 finds it up to date."""
+    before = contents(data / "test")
+    place = data / "test" if name == "cmvn.ark" else data / "_pool/fbank/2"
+    flip_bit(name, quietly=True)(place, "")
+
+    def read() -> None:
+        for directory in (DataDir(data / "train"), DataDir(data / "test")):
+            for utt in directory.utts:
+                directory.feats(utt), directory.vad(utt)
+            speaker_cmvn(directory)
+
+    assert make(data) == "features: up to date\n"
+    with pytest.raises(ValueError, match=rf"/{name[:-4]}.scp: .*{place}/{name}:\d+: damaged.* --overwrite true\)"):
+        read()
+    make(data, "--overwrite", "true")
+    read()
+    assert contents(data / "test") == before
+
+
+def test_segments_in_some_sets_only(data: Path) -> None:
+    """A set without segments keeps its features, to the bit, and open ends go to the end of the recording."""
+    feats = {utt: DataDir(data / "train").feats(utt) for utt in DataDir(data / "train").utts}
+    whole = DataDir(data / "test").feats("c-1")
+    (data / "test/segments").write_text("c-1 c-1 0 -1\nc-2 c-1 0.1 -1\n")
+    (data / "test/wav.scp").write_text((data / "test/wav.scp").read_text().splitlines(keepends=True)[0])
+    make(data)
+    found = {utt: DataDir(data / "train").feats(utt) for utt in DataDir(data / "train").utts}
+    assert all(np.array_equal(found[utt], feats[utt]) for utt in feats) and len(found) == len(feats)
+    test = DataDir(data / "test")
+    assert np.array_equal(test.feats("c-1"), whole)
+    assert np.abs(test.feats("c-2") - whole[10:]).max() < 1e-3  # 0.1 s later; a frame of 10 ms starts there
+
+
+def test_a_job_wrapper_that_is_not_there_is_named(data: Path) -> None:
+    (data / "_pool/.made").unlink()
+    conf = ["--fbank-config", data.parent / "fbank.conf", "--vad-config", data.parent / "vad.conf"]
+    command = ["steps/make_features.sh", "--cmd", "no-such-wrapper --mem 1G", *conf, data, "train", "test"]
+    done = subprocess.run(command, cwd=ROOT / "egs/table", capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "no-such-wrapper: command not found" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("program", ["make_features.sh", "make_fbank.sh"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_gives_128_and_the_signal(program: str, number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "fbank.conf").touch()
+    (tmp_path / "vad.conf").touch()
+    (tmp_path / "wrapper").write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 60\n")
+    (tmp_path / "wrapper").chmod(0o755)
+    audio_dir(tmp_path / "data/train", {"a-1": "en"})
+    where = [tmp_path / "data", "train"] if program == "make_features.sh" else [tmp_path / "data/train"]
+    conf = ["--fbank-config", tmp_path / "fbank.conf", "--vad-config", tmp_path / "vad.conf"]
+    command = [f"steps/{program}", "--cmd", tmp_path / "wrapper", *conf, *where]
+    with subprocess.Popen(command, cwd=ROOT / "egs/table", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline and run.poll() is None
+            time.sleep(0.05)
+        run.send_signal(number)
+        assert run.wait(30) == 128 + number
 
 
 def test_a_set_that_was_made_anew_gets_its_features_from_the_pool(data: Path) -> None:

@@ -109,7 +109,13 @@ def test_options_win_over_configuration_files(tmp_path: Path, arguments: list[st
 def test_configuration_that_fails_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.conf").write_text("nj=10\nfalse\n")
     done = run(tmp_path, "--config", "a.conf")
-    assert done.returncode == 1 and "--config ./a.conf: its last command failed" in done.stderr
+    assert done.returncode == 1 and "--config a.conf: its last command failed" in done.stderr
+
+
+def test_a_configuration_as_windows_writes_it(tmp_path: Path) -> None:
+    (tmp_path / "a.conf").write_bytes(b"\xef\xbb\xbfnj=10\r\ncmd=run.pl\r\n")
+    done = run(tmp_path, "--config", "a.conf", script=f'set -eu\nnj=4 cmd=x\n. {PARSE}\necho "$nj|$cmd|"\n')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "10|run.pl|\n", "")
 
 
 def test_config_is_kept_for_a_script_that_has_it(tmp_path: Path) -> None:

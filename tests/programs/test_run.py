@@ -120,6 +120,37 @@ def test_a_job_that_cannot_start_is_not_explained_by_the_log_of_an_earlier_run(r
     assert "earlier" not in done.stderr and done.stderr.endswith("run.sh: stage 3  train tiny failed\n")
 
 
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        ("kill -9 $$", "Killed"),
+        ("exit 3", "# Ended (code 3) at"),  # it wrote nothing: only the wrapper's lines are there
+        ("echo '# Ended (code 0)'; echo words; exit 3", "words"),  # its exit status decides
+        ("echo '# only a comment'; exit 3", "# only a comment\n"),
+    ],
+)
+def test_a_job_that_fails_ends_the_run_whatever_it_wrote(recipe: Path, job: str, said: str) -> None:
+    (recipe / "job").write_text(f"#!/bin/bash\n{job}\n")
+    (recipe / "job").chmod(0o755)
+    (recipe / "wrapper").write_text('#!/bin/bash\nexec utils/run.py "$1" ./job\n')
+    (recipe / "wrapper").chmod(0o755)
+    (recipe / "cmd.sh").write_text("train_cmd=./wrapper score_cmd=utils/run.py extract_cmd=utils/run.py\n")
+    done = run(recipe, "--stage", "3")
+    assert done.returncode == 1 and said in done.stderr, done.stderr
+    assert "run.sh: the end of exp/tiny/log/train.log:\n" in done.stderr
+    assert done.stderr.endswith("run.sh: stage 3  train tiny failed\n")
+
+
+@pytest.mark.parametrize("script", ["kill -9 $$", "kill -TERM $$", "exit 5", "exit 0"])
+@pytest.mark.parametrize("as_function", [True, False])
+def test_foreground_gives_128_and_the_signal(script: str, as_function: bool, tmp_path: Path) -> None:
+    expected = {"kill -9 $$": 137, "kill -TERM $$": 143, "exit 5": 5, "exit 0": 0}[script]
+    call = f"f() {{ bash -c '{script}'; }}; foreground f" if as_function else f"foreground bash -c '{script}'"
+    text = f"set -euo pipefail\n. {ROOT}/utils/foreground.sh\n{call}\necho $foreground_status\n"
+    done = subprocess.run(["bash", "-c", text], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{expected}\n"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_run_says_so_and_leaves_nothing_running(
     recipe: Path, start: Callable[..., subprocess.Popen], number: int, code: int

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from flowlid.kaldi.tables import write_table
 
 UTILS = ROOT / "utils"
 TOOLS = ("validate_data_dir.py", "fix_data_dir.py", "split_data.py", "subset_data_dir.py", "combine_data.py")
-SPEAKERS = ("A", "a", "a_b", "z", "é", "你")
+SPEAKERS = ("B", "a", "a_b", "z", "é", "你")
 
 
 # As programs
@@ -28,18 +27,18 @@ def test_runs_by_itself_from_anywhere(name: str, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     link = tmp_path / "utils"
     link.symlink_to(UTILS)  # as in a recipe's folder
-    command = [sys.executable, link / name, "--help"]
+    command = [link / name, "--help"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"usage: {name}") and "Example" in done.stdout
     assert os.access(UTILS / name, os.X_OK)
 
 
 def test_bad_input_exits_one_with_its_problems_and_no_traceback(tmp_path: Path) -> None:
-    (make(tmp_path / "data", {"a": 2}) / "text").write_text("a-00\na-01 hello\n")
-    command = [sys.executable, UTILS / "validate_data_dir.py", tmp_path / "data"]
+    (make(tmp_path / "data", {"a": 2}) / "utt2lang").write_text("a-00\na-01 en\n")
+    command = [UTILS / "validate_data_dir.py", tmp_path / "data"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout == ""
-    assert f"{tmp_path}/data/text:1: key 'a-00' has no value; correct or remove the line" in done.stderr
+    assert f"{tmp_path}/data/utt2lang:1: key 'a-00' has no value; correct or remove the line" in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
 
 
@@ -102,11 +101,11 @@ def test_fix_drops_utterances_without_recording_or_speaker_entry(tool: Tool, tmp
 def test_fix_sorts_in_c_order(tool: Tool, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    names = ["é-1", "a_1", "a-1", "B-1", "b-1", "你-1"]
+    names = ["é-1", "a_1", "a-1", "B-1", "c-1", "你-1"]
     (data / "utt2spk").write_text("".join(f"{name} {name}\n" for name in names), encoding="utf-8")
     (data / "wav.scp").write_text("".join(f"{name} x.wav\n" for name in names), encoding="utf-8")
     tool("fix_data_dir", data)
-    assert utts(data) == ["B-1", "a-1", "a_1", "b-1", "é-1", "你-1"]
+    assert utts(data) == ["B-1", "a-1", "a_1", "c-1", "é-1", "你-1"]
     command = ["sort", "-c", data / "utt2spk"]
     assert subprocess.run(command, env={"LC_ALL": "C"}, check=False).returncode == 0
 
@@ -114,7 +113,7 @@ def test_fix_sorts_in_c_order(tool: Tool, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("text", "a-01 x\nbroken\n", r"text:2: key 'broken' has no value"),
+        ("wav.scp", "a_r0 x\nbroken\n", r"wav.scp:2: key 'broken' has no value"),
         ("utt2lang", "a-01 zh\na-00 en\na-01 en\n", r"utt2lang:3: duplicate key 'a-01' with another value 'en'"),
         ("segments", "a-01 a_r0 0 1\na-00 a_r0 2 1\n", r"segments:2: 'a_r0 2 1' is not RECORDING"),
         ("text", "z-00 x\n", r"data: no utterance is in all of .*text.*; remove"),
@@ -153,6 +152,25 @@ def test_fix_is_idempotent_and_mends_any_shuffle(
     assert content(data) == fixed
 
 
+def test_fix_takes_a_byte_order_mark_off_and_keeps_the_first_utterance(tool: Tool, tmp_path: Path) -> None:
+    data = make(tmp_path / "data", {"a": 2})
+    before = content(data)
+    for name, text in before.items():
+        (data / name).write_bytes(b"\xef\xbb\xbf" + text)
+    (data / "spk2utt").unlink()
+    assert tool("fix_data_dir", data)[0] == "fix_data_dir.py: kept 2 utterances out of 2"
+    assert content(data) == before
+
+
+def test_fix_keeps_empty_transcripts_and_open_segments(tool: Tool, tmp_path: Path) -> None:
+    data = make(tmp_path / "data", {"a": 2})
+    (data / "text").write_text("a-01\na-00 x\n")
+    (data / "segments").write_text("a-01 a_r0 1 -1 0\na-00 a_r0 0 1\n")
+    tool("fix_data_dir", data)
+    assert (data / "text").read_text() == "a-00 x\na-01\n"
+    assert (data / "segments").read_text() == "a-00 a_r0 0 1\na-01 a_r0 1 -1 0\n"
+
+
 # split_data.py
 
 
@@ -180,6 +198,19 @@ def test_split_per_utterance(tool: Tool, tmp_path: Path) -> None:
     tool("split_data", "--per-utt", data, 2)
     parts = [utts(data / "split2utt" / part) for part in ("1", "2")]
     assert parts[0] + parts[1] == utts(data) and sorted(map(len, parts)) == [2, 3]
+
+
+def test_split_copies_what_is_said_of_the_features(tool: Tool, tmp_path: Path) -> None:
+    data = make(tmp_path / "data", {"a": 3, "b": 2})
+    (data / "conf").mkdir()
+    (data / "conf/fbank.conf").write_text("--num-mel-bins=23\n")
+    for shift in ("0.0125\n", "0.02\n"):  # a change makes the split anew
+        (data / "frame_shift").write_text(shift)
+        assert "up to date" not in tool("split_data", data, 2)[0]
+        for part in ("1", "2"):
+            assert (data / "split2" / part / "frame_shift").read_text() == shift
+            assert (data / "split2" / part / "conf/fbank.conf").read_text() == "--num-mel-bins=23\n"
+    assert "up to date" in tool("split_data", data, 2)[0]
 
 
 def test_split_refuses(tool: Tool, tmp_path: Path) -> None:

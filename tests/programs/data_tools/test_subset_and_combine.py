@@ -11,7 +11,6 @@ from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import write_table
 
 UTILS = ROOT / "utils"
-SPEAKERS = ("A", "a", "a_b", "z", "é", "你")
 
 
 # subset_data_dir.py
@@ -45,9 +44,10 @@ def test_subset_shortest_prefers_frames_and_falls_back_to_segments(tool: Tool, t
     (data / "utt2num_frames").write_text("a-00 300\na-01 20\na-02 150\n")
     tool("subset_data_dir", "--shortest", data, 1, tmp_path / "dest")
     assert utts(tmp_path / "dest") == ["a-01"]
-    bare = make(tmp_path / "bare", {"a": 3}, segments=False)
+    bare = make(tmp_path / "bare", {"a": 3})
     (bare / "utt2dur").unlink()
-    with pytest.raises(ValueError, match="--shortest needs utt2num_frames, utt2dur or segments"):
+    (bare / "segments").write_text("a-00 a_r0 0 3\na-01 a_r0 2 -1\na-02 a_r1 4 5.5\n")
+    with pytest.raises(ValueError, match="--shortest needs utt2num_frames, utt2dur, or segments"):
         tool("subset_data_dir", "--shortest", bare, 1, tmp_path / "none")
 
 
@@ -140,14 +140,47 @@ def test_combine_leaves_out_what_a_source_lacks(tool: Tool, tmp_path: Path) -> N
 
 def test_combine_makes_segments_of_whole_recordings(tool: Tool, tmp_path: Path) -> None:
     cut, whole = make(tmp_path / "cut", {"a": 2}), make(tmp_path / "whole", {"b": 1}, segments=False)
-    write_table(whole / "utt2dur", {"b-00": "3.25"})
+    (whole / "utt2dur").unlink()
     tool("combine_data", tmp_path / "all", whole, cut)
     assert utts(tmp_path / "all") == ["a-00", "a-01", "b-00"]
-    assert DataDir(tmp_path / "all").segments()["b-00"] == ("b-00", 0, 3.25)
-    (whole / "utt2dur").unlink()
-    with pytest.raises(ValueError, match=r"whole: another source has segments, .* needs utt2dur"):
-        tool("combine_data", tmp_path / "none", whole, cut)
+    assert DataDir(tmp_path / "all").table("segments")["b-00"] == "b-00 0 -1"
+    assert list(DataDir(tmp_path / "all").table("wav.scp")) == ["a_r0", "b-00"]
+
+
+def test_combine_refuses_a_recording_that_is_named_as_an_utterance_of_another_file(tool: Tool, tmp_path: Path) -> None:
+    cut, whole = make(tmp_path / "cut", {"a": 2}), make(tmp_path / "whole", {"b": 1}, segments=False)
+    write_table(cut / "segments", {"a-00": "b-00 0 1", "a-01": "b-00 1 2"})
+    write_table(cut / "wav.scp", {"b-00": "/audio/another.wav"})
+    with pytest.raises(ValueError, match=r"whole/wav.scp:1: 'b-00' has another value in .*cut/wav.scp; rename one"):
+        tool("combine_data", tmp_path / "none", cut, whole)
     assert not (tmp_path / "none").exists()
+
+
+def test_what_is_said_of_the_features_goes_with_them(tool: Tool, tmp_path: Path) -> None:
+    one, two = make(tmp_path / "one", {"a": 2}), make(tmp_path / "two", {"b": 2})
+    (one / "frame_shift").write_text("0.0125\n")
+    (one / "conf").mkdir()
+    (one / "conf/fbank.conf").write_text("--frame-shift=12.5\n")
+    part, both = make(tmp_path / "part", {"q": 1}), tmp_path / "both"
+    (part / "frame_shift").write_text("0.01\n")
+    tool("subset_data_dir", one, 1, part)
+    assert DataDir(part).frame_shift == 0.0125 and (part / "conf/fbank.conf").read_text() == "--frame-shift=12.5\n"
+    tool("combine_data", both, one, two)  # of `two` nothing is known
+    assert DataDir(both).frame_shift == 0.0125
+    (two / "frame_shift").write_text("0.01\n")
+    with pytest.raises(ValueError, match=r"one: frames every 0.0125 s, but in .*two every 0.01 s .*stage 2"):
+        tool("combine_data", both, one, two)
+    tool("combine_data", "--skip-files", "feats.scp", both, one, two)
+    assert not (both / "frame_shift").exists()
+    tool("subset_data_dir", make(tmp_path / "three", {"c": 2}), 1, part)
+    assert not (part / "frame_shift").exists()
+
+
+def test_combine_names_what_looks_the_same_in_two_sources(tool: Tool, tmp_path: Path) -> None:
+    one, two = make(tmp_path / "one", {"Enm1": 1}), make(tmp_path / "two", {"enm1": 1})
+    with pytest.raises(ValueError, match=r"two/utt2spk:1: speaker 'enm1' looks like 'Enm1' in .*one/utt2spk:1; write"):
+        tool("combine_data", tmp_path / "all", one, two)
+    assert not (tmp_path / "all").exists()
 
 
 def test_combine_refuses_conflicts(tool: Tool, tmp_path: Path) -> None:
