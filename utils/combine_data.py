@@ -63,6 +63,21 @@ def shift_of(sources: list[Path]) -> dict[str, bytes]:
     return {"frame_shift": named[0].read_bytes()} if named else {}
 
 
+def options_of(sources: list[Path]) -> dict[str, bytes]:
+    """The file feature_options of directories whose features are merged, if all have it; ValueError if they differ."""
+    options = {path: DataDir(path).feature_options for path in sources}
+    known = [(path, table) for path, table in options.items() if table]
+    for path, table in known[1:]:
+        first, other = known[0]
+        changed = sorted(name for name in table.keys() | other.keys() if table.get(name) != other.get(name))
+        if changed:
+            raise ValueError(
+                f"{path}/feature_options: {changed[0]} is {table.get(changed[0])}, but in {first} "
+                f"{other.get(changed[0])}; extract the features of both with one configuration (stage 2)"
+            )
+    return {"feature_options": (sources[0] / "feature_options").read_bytes()} if len(known) == len(sources) else {}
+
+
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("dest", type=Path, metavar="DEST", help="data directory to make")
@@ -82,7 +97,8 @@ def main() -> None:
     merged = {name: merge(name, sources) for name in names if not missing[name]}
     merged["spk2utt"] = invert(merged["utt2spk"])
     raise_problems(disagreements(args.dest, merged), f"{args.dest}: not made; it would have")
-    write_directory(args.dest, merged, shift_of(args.sources) if "feats.scp" in merged else {})
+    facts = {**shift_of(args.sources), **options_of(args.sources)} if "feats.scp" in merged else {}
+    write_directory(args.dest, merged, facts)
     print(f"combine_data.py: {len(merged['utt2spk'])} utterances of {len(sources)} directories in {args.dest}")
 
 

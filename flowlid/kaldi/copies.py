@@ -9,10 +9,10 @@ from pathlib import Path
 
 from flowlid.files import atomic_directory, read_json, write_json
 from flowlid.kaldi.datadir import DataDir
-from flowlid.kaldi.tables import table_names
+from flowlid.kaldi.tables import OF_FEATURES, table_names
 
 COPIED_FROM = "copied_from.json"
-FEATURES = ("feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "frame_shift", "feature_options")
+FEATURES = ("feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", *OF_FEATURES)
 log = logging.getLogger("flowlid")
 
 

@@ -240,10 +240,13 @@ def split(tables: Mapping[str, Mapping[str, str]], parts: Sequence[Collection[st
     return [{**part, "spk2utt": invert(part["utt2spk"])} for part in made]
 
 
+OF_FEATURES = ("frame_shift", "feature_options")  # how features were made, beside the tables
+
+
 def other_files(path: str | Path) -> dict[str, bytes]:
-    """What a data directory says of its features beside its tables: frame_shift and conf/*, by file name."""
+    """What a data directory says of its features beside its tables: `OF_FEATURES` and conf/*, by file name."""
     path = Path(path)
-    files = [path / "frame_shift", *path.glob("conf/*")]
+    files = [*(path / name for name in OF_FEATURES), *path.glob("conf/*")]
     return {str(file.relative_to(path)): file.read_bytes() for file in files if file.is_file()}
 
 
@@ -258,7 +261,7 @@ def write_directory(
     Args:
         path: the directory.
         tables: its tables.
-        others: frame_shift and conf/*, as `other_files` gives them, in place of an old directory's; None leaves those.
+        others: what `other_files` gives, in place of an old directory's; None leaves those.
 
     Raises:
         ValueError: as `write_table`; `path` is as it was.
@@ -280,8 +283,8 @@ def write_directory(
             return
         for name in sorted(table_names(path), key=lambda name: name != "utt2spk"):
             (path / name).unlink()
-        if others is not None:
-            (path / "frame_shift").unlink(missing_ok=True)
+        for name in OF_FEATURES if others is not None else ():
+            (path / name).unlink(missing_ok=True)
         for file in sorted(new.iterdir(), key=lambda file: file.name == "utt2spk"):
             if file.is_dir():
                 shutil.rmtree(path / file.name, ignore_errors=True)
