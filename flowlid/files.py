@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -178,6 +179,33 @@ def nearest(word: str, known: Collection[str]) -> str:
 def some(names: Sequence[object], most: int = 8, separator: str = ", ") -> str:
     """The first of these names, and how many more there are: "a, b and 3 more"."""
     return separator.join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of different names that are the same to a person: the spelling that came first, and another.
+
+    The same are names that differ in case, in how Unicode writes a letter (an accent in it or after it, full or half
+    width: NFKC), in blanks, or in characters that nobody sees. Such files are one file on a Mac or on Windows. The joiners of
+    Indic scripts and Persian are unseen too, but carry meaning: names that differ in them are different.
+    """
+    first: dict[str, str] = {}
+    pairs = []
+    for name in dict.fromkeys(names):
+        other = first.setdefault(" ".join((name.lower() if name.isascii() else _folded(name)).split()), name)
+        if other != name:
+            pairs.append((other, name))
+    return pairs
+
+
+_JOINERS = "\u200c\u200d"
+
+
+def _folded(name: str) -> str:
+    """What names have in common that look the same (Unicode's caseless compatibility match, less unseen characters)."""
+    seen = "".join(char for char in name if char in _JOINERS or unicodedata.category(char) != "Cf")
+    for _ in range(2):  # folding case may leave what has another normal form
+        seen = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", seen).casefold())
+    return seen
 
 
 def raise_problems(problems: Sequence[str], heading: str = "", most: int = _SHOWN) -> None:
