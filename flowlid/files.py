@@ -185,8 +185,8 @@ def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of different names that are the same to a person: the spelling that came first, and another.
 
     The same are names that differ in case, in how Unicode writes a letter (an accent in it or after it, full or half
-    width: NFKC), in blanks, or in characters that nobody sees. Such files are one file on a Mac or on Windows. The joiners of
-    Indic scripts and Persian are unseen too, but carry meaning: names that differ in them are different.
+    width: NFKC), in blanks, or in characters that nobody sees; as file names most of them are one on a Mac or on
+    Windows. The joiners of Indic scripts and Persian are unseen too, but carry meaning: they count.
     """
     first: dict[str, str] = {}
     pairs = []
