@@ -25,6 +25,7 @@ num_procs=1                     # processes that train together, each on a GPU o
 hang_timeout=1800               # seconds without a sign of life after which such processes give up
 overwrite=false                 # make again what is up to date, and replace models of other configurations or data
 allow_pipes=false               # run commands in wav.scp or feats.scp
+max_bad=0.05                    # share of a corpus's utterances that may be unusable (damaged, silent, ...)
 # options end
 
 . "$root/utils/console.sh"
@@ -192,6 +193,7 @@ make_corpus() {
   logged 'stage 0  corpus' "$log" prepare_corpus "$data/manifests"
   tell "stage 0  corpus: $(count_corpus "$data/manifests")" "$log" "$log"
   tell_left_out "$data"/manifests/*left_out.tsv
+  tell_bad "$log"
 }
 
 make_sets() {
@@ -222,11 +224,12 @@ make_features() {
   # of the other experiments too, as far as their corpora were given: they can be trained later from stage 3
   list_sets "${configs[@]}" --if-made "$conf"/*.yaml
   logged 'stage 2  features' "$log" steps/make_features.sh --nj "$nj" --cmd "$extract_cmd" --overwrite "$overwrite" \
-    --fbank-config "$fbank_config" --vad-config "$vad_config" --allow-pipes "$allow_pipes" "$data" "${names[@]}"
+    --fbank-config "$fbank_config" --vad-config "$vad_config" --allow-pipes "$allow_pipes" --max-bad "$max_bad" "$data" "${names[@]}"
   frames=$(awk '{ frames += $2 } END { print frames }' "$pool/utt2num_frames")
   if grep -q '^features: up to date' "$log"; then what='; up to date'; fi
   tell "stage 2  features: $(grouped "$(wc -l <"$pool/utt2num_frames")") utterances, $(grouped "$frames") frames$what" "$log" "$log"
   tell_left_out "$pool/left_out.tsv"
+  tell_bad "$log"
 }
 
 train() {

@@ -215,15 +215,15 @@ class _YamlLoader(yaml.SafeLoader):
     path: str | Path = ""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys: set[str] = set()
+        lines: dict[str, int] = {}
         for key, _ in node.value:
             where = f"{self.path}:{key.start_mark.line + 1}"
             text = key.value if isinstance(key, yaml.ScalarNode) else "of several values"
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 raise ValueError(f"{where}: key {text!r} is not a name to YAML; put it in quotes")
-            if text in keys:
-                raise ValueError(f"{where}: key {text!r} is there twice; remove one of the two")
-            keys.add(text)
+            if text in lines:
+                raise ValueError(f"{where}: key {text!r} is in line {lines[text]} too; remove one of the two")
+            lines[text] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
 
     def plain(self, node: yaml.ScalarNode, form: str, construct: Callable) -> Any:  # noqa: ANN401  (a number or bool)
@@ -296,6 +296,11 @@ def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
     return pairs
 
 
+def spelling(name: str) -> str:
+    """A name as an error shows it that looks like another: in quotes, and where it is not ASCII by its characters."""
+    return repr(name) if name.isascii() else f"{name!r} ({name!a})"
+
+
 _JOINERS = "\u200c\u200d"
 
 
@@ -307,35 +312,48 @@ def _folded(name: str) -> str:
     return seen
 
 
-def raise_problems(problems: Sequence[str], heading: str = "", most: int = _SHOWN) -> None:
-    """Raise ValueError if there are problems: the first of them, one per line, and how many more there are."""
-    if problems:
-        more = [f"... and {len(problems) - most} more problems"] if len(problems) > most else []
-        raise ValueError("\n".join([*([heading] if heading else []), *problems[:most], *more]))
+def raise_problems(
+    problems: Sequence[str], heading: str = "", most: int = _SHOWN, full_list: str | Path | None = None
+) -> None:
+    """Raise ValueError if there are problems: the first three of each cause, one per line, and how many more there are.
+
+    Problems have one cause if they differ only in their places, numbers, paths, and names in quotes.
+
+    Args:
+        problems: "place: what is wrong; fix", of a line each.
+        heading: line before them.
+        most: lines of the error that name problems.
+        full_list: file that gets all of them where the error does not name each.
+    """
+    if not problems:
+        return
+    causes = list(map(_cause, problems))
+    same, seen, lines, told = Counter(causes), Counter(), [], 0
+    for problem, cause in zip(problems, causes, strict=True):
+        seen[cause] += 1
+        if seen[cause] > _EXAMPLES or len(lines) >= most:
+            continue
+        lines.append(problem)
+        told += 1
+        if seen[cause] == _EXAMPLES < same[cause]:
+            lines.append(f"... and {same[cause] - _EXAMPLES} more of this kind")
+            told += same[cause] - _EXAMPLES
+    if told < len(problems):
+        lines.append(f"... and {len(problems) - told} more problems")
+    if full_list is not None and lines != list(problems):
+        with atomic_write(full_list) as file:
+            file.writelines(f"{problem}\n" for problem in problems)
+        lines.append(f"all of them are in {full_list}")
+    raise ValueError("\n".join([*([heading] if heading else []), *lines]))
 
 
-class LeftOut:
-    """What a program leaves out and why: `rows` of item, reason and detail."""
+_EXAMPLES = 3  # problems of one cause that an error names
 
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str]] = []
 
-    def add(self, reason: str, item: object, detail: str) -> None:
-        """Note an item; `reason` is short and the same for all of its kind."""
-        self.rows.append((str(item), reason, " ".join(detail.split())))
-
-    def count(self, reason: str) -> int:
-        """How many items were left out for this reason."""
-        return self.counts()[reason]
-
-    def counts(self) -> Counter[str]:
-        """Number of items by reason."""
-        return Counter(reason for _, reason, _ in self.rows)
-
-    def write(self, path: str | Path) -> list[str]:
-        """Write the rows as TSV below a header; returns a line for the log per reason, with its count and the file."""
-        write_tsv(path, [("item", "reason", "detail"), *self.rows])
-        return [f"left out ({reason}): {count}, named in {path}" for reason, count in self.counts().items()]
+def _cause(problem: str) -> str:
+    """What is left of a problem without its place, and without the names and numbers that make it one of many."""
+    text = re.sub(r"^[^:]*:(\d+:)* ", "", problem)
+    return re.sub(r"""'[^']*'|"[^"]*"|\S*/\S*|[-+]?\d[\d.,e]*""", "_", text)
 
 
 def write_tsv(path: str | Path, rows: Iterable[Iterable[object]]) -> None:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from flowlid.left_out import MAX_BAD
+
 if TYPE_CHECKING:
     import torch
 
@@ -93,6 +95,27 @@ def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
     """Give a program `--overwrite`."""
     words = "make again what is up to date"
     parser.add_argument("--overwrite", choices=("true", "false"), default="false", help=words)
+
+
+def add_max_bad_option(parser: argparse.ArgumentParser) -> None:
+    """Give a program `--max-bad`."""
+    words = "share of the utterances, 0 to 1, that may be unusable: they are left out and named; more is an error"
+    parser.add_argument("--max-bad", metavar="SHARE", type=_share, default=MAX_BAD, help=words)
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
+    return share
+
+
+def add_corpus_options(parser: argparse.ArgumentParser, counts: str = "") -> None:
+    """Give a preparation what all have: `--nj`, `--max-bad`, and `--check-counts` where `counts` says what it does."""
+    if counts:
+        parser.add_argument("--check-counts", choices=("true", "false"), default="false", help=counts)
+    add_max_bad_option(parser)
+    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
 
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,9 @@ they mean in every corpus. Lines that begin with # are comments. TREE holds lang
 mp3, ogg, m4a, ...). Without a column `set` the speakers of each language are split 80/10/10 into train, dev and test.
 
 The whole table is checked, and the header of every file read, before anything is written: all errors come at once.
-A channel of a file with several is written to a mono file below OUT_DIR/../audio.
+Files that cannot be read are left out, unless they are too many (--max-bad); OUT_DIR/NAME_left_out.tsv names them.
+A channel of a file with several (--channel, or the column) is written to a mono file below OUT_DIR/../audio; where the
+channels differ is in OUT_DIR/NAME_channels.tsv. OUT_DIR/NAME_problems.txt has the errors that are too many to show.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import yaml
 
+from flowlid.audio.channels import MIX, read_channel
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers
 from flowlid.corpora.speech_table import (
     OPTIONAL,
@@ -32,16 +35,29 @@ from flowlid.corpora.speech_table import (
     RESERVED,
     Problems,
     Row,
-    check_known,
-    check_rows,
     read_speech_table,
-    shared_speakers,
 )
-from flowlid.corpora.speech_table_audio import Found, check_sound, open_files, read_tree, write_channels
+from flowlid.corpora.speech_table_audio import (
+    Found,
+    add_bad_files,
+    check_times,
+    leave_out,
+    open_files,
+    read_tree,
+    settle_channels,
+)
+from flowlid.corpora.speech_table_channels import (
+    Written,
+    leave_out_channels,
+    say_how_channels_differ,
+    write_channels,
+)
+from flowlid.corpora.speech_table_checks import check_known, check_rows, shared_speakers
 from flowlid.features.fbank import FbankOptions
 from flowlid.files import atomic_write, some
 from flowlid.kaldi.options import read_options
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.left_out import LeftOut
+from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -223,45 +239,74 @@ def say_what_is_told_apart(rows: Sequence[Row]) -> None:
         log.info("languages that no train set has, unseen to the models: %s", " ".join(unseen))
 
 
+def read_rows(args: argparse.Namespace, problems: Problems) -> tuple[list[Row], bool]:
+    """The rows of the table or tree, and whether they say of which set they are."""
+    columns: list[str] = []
+    if args.table.is_dir():
+        rows = read_tree(args.table, problems)
+    else:
+        rows, columns = read_speech_table(args.table, args.root, problems)
+    check_known(rows, args.languages.split(), problems)
+    if "set" not in columns:
+        check_languages(rows, problems)
+    return rows, "set" in columns
+
+
+def choose_conf(args: argparse.Namespace, recordings: Found, problems: Problems) -> str | None:
+    """The fbank.conf for these recordings, if one is wanted."""
+    if not (args.fbank_config and recordings):
+        return None
+    try:
+        return fbank_conf(args.fbank_config, min(found.sampling_rate for found in recordings.values()))
+    except ValueError as error:
+        problems.add(str(error))
+        return None
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Check everything; then, unless that is all that was asked for, write everything.
 
     Raises:
-        ValueError: all that is wrong; nothing is written.
+        ValueError: all that is wrong; nothing is prepared.
     """
     source, share = args.table, args.allow_shared_speakers == "true"
-    problems = Problems(source)
-    rows, columns = (
-        (read_tree(source, problems), []) if source.is_dir() else read_speech_table(source, args.root, problems)
-    )
+    full_list = None if args.check_only else args.out_dir / f"{args.name}_problems.txt"
+    problems, left_out = Problems(source), LeftOut()
+    rows, have_sets = read_rows(args, problems)
     fields = read_fields(args.set_fields, problems)
+    recordings, bad = open_files(rows, args.nj, problems)
+    rows = settle_channels(rows, recordings, args.channel, problems)
     check_rows(rows, share, args.need_train == "true", problems)
-    check_known(rows, args.languages.split(), problems)
-    if "set" not in columns:
-        check_languages(rows, problems)
-    recordings = open_files(rows, args.nj, problems)
-    check_sound(rows, recordings, problems)
-    conf = None
-    if args.fbank_config and recordings:
-        try:
-            conf = fbank_conf(args.fbank_config, min(found.sampling_rate for found in recordings.values()))
-        except ValueError as error:
-            problems.add(str(error))
-    problems.check()
-    say_what_is_there(rows, recordings, share, conf is not None)
+    check_times(rows, recordings, problems)
+    everything = Counter((row.set, row.language) for row in rows)
+    good = leave_out(rows, bad, left_out)
+    if excess := left_out.excess(everything, args.max_bad):
+        problems.add(excess)
+        add_bad_files(rows, bad, problems)
+    conf = choose_conf(args, recordings, problems)
+    problems.check(full_list)
+    say_what_is_there(good, recordings, share, conf is not None)
     if args.write_sets:  # else the recipe has labels and sets of its own
-        say_what_is_told_apart(rows)
-    utterances = make_utterances(rows, recordings, args.name, fields)
-    check_names(utterances, rows, problems)
-    if "set" not in columns:
+        say_what_is_told_apart(good)
+    utterances = make_utterances(good, recordings, args.name, fields)
+    check_names(utterances, good, problems)
+    if not have_sets:
         split_now = {utt.id: utt for utt in split(utterances, problems)}
         utterances = [split_now.get(utt.id, utt) for utt in utterances]
-    problems.check()
+    problems.check(full_list)
     if args.check_only:
+        say_what_is_left_out(left_out.check(everything, args.max_bad, source, None))
         log.info("%s: no errors; nothing was written, as asked", source)
         return
-    write(args, rows, utterances, recordings)
-    sets = {str(utt.custom["set"]) for utt in utterances}
+    full_list.unlink(missing_ok=True)  # of an earlier run
+    written = write_channels(good, recordings, args.out_dir.absolute().parent / "audio" / args.name, args.nj)
+    say_how_channels_differ(good, written, args.out_dir / f"{args.name}_channels.tsv")
+    usable = {row.utt_id for row in leave_out_channels(good, written, left_out)}
+    reasons = args.out_dir / f"{args.name}_left_out.tsv"
+    say_what_is_left_out(left_out.check(everything, args.max_bad, source, reasons))
+    pairs = [(row, utt) for row, utt in zip(good, utterances, strict=True) if row.utt_id in usable]
+    write(args, pairs, recordings, written, left_out)
+    sets = {str(utt.custom["set"]) for _, utt in pairs}
     if args.write_sets:
         write_sets(args.out_dir, fields.get("corpus", args.name), sets, disjoint=not share)
     if conf is not None:
@@ -269,18 +314,29 @@ def prepare(args: argparse.Namespace) -> None:
             file.write(conf)
 
 
-def write(args: argparse.Namespace, rows: Sequence[Row], utterances: Sequence[Utterance], recordings: Found) -> None:
-    """Write the channels that need a file of their own, and the manifests."""
-    audio = args.out_dir.absolute().parent / "audio" / args.name
-    written = write_channels(rows, recordings, audio, args.nj)
+def say_what_is_left_out(lines: Iterable[str]) -> None:
+    """Log how many utterances cannot be used, by set and language."""
+    for line in lines:
+        log.warning("%s", line)
+
+
+def write(
+    args: argparse.Namespace,
+    pairs: Iterable[tuple[Row, Utterance]],
+    recordings: Found,
+    written: Mapping[Path, Written],
+    left_out: LeftOut,
+) -> None:
+    """Write the manifests of the utterances that can be used, each with its row."""
     corpus, opened = Corpus(args.name, args.table), {}
-    for row, utt in zip(rows, utterances, strict=True):
-        recording = written.get((row.path, row.channel))
-        path = Path(recording.sources[0].source) if recording else row.path
-        opened[path] = recording = recording or recordings[row.path]
+    corpus.left_out = left_out
+    for row, utt in pairs:
+        recording = written[row.path].recordings[row.channel] if row.path in written else recordings[row.path]
+        path = row.path if row.path not in written else Path(recording.sources[0].source)
+        opened[path] = recording
         whole = utt.start == 0 and utt.duration > recording.duration - 1 / recording.sampling_rate
         corpus.add(replace(utt, path=path, duration=None if whole else utt.duration))
-    corpus.open(args.nj, lambda path, name: replace(opened[path], id=name))
+    corpus.open(args.nj, lambda path, name: replace(opened[path], id=name), max_bad=1)  # checked before
     corpus.write(args.out_dir)
 
 
@@ -302,7 +358,9 @@ def main() -> None:
     parser.add_argument(
         "--fbank-config", metavar="FILE", type=Path, help="write OUT_DIR/fbank.conf, at the lowest rate"
     )
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
+    words = f"of files with several, where the table names none: 0, 1, ..., or {MIX}, the mean of all"
+    parser.add_argument("--channel", default="", help=words)
+    add_corpus_options(parser)
     parser.add_argument("table", metavar="TABLE_OR_TREE", type=Path, help="TSV or CSV file, or language/speaker/file")
     parser.add_argument(
         "out_dir", metavar="OUT_DIR", type=Path, nargs="?", help="where the manifests go: data/manifests"
@@ -318,6 +376,7 @@ def main() -> None:
         )
     if args.root is not None and not args.root.is_dir():
         raise ValueError(f"--root {args.root}: there is no such directory")
+    args.channel = read_channel(args.channel, "--channel")
     log_provenance()
     prepare(args)
 

@@ -3,23 +3,25 @@
 
 Example: steps/copy_features.py data/pool data/train data/test
 Writes feats.scp, vad.scp, utt2num_frames, frame_shift and cmvn.{ark,scp} into each directory. Utterances
-without features in the pool (POOL/left_out.tsv says why) are taken out of the directory; more than 5% of them is an
-error.
+without features in the pool (POOL/left_out.tsv says why) are taken out of the directory.
 """
 
 from flowlid import program
-from flowlid.features.pool import copy_features
+from flowlid.features.pool import check_features, copy_features
 from flowlid.kaldi.datadir import DataDir
 
 
 def main() -> None:
     parser = program.argument_parser(__doc__)
+    program.add_max_bad_option(parser)
     parser.add_argument("pool", help="data directory with features")
     parser.add_argument("data", nargs="+", help="data directories that get them")
     args = parser.parse_args()
     pool = DataDir(args.pool)
-    for path in args.data:
-        copy_features(pool, DataDir(path))
+    sets = [DataDir(path) for path in args.data]
+    check_features(pool, sets, args.max_bad)
+    for data in sets:
+        copy_features(pool, data)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,8 @@
 """Join what the jobs of steps/make_fbank.sh wrote into one data directory.
 
 Example: steps/gather_fbank.py data/train 4
-Writes feats.scp, vad.scp, utt2num_frames, and left_out.tsv: the utterances without features, and why. Features of
-fewer than 95% of the utterances are an error. Recordings whose channels differ are listed in channels.tsv, if there
-are any.
+Writes feats.scp, vad.scp, utt2num_frames, and left_out.tsv: the utterances without features, and why. Recordings whose
+channels differ are listed in channels.tsv, if there are any.
 """
 
 from pathlib import Path
@@ -16,10 +15,11 @@ from flowlid.kaldi.datadir import DataDir
 
 def main() -> None:
     parser = program.argument_parser(__doc__)
+    program.add_max_bad_option(parser)
     parser.add_argument("data", type=Path, help="data directory")
     parser.add_argument("jobs", type=int, help="number of jobs")
     args = parser.parse_args()
-    gather(DataDir(args.data), [args.data / "fbank" / str(job) for job in range(1, args.jobs + 1)])
+    gather(DataDir(args.data), [args.data / "fbank" / str(job) for job in range(1, args.jobs + 1)], args.max_bad)
 
 
 if __name__ == "__main__":

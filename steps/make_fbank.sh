@@ -8,13 +8,14 @@ cmd=utils/run.py               # how jobs are run
 fbank_config=conf/fbank.conf   # options of compute-fbank-feats
 vad_config=conf/vad.conf       # options of compute-vad
 allow_pipes=false              # run commands in wav.scp
+max_bad=0.05                   # share of the utterances that may be unusable
 # options end
 
 help_message="Usage: $0 [options] <data-dir>
 Writes feats.scp, vad.scp and utt2num_frames into the directory, archives into <data-dir>/fbank.
-Fails if fewer than 95% of the utterances could be used; those that could not are named in <data-dir>/left_out.tsv.
+Utterances that cannot be used are named in <data-dir>/left_out.tsv; more than the share --max-bad of them is an error.
 Options: --nj $nj, --cmd $cmd, --fbank-config $fbank_config, --vad-config $vad_config,
-  --allow-pipes $allow_pipes
+  --allow-pipes $allow_pipes, --max-bad $max_bad
 Example: $0 --nj 8 data/train"
 echo "$0 $*"
 . ./path.sh
@@ -65,5 +66,5 @@ if [ -n "$counter" ]; then kill "$counter" || true; fi
 if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
 awk '/ resampled [0-9]+ utterances /{n[$(NF-3)" to "$(NF-1)] += $(NF-6)} END{for (k in n) print "resampled " n[k] " utterances from " k " Hz"}' \
   "$data"/log/make_fbank.*.log >&2
-steps/gather_fbank.py "$data" "$nj"
+steps/gather_fbank.py --max-bad "$max_bad" "$data" "$nj"
 rm -rf "$data/split${nj}utt"

@@ -9,13 +9,14 @@ fbank_config=conf/fbank.conf   # options of compute-fbank-feats
 vad_config=conf/vad.conf       # options of compute-vad
 allow_pipes=false              # run commands in wav.scp
 overwrite=false                # extract features again that are up to date
+max_bad=0.05                   # share of the utterances that may be unusable
 # options end
 
 help_message="Usage: $0 [options] <data> <set>...
 Pools the data directories <data>/<set> in <data>/_pool, makes the pool's features unless they are up to date, and gives
 each directory those of its utterances, and its speakers' statistics.
 Options: --nj $nj, --cmd $cmd, --fbank-config $fbank_config, --vad-config $vad_config,
-  --allow-pipes $allow_pipes, --overwrite $overwrite
+  --allow-pipes $allow_pipes, --overwrite $overwrite, --max-bad $max_bad
 Example: $0 --nj 8 data train dev test"
 . ./path.sh
 . utils/parse_options.sh
@@ -61,7 +62,7 @@ else
   for name in "${sets[@]}"; do rm -f "${features[@]/#/$data/$name/}"; done
   utils/combine_data.py --skip-files "${features[*]}" "$pool" "${sets[@]/#/$data/}"
   foreground steps/make_fbank.sh --nj "$nj" --cmd "$cmd" --fbank-config "$fbank_config" --vad-config "$vad_config" \
-    --allow-pipes "$allow_pipes" "$pool"
+    --allow-pipes "$allow_pipes" --max-bad "$max_bad" "$pool"
   if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
   echo "$wanted $(outputs)" >"$stamp.new"
   mv "$stamp.new" "$stamp"
@@ -70,4 +71,4 @@ without=()
 for name in "${sets[@]}"; do
   if [ ! -f "$data/$name/feats.scp" ]; then without+=("$data/$name"); fi   # it is what copy_features.py writes last
 done
-if [ ${#without[@]} -gt 0 ]; then steps/copy_features.py "$pool" "${without[@]}"; fi
+if [ ${#without[@]} -gt 0 ]; then steps/copy_features.py --max-bad "$max_bad" "$pool" "${without[@]}"; fi

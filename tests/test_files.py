@@ -15,7 +15,6 @@ from tools import ROOT
 
 from flowlid import files
 from flowlid.files import (
-    LeftOut,
     atomic_directory,
     atomic_write,
     closest,
@@ -103,6 +102,40 @@ def test_near_names() -> None:
     assert nearest("xyz", {"b", "a"}) == "; known: a b"
     assert nearest("xyz", [str(n) for n in range(21)]).endswith("18 19 and 1 more")
     assert some("abc") == "a, b, c" and some("abc", 1) == "a and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("EN", "en"),
+        ("enm1", "Enm1"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("CAFE\u0301", "caf\u00e9"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("\u0958\u0932\u092e", "\u0915\u093c\u0932\u092e"),  # Hindi, its nukta in the letter or after it
+        ("\ud55c\uad6d", "\u1112\u1161\u11ab\u1100\u116e\u11a8"),  # Korean, syllables or their parts
+        ("\uff45\uff4e", "EN"),  # of full width
+        ("\u03a3\u03bf\u03c6\u03cc\u03c2", "\u03c3\u03bf\u03c6\u03cc\u03c3"),  # Greek, a final sigma
+        ("en", "e\u200bn"),
+        ("en US", "en\u00a0US"),
+        ("en", "en "),
+    ],
+)
+def test_names_that_are_the_same_to_a_person(one: str, other: str) -> None:
+    assert look_alikes(["x", one, "y", other, one]) == [(one, other)]
+    assert look_alikes([other, one]) == [(other, one)]
+
+
+def test_names_that_only_share_letters_are_different() -> None:
+    hindi, marathi = "\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u0941\u0928\u0926\u093e"
+    joined = "\u0915\u094d\u200d\u0937"  # what a joiner shows otherwise is another word
+    assert (
+        look_alikes([hindi, marathi, joined, joined.replace("\u200d", ""), "en_US", "en-US", "en US", "e", "\u00e9"])
+        == []
+    )
+    assert look_alikes(["a", "A", "\u00e4", "\u00c4", "A\u0308"]) == [
+        ("a", "A"), ("\u00e4", "\u00c4"), ("\u00e4", "A\u0308"),
+    ]  # fmt: skip
 
 
 def test_problems_make_one_error() -> None:

@@ -159,6 +159,10 @@ count_corpus() { # MANIFESTS: "3,862 utterances, 2.9 h, 7 speakers, 5 languages"
   echo "$(grouped "$1") utterances, $2, $(grouped "$3") speakers, $4 languages"
 }
 
+tell_bad() { # LOG: which sets and languages lost utterances that cannot be used, and in which files channels differ
+  sed -nE 's/^.* \([a-z_]+\.py:[0-9]+\) (.*: )?([0-9]+ of [0-9]+ (utterances cannot be used|files).*)$/         \2/p' "$1"
+}
+
 tell_left_out() { # FILE...: on a line of its own, and which files name it
   local file what
   for file in "$@"; do
@@ -167,8 +171,8 @@ tell_left_out() { # FILE...: on a line of its own, and which files name it
   done
 }
 
-count_left_out() { # FILE of item, reason, detail: "104 not speech, 31 repeated"; nothing if all could be used
+count_left_out() { # FILE of file, utterance, reason, detail: "104 not speech, 31 repeated"; nothing if all could be used
   if [ ! -f "$1" ]; then return; fi
-  awk -F '\t' 'NR > 1 && NF == 3 { gsub("_", " ", $2); if (!n[$2]++) order[++k] = $2 }
+  awk -F '\t' 'NR > 1 && NF == 4 { gsub("_", " ", $3); if (!n[$3]++) order[++k] = $3 }
     END { for (i = 1; i <= k; i++) printf "%s%d %s", (i > 1 ? ", " : ""), n[order[i]], order[i] }' "$1"
 }

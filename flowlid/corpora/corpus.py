@@ -17,11 +17,11 @@ from pathlib import Path
 from lhotse import Recording, SupervisionSegment
 
 from flowlid.audio.headers import MissingDecoder, open_recording
-from flowlid.files import LeftOut, atomic_write, raise_problems, write_tsv
+from flowlid.files import atomic_write, write_tsv
+from flowlid.left_out import MAX_BAD, LeftOut
 
 log = logging.getLogger("flowlid")
 
-MAX_DAMAGED = 0.05  # share of files that may be unreadable before the copy of the corpus is taken for broken
 GENDERS = {"f": "f", "female": "f", "m": "m", "male": "m"}
 
 
@@ -90,19 +90,48 @@ class Corpus:
             raise ValueError(f"{message}; look for missing discs or files, or run with --check-counts false")
         log.warning("%s%s", message, "; --check-counts true makes this an error" if fatal else "")
 
-    def open(self, jobs: int = 4, kind: Callable[[Path, str], Recording] = open_recording) -> None:
-        """Read the headers of all recordings; damaged files are left out with their utterances.
+    def open(
+        self,
+        jobs: int = 4,
+        kind: Callable[[Path, str], Recording] = open_recording,
+        max_bad: float = MAX_BAD,
+        out_dir: Path | None = None,
+    ) -> None:
+        """Read the headers of all recordings; those of damaged and missing files are left out with their utterances.
 
         Afterwards every utterance has a duration.
 
         Args:
             jobs: files opened at a time.
             kind: gives the recording of (path, id); raises ValueError for a damaged file.
+            max_bad: share of the utterances that may be lost.
+            out_dir: where `<name>_left_out.tsv` goes if more are.
 
         Raises:
-            ValueError: no utterance, two of one id, a decoder that is not installed, or more than 5% of the files
-                damaged.
+            ValueError: no utterance, two of one id, a decoder that is not installed, or more than `max_bad` of the
+                utterances in damaged files.
         """
+        self._check_ids()
+        ids = self._recording_ids()
+        with ThreadPoolExecutor(max(1, jobs)) as pool:
+            opened = dict(zip(ids, pool.map(lambda item: _try_open(kind, *item), ids.items()), strict=True))
+        self.recordings |= {path: found for path, found in opened.items() if isinstance(found, Recording)}
+        for utt in self.utterances:
+            if utt.path not in self.recordings:
+                reason = "damaged" if utt.path.exists() else "missing"
+                why = opened[utt.path].removeprefix(f"{utt.path}: ")
+                self.left_out.add_bad(reason, utt.path, why, utt.id, (utt.part, utt.language))
+        self.check_bad(max_bad, out_dir)
+        self.utterances = [self._timed(utt) for utt in self.utterances if utt.path in self.recordings]
+
+    def check_bad(self, max_bad: float, out_dir: Path | None) -> None:
+        """Log how many utterances, by part and language, cannot be used; ValueError if more than `max_bad` of all."""
+        everything = Counter((utt.part, utt.language) for utt in self.utterances)
+        reasons = None if out_dir is None else out_dir / f"{self.name}_left_out.tsv"
+        for line in self.left_out.check(everything, max_bad, self.root, reasons):
+            log.warning("%s: %s", self.name, line)
+
+    def _check_ids(self) -> None:
         if not self.utterances:
             raise ValueError(f"{self.root}: no speech of {self.name} found in it")
         twice = [name for name, count in Counter(utt.id for utt in self.utterances).items() if count > 1]
@@ -112,22 +141,6 @@ class Corpus:
                 f"{self.root}: {len(twice)} utterance ids are there twice, such as {twice[0]} "
                 f"({', '.join(paths[:2])}); remove one copy"
             )
-        ids, problems = self._recording_ids(), []
-        with ThreadPoolExecutor(max(1, jobs)) as pool:
-            opened = pool.map(lambda item: _try_open(kind, *item), ids.items())
-            for path, found in zip(ids, opened, strict=True):
-                if isinstance(found, Recording):
-                    self.recordings[path] = found
-                else:
-                    problems.append(found)
-                    self.left_out.add("damaged", path, found.removeprefix(f"{path}: "))
-        if len(problems) > max(MAX_DAMAGED * len(ids), 1) or not self.recordings:
-            raise_problems(
-                problems,
-                f"{self.root}: {len(problems)} of {len(ids)} files cannot be read; if they are cut off, copy or unpack "
-                "the corpus again:",
-            )
-        self.utterances = [self._timed(utt) for utt in self.utterances if utt.path in self.recordings]
 
     def _recording_ids(self) -> dict[Path, str]:
         """Id of each file: that of its utterance if it has only one, which is all of it."""

@@ -2,12 +2,12 @@
 
 import csv
 import math
-import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flowlid.audio.channels import Channel, read_channel
 from flowlid.corpora.corpus import GENDERS
 from flowlid.files import closest, raise_problems
 
@@ -23,6 +23,8 @@ RESERVED = {
 }
 _LONGEST_SET = 100  # letters, since it is the name of directories
 SIDES = ("train", "dev", "test")  # what a set's name starts with
+_NOT_IN_LANGUAGES = '+|/\\,$"'  # + is between languages in a model, the others are signs of tables and of plots
+_JOINERS = "\u200c\u200d"  # of Indic scripts and Persian: unseen, but part of words
 _UNICODE_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -33,7 +35,7 @@ class Row:
     Attributes:
         line: of the table, from 1; 0: the row is a file of a directory tree.
         start, end: seconds of the file; end None: to its end.
-        channel: of the file, from 0.
+        channel: of the file, from 0, or "mix".
         fields: columns of other names.
     """
 
@@ -45,7 +47,7 @@ class Row:
     set: str = ""
     start: float = 0.0
     end: float | None = None
-    channel: int | None = None
+    channel: Channel | None = None
     gender: str | None = None
     score: float | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -68,18 +70,20 @@ class Problems:
         text = text.removeprefix(f"{place}: ")
         self._found.append((line, f"{place}:{line}: {text}" if line else f"{place}: {text}"))
 
-    def check(self) -> None:
-        """Raise ValueError if there are problems: the first 50, by line, and how many more there are."""
+    def check(self, full_list: Path | None) -> None:
+        """Raise ValueError if there are problems, by line; `full_list` gets all where the error cannot hold them."""
         found = [text for _, text in sorted(self._found, key=lambda item: item[0])]
         count = "1 error" if len(found) == 1 else f"{len(found)} errors"
-        raise_problems(found, f"{self.source}: {count}; nothing was written:", 50)
+        raise_problems(found, f"{self.source}: {count}; nothing was prepared:", 50, full_list)
 
 
 def read_speech_table(path: Path, root: Path | None, problems: Problems) -> tuple[list[Row], list[str]]:
     """The rows of a table that can be read, and the names of its columns.
 
     The first line that is neither blank nor a comment ("#") names the columns. They are separated by tabs if it has
-    one, otherwise by semicolons or commas, and quoted as in CSV files; in a table with tabs nothing is quoted.
+    one, otherwise by semicolons or commas, and quoted as in CSV files. In a table with tabs quotes are quotes only if
+    all names of columns are quoted (as R writes them), otherwise they are letters. Such a table may lack the tabs at
+    the end of a line, whose optional values are empty then: editors strip them.
 
     Args:
         path: UTF-8, with or without a byte-order mark.
@@ -92,17 +96,21 @@ def read_speech_table(path: Path, root: Path | None, problems: Problems) -> tupl
         return [], []
     number, first = lines[0]
     separator = "\t" if "\t" in first else ";" if first.count(";") > first.count(",") else ","
-    header = _cells(first, separator)
+    quoted = separator != "\t" or all(re.fullmatch('".*"', cell.strip()) for cell in first.split("\t") if cell.strip())
+    header = _cells(first, separator, quoted)
     if not isinstance(header, list) or not set(header) & set(REQUIRED):
         problems.add(f"names none of the columns {' '.join(REQUIRED)}; the first line names the columns", number)
         return [], []
     _check_header(header, number, problems)
     rows = []
     for number, line in lines[1:]:
-        cells = _cells(line, separator)
+        cells = _cells(line, separator, quoted)
         if not isinstance(cells, list):
             problems.add(cells, number)
-        elif len(cells) != len(header):
+            continue
+        if separator == "\t" and not {*REQUIRED, "set"} & set(header[len(cells) :]):
+            cells += [""] * (len(header) - len(cells))
+        if len(cells) != len(header):
             hint = "" if separator == "\t" else f'; put a value that has a "{separator}" in quotes'
             problems.add(f"{len(cells)} fields, but the header names {len(header)}{hint}", number)
         else:
@@ -132,9 +140,9 @@ def _lines(path: Path, problems: Problems) -> list[tuple[int, str]]:
     return lines
 
 
-def _cells(line: str, separator: str) -> list[str] | str:
+def _cells(line: str, separator: str, quoted: bool) -> list[str] | str:
     """Fields of a line, without blanks around them; or what is wrong with it."""
-    if separator == "\t":
+    if not quoted:
         return [cell.strip() for cell in line.split("\t")]
     try:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, strict=True))]
@@ -156,7 +164,7 @@ def _check_header(header: Sequence[str], line: int, problems: Problems) -> None:
             problems.add(f"column {name} is there twice", line)
         elif name in RESERVED:
             problems.add(f"no column may be called {name}: {RESERVED[name]}; rename it", line)
-        elif _broken(name):
+        elif is_broken(name):
             problems.add(f"column {name!r} has blanks in its name; rename it", line)
         elif name.lower() in REQUIRED + OPTIONAL and name != name.lower():
             problems.add(f"column {name}: write it {name.lower()}", line)
@@ -166,17 +174,20 @@ def _row(values: Mapping[str, str], line: int, root: Path, wrong: Callable[[str]
     for name in ("utt_id", "path", "speaker", "language", "set"):
         if values.get(name) == "":
             wrong(f"no {name}")
-        elif name != "path" and _broken(values.get(name, "")):
+        elif name != "path" and is_broken(values.get(name, "")):
             wrong(f"{name} {values[name]!r} has blanks or unprintable characters; Kaldi's files cannot hold them")
+    check_language(values.get("language", ""), wrong)
     _check_set(values.get("set", ""), wrong)
     start, end, score = (_number(values.get(name, ""), name, wrong) for name in ("start", "end", "score"))
     if start is not None and start < 0:
         wrong(f"start {start:g} is negative")
     if end is not None and end <= (start or 0):
         wrong(f"start {start or 0:g} is not before end {end:g}")
-    channel = values.get("channel", "")
-    if channel and not re.fullmatch(r"[0-9]{1,3}", channel):
-        wrong(f"channel {channel!r} is not a whole number from 0 on")
+    try:
+        channel = read_channel(values.get("channel", ""), "column channel")
+    except ValueError as error:
+        channel = None
+        wrong(str(error))
     gender = values.get("gender", "").lower()
     if gender and gender not in GENDERS:
         wrong(f"gender {values['gender']!r} is none of {' '.join(GENDERS)}; leave it empty where it is not known")
@@ -192,17 +203,28 @@ def _row(values: Mapping[str, str], line: int, root: Path, wrong: Callable[[str]
         set=values.get("set", ""),
         start=start or 0.0,
         end=end,
-        channel=int(channel) if re.fullmatch(r"[0-9]{1,3}", channel) else None,
+        channel=channel,
         gender=gender if gender in GENDERS else None,
         score=score,
         fields={name: value for name, value in values.items() if value and name not in REQUIRED + OPTIONAL},
     )
 
 
+def check_language(name: str, wrong: Callable[[str], None]) -> None:
+    """Say what is wrong with the name of a language that later stages could not write."""
+    signs = sorted(set(name) & set(_NOT_IN_LANGUAGES))
+    if signs:
+        better = re.sub(r"[^\w.-]+", "_", name).strip("_")
+        hint = f", such as {better}" if better else ""
+        wrong(
+            f"language {name!r} has {' '.join(signs)}, which stands between names in models and tables; rename it{hint}"
+        )
+
+
 def _check_set(name: str, wrong: Callable[[str], None]) -> None:
     if name and not name.startswith(SIDES):
         wrong(f"set {name!r} is of an unknown kind; its name starts with train, dev or test")
-    elif name and not re.fullmatch(r"[\w.-]+", name) and not _broken(name):
+    elif name and not re.fullmatch(r"[\w.-]+", name) and not is_broken(name):
         wrong(f"set {name!r} is not a file name; use letters, digits and _ . -")
     elif len(name) > _LONGEST_SET:
         wrong(f"set {name[:20]!r}... has {len(name)} letters; name it with {_LONGEST_SET} at most")
@@ -221,72 +243,7 @@ def _number(text: str, name: str, wrong: Callable[[str], None]) -> float | None:
     return number
 
 
-def _broken(text: str) -> bool:
-    return " " in text or not text.isprintable()  # of white space only the blank counts as printable
-
-
-def check_known(rows: Iterable[Row], languages: Collection[str], problems: Problems) -> None:
-    """Check that the rows have no language but these; an empty collection allows any."""
-    for row in rows if languages else ():
-        if row.language and row.language not in languages:
-            problems.add(f"language {row.language!r}: here it must be {' or '.join(languages)}, what is spoken", row)
-
-
-def check_rows(rows: Iterable[Row], share_speakers: bool, need_train: bool, problems: Problems) -> None:
-    """Check the rows against each other: ids, speakers, languages and genders.
-
-    Args:
-        rows: of the whole table or tree.
-        share_speakers: whether a speaker may be in a train set and in a dev or test set.
-        need_train: whether there must be a train set.
-        problems: gets what is wrong.
-    """
-    rows = list(rows)
-    _check_repeats(rows, problems)
-    if any(row.set for row in rows):
-        if need_train and not any(row.set.startswith("train") for row in rows):
-            problems.add("no row is of a train set, one whose name starts with train: nothing to train on")
-        for speaker, (tested, trained) in shared_speakers(rows).items() if not share_speakers else ():
-            problems.add(
-                f"speaker {speaker!r} is in {tested.set} here, and in {trained.set} in {trained}; leave one side "
-                "out, or accept it with --allow-shared-speakers true",
-                tested,
-            )
-    speakers = sorted({row.speaker: row for row in reversed(rows) if row.speaker}.items())
-    known = {name for name, _ in speakers}
-    for name, row in speakers:
-        for cut in range(1, len(name)):
-            if name[cut] <= "-" and name[:cut] in known:
-                problems.add(
-                    f"speaker {name!r} is speaker {name[:cut]!r} and {name[cut:]!r}: Kaldi's files could not be in the "
-                    "order of speakers; rename one, such as with _ for -",
-                    row,
-                )
-
-
-def _check_repeats(rows: Sequence[Row], problems: Problems) -> None:
-    ids: dict[str, Row] = {}
-    genders: dict[str, Row] = {}
-    pieces: dict[tuple, Row] = {}
-    for row in rows:
-        if row.utt_id and ids.setdefault(row.utt_id, row) is not row:
-            problems.add(f"utt_id {row.utt_id!r} is in {ids[row.utt_id]} too; ids are unique", row)
-        other = genders.setdefault(row.speaker, row) if row.speaker and row.gender else row
-        if (other.gender or "")[:1] != (row.gender or "")[:1]:
-            problems.add(f"speaker {row.speaker!r} is {row.gender} here, but {other.gender} in {other}", row)
-        place = os.path.realpath(row.path) if row.path else None
-        other = pieces.setdefault((place, row.channel, row.start, row.end), row) if place else row
-        for name in ("speaker", "language"):
-            mine, others = getattr(row, name), getattr(other, name)
-            if mine and others and mine != others:
-                problems.add(f"{name} {mine!r}, but the same sound is of {others!r} in {other}; remove one", row)
-
-
-def shared_speakers(rows: Iterable[Row]) -> dict[str, tuple[Row, Row]]:
-    """Speakers of both a train set and a dev or test set, each with the first row of either: (tested, trained)."""
-    trained: dict[str, Row] = {}
-    tested: dict[str, Row] = {}
-    for row in rows:
-        if row.speaker and row.set.startswith(SIDES):
-            (trained if row.set.startswith("train") else tested).setdefault(row.speaker, row)
-    return {name: (tested[name], trained[name]) for name in tested if name in trained}
+def is_broken(text: str) -> bool:
+    """Whether a name has what Kaldi's files cannot hold, or nobody sees."""
+    # of white space only the blank counts as printable
+    return " " in text or not text.translate(dict.fromkeys(map(ord, _JOINERS))).isprintable()

@@ -1,21 +1,20 @@
-"""The sound files of a table or tree of recorded speech: found, opened and checked, and their channels taken apart."""
+"""The sound files of a table or tree of recorded speech: found, opened and checked, and their channels settled."""
 
 import logging
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha1
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import soundfile
 from lhotse import Recording
 
-from flowlid.audio.headers import blocks, open_recording
+from flowlid.audio.channels import MIX, Channel
+from flowlid.audio.headers import MissingDecoder, open_recording
 from flowlid.corpora.layout import walk
-from flowlid.corpora.speech_table import Problems, Row
-from flowlid.files import atomic_write, some
+from flowlid.corpora.speech_table import Problems, Row, check_language, is_broken
+from flowlid.files import some
+from flowlid.left_out import LeftOut
 
 log = logging.getLogger("flowlid")
 
@@ -29,7 +28,11 @@ Found = dict[Path, Recording]
 
 
 def read_tree(root: Path, problems: Problems) -> list[Row]:
-    """A row for each sound file of a tree language/speaker/file; other files are counted, and skipped."""
+    """A row for each sound file of a tree language/speaker/file; other files are counted, and skipped.
+
+    The names of folders are those of languages and speakers as they are. In the names of files "_" stands for what
+    Kaldi's files cannot hold; should two become one, that is a problem as any id that is there twice.
+    """
     rows, passed = [], Counter()
     for path in walk(root):
         parts = path.relative_to(root).with_suffix("").parts
@@ -38,12 +41,14 @@ def read_tree(root: Path, problems: Problems) -> list[Row]:
         elif len(parts) < 3:
             problems.add(f"{path.relative_to(root)} is not where it should be: language/speaker/file{path.suffix}")
         else:
-            language, speaker, *rest = (re.sub(r"[^\w.-]", "_", part) for part in parts)
-            rows.append(Row(0, "-".join([speaker, language, *rest]), path, speaker, language))
+            language, speaker, *rest = parts
+            name = without_blanks("-".join([speaker, language, *rest]))
+            rows.append(Row(0, name, path, speaker, language))
     found = {row.language: set() for row in rows}
     for row in rows:
         found[row.language].add(row.speaker)
     for language, speakers in found.items():
+        _check_folders(root, language, speakers, problems)
         log.info("%s: found language %s, %d speakers", root, language, len(speakers))
         if language.lower() in _NO_LANGUAGES:
             problems.add(f"folder {language} is not a language; expected language/speaker/file, or give a table")
@@ -55,65 +60,101 @@ def read_tree(root: Path, problems: Problems) -> list[Row]:
     return rows
 
 
-def open_files(rows: Iterable[Row], jobs: int, problems: Problems) -> Found:
-    """The recording of each file, from its header; a file that cannot be read is a problem of its first row."""
-    rows_of: dict[Path, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.path is not None:
-            rows_of[row.path].append(row)
+def without_blanks(name: str) -> str:
+    """A name with _ for each character that Kaldi's files cannot hold."""
+    return "".join("_" if is_broken(char) else char for char in name)
 
-    def look(path: Path) -> Recording | str:
+
+def _check_folders(root: Path, language: str, speakers: Iterable[str], problems: Problems) -> None:
+    check_language(language, lambda text: problems.add(f"{root / language}: {text}"))
+    for kind, folder in (("language", root / language), *(("speaker", root / language / name) for name in speakers)):
+        if is_broken(folder.name):
+            problems.add(
+                f"{folder}: {kind} {folder.name!r} has blanks or unprintable characters, which Kaldi's files cannot "
+                f"hold; rename the folder, such as {without_blanks(folder.name)}"
+            )
+
+
+def open_files(rows: Iterable[Row], jobs: int, problems: Problems) -> tuple[Found, dict[Path, str]]:
+    """The recording of each file, from its header; second, what is wrong with each that cannot be read.
+
+    A file whose decoder is not installed is a problem, since nothing is wrong with it.
+    """
+    paths = list(dict.fromkeys(row.path for row in rows if row.path is not None))
+
+    def look(path: Path) -> Recording | str | None:
         try:
             return open_recording(path, path.stem, mono=False)
+        except MissingDecoder as error:
+            problems.add(str(error))
+            return None
         except (ValueError, OSError) as error:
             return str(error)
 
-    recordings = {}
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        for (path, own), found in zip(rows_of.items(), pool.map(look, rows_of), strict=True):
-            if isinstance(found, Recording):
-                recordings[path] = found
-            else:
-                problems.add(f"{found} (so in {len(own)} rows)" if len(own) > 1 else found, own[0])
-    return recordings
+        opened = dict(zip(paths, pool.map(look, paths), strict=True))
+    recordings = {path: found for path, found in opened.items() if isinstance(found, Recording)}
+    return recordings, {path: found for path, found in opened.items() if isinstance(found, str)}
 
 
-def check_sound(rows: Iterable[Row], recordings: Found, problems: Problems) -> None:
-    """Check the times and the channel of each row against its file."""
+def leave_out(rows: Iterable[Row], bad: dict[Path, str], left_out: LeftOut) -> list[Row]:
+    """The rows less those of files that cannot be read, which are noted."""
+    kept = []
+    for row in rows:
+        if row.path not in bad:
+            kept.append(row)
+        else:
+            reason = "damaged" if row.path.exists() else "missing"
+            why = bad[row.path].removeprefix(f"{row.path}: ")
+            left_out.add_bad(reason, row.path, why, row.utt_id, (row.set, row.language))
+    return kept
+
+
+def add_bad_files(rows: Iterable[Row], bad: dict[Path, str], problems: Problems) -> None:
+    """Make a problem of each file that cannot be read, where they are too many to be left out."""
+    rows_of: dict[Path, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.path in bad:
+            rows_of[row.path].append(row)
+    for path, own in rows_of.items():
+        problems.add(bad[path] + (f" (so in {len(own)} rows)" if len(own) > 1 else ""), own[0])
+
+
+def settle_channels(rows: Sequence[Row], recordings: Found, channel: Channel | None, problems: Problems) -> list[Row]:
+    """The rows, with a channel for those of files with several, and none for those of files with one.
+
+    Args:
+        rows: of the table or tree.
+        recordings: of their files, as far as those can be read.
+        channel: for the rows that name none; None: that there are such rows is a problem.
+        problems: gets that, in one, and channels that a file does not have.
+    """
+    settled, without = [], {}
+    for row in rows:
+        channels = recordings[row.path].num_channels if row.path in recordings else 1
+        wanted = row.channel if row.channel is not None or channels == 1 else channel
+        if wanted is None and channels > 1:
+            without.setdefault(row.path, channels)
+        elif wanted not in (None, MIX) and row.path in recordings and wanted >= channels:
+            there = "only channel 0" if channels == 1 else f"channels 0 to {channels - 1}"
+            problems.add(f"there is no channel {wanted}: {row.path} has {there}", row)
+        settled.append(replace(row, channel=wanted if channels > 1 else None))
+    if without:
+        examples = some([f"{path} ({channels})" for path, channels in without.items()], 3)
+        problems.add(
+            f"{len(without)} of {len(recordings)} files have several channels, and their rows name none: {examples}; "
+            f"say which to use with --channel 0, 1, ... or {MIX} (the mean of all), or in a column channel"
+        )
+    return settled
+
+
+def check_times(rows: Iterable[Row], recordings: Found, problems: Problems) -> None:
+    """Check the times of each row against its file."""
     for row in rows:
         if row.path not in recordings:
             continue
-        length, channels = recordings[row.path].duration, recordings[row.path].num_channels
+        length = recordings[row.path].duration
         if row.start > length - 1 / recordings[row.path].sampling_rate:
             problems.add(f"start {row.start:g} is past the end of {row.path}, {length:.3f} s", row)
         elif row.end is not None and row.end > length + TOLERANCE:
             problems.add(f"end {row.end:g} is past the end of {row.path}, {length:.3f} s", row)
-        if channels > 1 and row.channel is None:
-            how = "name one in a column channel, from 0" if row.line else "write one to a file, or give a table"
-            problems.add(f"{row.path} has {channels} channels; {how}", row)
-        elif row.channel is not None and row.channel >= channels:
-            there = "only channel 0" if channels == 1 else f"channels 0 to {channels - 1}"
-            problems.add(f"there is no channel {row.channel}: {row.path} has {there}", row)
-
-
-def write_channels(rows: Iterable[Row], recordings: Found, audio: Path, jobs: int) -> dict[tuple[Path, int], Recording]:
-    """Write each wanted channel of a file with several to a mono WAV file of 16 bits; (path, channel) -> recording."""
-    wanted = sorted({(row.path, row.channel) for row in rows if recordings[row.path].num_channels > 1})
-
-    def write(item: tuple[Path, int]) -> Recording:
-        path, channel = item
-        out = audio / f"{path.stem}-{sha1(str(path.absolute()).encode()).hexdigest()[:8]}-c{channel}.wav"
-        with (
-            atomic_write(out, "w+b") as file,
-            soundfile.SoundFile(file, "w", recordings[path].sampling_rate, 1, "PCM_16", format="WAV") as wav,
-        ):
-            for block in blocks(recordings[path]):
-                wav.write(np.clip(np.rint(block[:, channel] * 32768), -32768, 32767).astype(np.int16))
-        return open_recording(out, out.stem)
-
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
-        written = dict(zip(wanted, pool.map(write, wanted), strict=True))
-    if written:
-        files = len({path for path, _ in written})
-        log.info("wrote %d channels of %d files to mono WAV files in %s", len(written), files, audio)
-    return written

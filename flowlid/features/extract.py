@@ -13,10 +13,11 @@ from flowlid.audio.samples import SilentChannel, read_audio
 from flowlid.features.fbank import FeatureExtractor
 from flowlid.features.pool import write_options
 from flowlid.features.vad import VadOptions, energy_vad
-from flowlid.files import LeftOut, write_tsv
+from flowlid.files import write_tsv
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import Segment, write_table
+from flowlid.left_out import LeftOut
 
 log = logging.getLogger("flowlid")
 
@@ -77,7 +78,7 @@ class Job:
         ):
             for utt, found in self.run():
                 if isinstance(found, Unusable):
-                    left_out.add(found.reason, utt, found.detail)
+                    left_out.add(found.reason, self.source(utt), found.detail, utt)
                     continue
                 write_feats(utt, found.feats)
                 write_vad(utt, found.vad)
@@ -162,6 +163,10 @@ class Job:
                 yield utt, Found(feats, vad.astype(np.float32), got.rate, got.differ)
                 continue
             yield utt, Unusable(why[0], f"{self.name(utt)}: {why[1]}")
+
+    def source(self, utt: str) -> str:
+        """What wav.scp says of an utterance's recording."""
+        return self.data.table("wav.scp")[self.data.segments().get(utt, (utt,))[0]]
 
     def name(self, utt: str) -> str:
         """What errors call an utterance."""

@@ -7,38 +7,41 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid.files import LeftOut, atomic_write, read_text, some, write_tsv
+from flowlid.files import atomic_write, read_text, some, write_tsv
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.cmvn import cmvn_stats
-from flowlid.kaldi.datadir import DataDir, check_enough, fix_directory
+from flowlid.kaldi.datadir import DataDir, fix_directory
 from flowlid.kaldi.tables import read_table, write_table
+from flowlid.left_out import LeftOut
 
 log = logging.getLogger("flowlid")
 
 
-def gather(data: DataDir, jobs: Sequence[Path]) -> None:
-    """Join what the jobs wrote into one data directory: its tables, frame_shift, left_out.tsv and channels.tsv.
+def gather(data: DataDir, jobs: Sequence[Path], max_bad: float) -> None:
+    """Join what the jobs wrote into one data directory: tables, options, left_out.tsv and channels.tsv.
 
     Raises:
-        ValueError: features of fewer than 95% of the utterances.
+        ValueError: no features of more than the share `max_bad` of the utterances.
     """
     tables: dict[str, dict[str, str]] = {name: {} for name in ("vad.scp", "utt2num_frames", "feats.scp")}
+    language = _languages(data)
     left_out = LeftOut()
     for out in jobs:
         for name, table in tables.items() if (out / "utt2num_frames").exists() else ():
             table.update(read_table(out / name))
         for line in read_text(out / "left_out.tsv").splitlines()[1:] if (out / "left_out.tsv").exists() else ():
-            utt, reason, detail = line.split("\t")
-            left_out.add(reason, utt, detail)
-    utts, named = data.utts, {utt for utt, _, _ in left_out.rows}
+            file, utt, reason, detail = line.split("\t")
+            left_out.add_bad(reason, file, detail, utt, ("", language[utt]))
+    utts, named = data.utts, {utt for _, utt, _, _ in left_out.rows}
     for utt in utts:
         if utt not in tables["feats.scp"] and utt not in named:
-            left_out.add("not extracted", utt, "no job wrote it; see log/make_fbank.*.log")
+            why = f"{utt}: no job wrote it; see {data.path}/log/make_fbank.*.log"
+            left_out.add_bad("not extracted", data.path / "wav.scp", why, utt, ("", language[utt]))
     reasons = data.path / "left_out.tsv"
-    for line in left_out.write(reasons):
+    everything = Counter(("", language[utt]) for utt in utts)
+    for line in [*left_out.write(reasons), *left_out.check(everything, max_bad, data.path, reasons)]:
         log.warning("%s: %s", data.path, line)
     _gather_channels(data.path, jobs)
-    check_enough(len(tables["feats.scp"]), len(utts), data.path, reasons)
     write_options(data.path, float(read_text(jobs[0] / "frame_shift")), read_table(jobs[0] / "feature_options"))
     for name, table in tables.items():
         write_table(data.path / name, table)
@@ -54,20 +57,40 @@ def _gather_channels(path: Path, jobs: Sequence[Path]) -> None:
         kinds = ", ".join(f"{kind}: {count}" for kind, count in Counter(kind for _, kind in rows).most_common())
         names, listed = some([utt for utt, _ in rows], 3), path / "channels.tsv"
         log.warning("channels differ in %d utterances (%s): %s; all in %s", len(rows), kinds, names, listed)
+def check_features(pool: DataDir, sets: Sequence[DataDir], max_bad: float) -> None:
+    """Log how many utterances of these directories have no features in the pool, by directory and language.
+
+    Raises:
+        ValueError: more than the share `max_bad` of the utterances, or all of a directory.
+    """
+    without, everything = LeftOut(), Counter()
+    for data in sets:
+        language, name = _languages(data), data.path.name
+        everything.update((name, language[utt]) for utt in data.utts)
+        lost = [utt for utt in data.utts if utt not in pool.table("feats.scp")]
+        for utt in lost:
+            why = f"{data.path}: utterance {utt}: no features; {pool.path}/left_out.tsv says why"
+            without.add_bad("no features", data.path, why, utt, (name, language[utt]))
+        if len(lost) == len(data.utts):
+            raise ValueError(
+                f"{data.path}: none of its {len(lost)} utterances has features; {pool.path}/left_out.tsv says why"
+            )
+    for line in without.check(everything, max_bad, pool.path, None):
+        log.warning("%s", line)
+
+
+def _languages(data: DataDir) -> dict[str, str]:
+    return data.table("utt2lang") if data.has("utt2lang") else dict.fromkeys(data.utts, "")
 
 
 def copy_features(pool: DataDir, data: DataDir) -> None:
     """Give `data` the features of `pool`, which holds its utterances, and cmvn.{ark,scp}: statistics of its speakers.
 
     Utterances without features in the pool are taken out of all tables of `data`.
-
-    Raises:
-        ValueError: the pool has features of fewer than 95% of the utterances.
     """
     utts = data.utts
     kept = [utt for utt in utts if utt in pool.table("feats.scp")]
     reasons = pool.path / "left_out.tsv"
-    check_enough(len(kept), len(utts), data.path, reasons)
     by_speaker: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(()))
     for utt in kept:
         speaker = data.table("utt2spk")[utt]

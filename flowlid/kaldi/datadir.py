@@ -23,14 +23,7 @@ from flowlid.kaldi.tables import (
     write_directory,
 )
 
-ENOUGH = 0.95  # share of its utterances that a stage must get through
 _FRAME_SHIFT = 0.01  # seconds, Kaldi's default
-
-
-def check_enough(done: int, wanted: int, where: str | Path, reasons: str | Path) -> None:
-    """Raise ValueError if a stage got through fewer than 95% of its utterances; the file `reasons` tells why."""
-    if done < ENOUGH * wanted:
-        raise ValueError(f"{where}: features of {done} of {wanted} utterances, less than {ENOUGH:.0%}; see {reasons}")
 
 
 class DataDir:
