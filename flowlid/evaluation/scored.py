@@ -21,6 +21,7 @@ class ScoredSet:
         utts: their names.
         languages: their languages.
         classes: the K classes of the model.
+        frames: (U,) selected frames.
         mean_loglik: (U, K) log p(x | y) per frame in nats, to the six decimals of utt2loglik.
         mean_latents: (U, D) mean latent of each utterance's selected frames, float32.
     """
@@ -28,6 +29,7 @@ class ScoredSet:
     utts: list[str]
     languages: list[str]
     classes: list[str]
+    frames: NDArray[np.int64]
     mean_loglik: NDArray[np.float64]
     mean_latents: NDArray[np.float32]
 
@@ -36,16 +38,17 @@ def read_scored(path: Path) -> ScoredSet:
     """Read a directory score_<set> of an experiment.
 
     Raises:
-        FileNotFoundError: the set was not scored, or by a flowlid that wrote no mean latents.
+        FileNotFoundError: the set was not scored, or by a flowlid that did not write all of it.
         ValueError: a file is damaged; it is named.
     """
-    for name in ("result.json", "mean_latents.scp"):
+    for name in ("result.json", "mean_latents.scp", "utt2num_frames"):
         if not (path / name).is_file():
             raise FileNotFoundError(f"{path / name}: no such file; score the set first (stage 4)")
     loglik = read_table(path / "utt2loglik")
     archive = read_table(path / "mean_latents.scp")
     languages = read_table(path / "utt2lang")
-    if not loglik.keys() == archive.keys() == languages.keys():
+    frames = read_table(path / "utt2num_frames")
+    if not loglik.keys() == archive.keys() == languages.keys() == frames.keys():
         raise ValueError(f"{path}: its files are not of the same utterances; {_FIX}")
     try:
         values = np.array([row.strip("[] ").split() for row in loglik.values()], dtype=float)
@@ -55,4 +58,5 @@ def read_scored(path: Path) -> ScoredSet:
     except ValueError as error:
         raise ValueError(f"{path}: utt2loglik or mean_latents.ark is damaged; {_FIX}") from error
     classes = read_json(path / "result.json")["classes"]
-    return ScoredSet(list(loglik), list(languages.values()), classes, values, means)
+    counts = np.array([int(count) for count in frames.values()])
+    return ScoredSet(list(loglik), list(languages.values()), classes, counts, values, means)

@@ -47,8 +47,8 @@ def score_set(
 ) -> dict[str, Any]:
     """Score a set, and write all that later steps need: it passes through the flow once.
 
-    Writes `utt2loglik`, `utt2lang`, `mean_latents.ark` and `.scp`, `result.json`, and, if the model decides,
-    `utt2pred`, `utt2llr`, `trials` and `scores`.
+    Writes `utt2loglik`, `utt2lang`, `utt2num_frames` (the selected ones), `mean_latents.ark` and `.scp`,
+    `result.json`, and, if the model decides, `utt2pred`, `utt2llr`, `trials` and `scores`.
 
     Args:
         out: an empty directory.
@@ -103,6 +103,7 @@ def _write_lists(out: Path, classes: Sequence[str], frames: FrameSet, scores: Se
             f"{utt} [ {' '.join(f'{value:.6f}' for value in row)} ]\n" for utt, row in zip(utts, mean, strict=True)
         )
     write_table(out / "utt2lang", dict(zip(utts, frames.languages, strict=True)))
+    write_table(out / "utt2num_frames", {utt: str(int(n)) for utt, n in zip(utts, scores.frames, strict=True)})
     if not decides:
         return
     llr_of = llr_per_frame(scores, class_numbers(frames.languages, classes))

@@ -188,7 +188,10 @@ def test_log_likelihoods_by_hand() -> None:
 def scored_set(classes: list[str], count: int) -> ScoredSet:
     generator = np.random.default_rng(1)
     loglik, latents = generator.normal(size=(count, len(classes))), generator.normal(size=(count, 8))
-    return ScoredSet([f"u{n:02}" for n in range(count)], ["en"] * count, classes, loglik, latents.astype(np.float32))
+    frames = np.full(count, 100)
+    return ScoredSet(
+        [f"u{n:02}" for n in range(count)], ["en"] * count, classes, frames, loglik, latents.astype(np.float32)
+    )
 
 
 def test_a_latent_that_holds_the_score_is_found() -> None:

@@ -1,0 +1,168 @@
+"""Calibrated log-likelihoods: an affine map of each utterance's vector, fitted on a dev set, and what scores cost.
+
+A flow takes neighbouring frames for independent, so that the sum of an utterance's log-likelihoods is far too sure of
+itself. The calibrated vector of an utterance of T frames with the mean log-likelihoods s_k (nats per frame) is
+
+    l_k = a (T / 100)^p (s_k - mean_j s_j) + b_k,   a > 0, 0 <= p <= 1, sum_k b_k = 0,
+
+multi-class linear logistic regression (Brümmer and van Leeuwen, "On calibration of language recognition scores",
+Odyssey 2006) with the duration as in quality measures: p = 1 counts all frames, p = 0 one vote per utterance.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression, minimize
+from scipy.special import log_softmax, xlogy
+
+from flowlid.evaluation import metrics
+
+_FRAMES = 100.0  # at which the scale is that of the formula: keeps the fit well conditioned
+_BOUNDS = (-30.0, 30.0)  # of log a, where classes are never confused and nothing else bounds it
+BETAS = (1.0, 9.0)  # operating points of the NIST evaluations of 2017 and 2022: P_target 0.5 and 0.1 at equal costs
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The map; `offsets` are b, one per class in the model's order."""
+
+    scale: float
+    power: float
+    offsets: tuple[float, ...]
+
+    def __call__(self, mean_loglik: ArrayLike, frames: ArrayLike) -> Array:
+        """Calibrated log-likelihoods (U, K), up to a constant per utterance, of means (U, K) over (U,) frames."""
+        return _apply(np.array([math.log(self.scale), self.power, *self.offsets]), _centred(mean_loglik), frames)
+
+
+def fit(mean_loglik: ArrayLike, frames: ArrayLike, labels: ArrayLike, smooth: bool = True) -> Calibration:
+    """The map of least cross-entropy, all classes weighted alike.
+
+    Its targets are smoothed as Platt (1999) does: of n utterances of a class, its own probability counts as
+    (n + 1) / (n + K), every other as 1 / (n + K). A dev set without an error then gives a finite scale.
+
+    Args:
+        mean_loglik: log-likelihood per frame of each class in nats, (U, K).
+        frames: of each utterance, (U,).
+        labels: class of each utterance, (U,), 0 to K - 1; every class has an utterance.
+        smooth: whether targets are smoothed; not for the minimum that a set allows.
+
+    Raises:
+        ValueError: a class without utterances, NaN or Inf, or fewer than two classes.
+    """
+    means, labels = _centred(mean_loglik), np.asarray(labels)
+    counts = np.bincount(labels, minlength=means.shape[1])
+    if counts.min() == 0:
+        raise ValueError(f"calibration: class {counts.argmin()} of {len(counts)} has no utterance in the dev set")
+    classes, durations = len(counts), np.log(np.asarray(frames) / _FRAMES)
+    own = np.eye(classes)[labels]
+    targets = (own * counts[labels, None] + 1) / (counts[labels, None] + classes) if smooth else own
+    targets /= counts[labels, None] * classes  # weights: they add up to 1
+
+    def loss(parameters: Array) -> tuple[float, Array]:
+        loglik = _apply(parameters, means, frames)
+        logs = log_softmax(loglik, axis=1)
+        slope = targets.sum(1, keepdims=True) * np.exp(logs) - targets  # of the loss by the log-likelihoods
+        by_scale = (slope * (loglik - parameters[2:])).sum(1)
+        return -(targets * logs).sum(), np.array([by_scale.sum(), by_scale @ durations, *slope.sum(0)])
+
+    best = min(
+        (
+            minimize(loss, [start, power, *[0.0] * classes], jac=True, method="L-BFGS-B",
+                     bounds=[_BOUNDS, (0.0, 1.0), *[(None, None)] * classes], options={"maxiter": 2000, "ftol": 1e-12})
+            for start in (-math.log(means.std() + 1e-12), 0.0)
+            for power in (0.0, 0.5)
+        ),
+        key=lambda found: found.fun,
+    )  # fmt: skip
+    offsets = best.x[2:] - best.x[2:].mean()
+    return Calibration(math.exp(best.x[0]), float(best.x[1]), tuple(map(float, offsets)))
+
+
+def bits(loglik: ArrayLike, labels: ArrayLike) -> float:
+    """Multi-class cross-entropy at flat priors, in bits: the mean over the classes of the mean of -log2 P(class).
+
+    log2 K is what knowing nothing costs. A class without utterances in the set does not count.
+
+    Args:
+        loglik: of whole utterances, nats, (U, K).
+        labels: class of each, (U,), 0 to K - 1.
+    """
+    costs, labels = costs_in_bits(loglik, labels), np.asarray(labels)
+    return float(np.mean([costs[labels == k].mean() for k in np.unique(labels)]))
+
+
+def costs_in_bits(loglik: ArrayLike, labels: ArrayLike) -> Array:
+    """-log2 P(class) of each utterance at flat priors, (U,)."""
+    logs = log_softmax(_matrix(loglik), axis=1)
+    return -np.take_along_axis(logs, np.asarray(labels)[:, None], axis=1)[:, 0] / math.log(2)
+
+
+def cllr(target: ArrayLike, nontarget: ArrayLike) -> float:
+    """Cost of log-likelihood ratios in bits (Brümmer and du Preez, 2006); 1 is that of knowing nothing.
+
+    1/2 mean log2(1 + exp(-t)) over target trials + 1/2 mean log2(1 + exp(n)) over the others.
+    """
+    return float((np.logaddexp(0, -np.asarray(target)).mean() + np.logaddexp(0, nontarget).mean()) / 2 / math.log(2))
+
+
+def min_cllr(target: ArrayLike, nontarget: ArrayLike) -> float:
+    """The least `cllr` that a rising map of these scores can have, by the pool-adjacent-violators algorithm (PAV)."""
+    target, nontarget = np.asarray(target, float), np.asarray(nontarget, float)
+    scores = np.concatenate([target, nontarget])
+    weights = np.repeat([0.5 / len(target), 0.5 / len(nontarget)], [len(target), len(nontarget)])
+    values, number = np.unique(scores, return_inverse=True)  # equal scores cannot be told apart
+    whole = np.bincount(number, weights)
+    share = np.bincount(number[: len(target)], weights[: len(target)], minlength=len(values)) / whole
+    p = isotonic_regression(share, weights=whole).x
+    return float(-(whole * (xlogy(share, p) + xlogy(1 - share, 1 - p))).sum() / math.log(2))
+
+
+def detection_cost(loglik: ArrayLike, labels: ArrayLike, beta: float) -> float:
+    """C(beta) of the NIST language recognition evaluations of 2017 and 2022, decided by Bayes' rule.
+
+    1/K sum_k [ P_miss(k) + beta / (K - 1) sum_{m != k} P_fa(k, m) ], k accepted where its detection log-likelihood
+    ratio is at least log beta. Divided by min(1, beta), the cost of the better of "never" and "always", it is 1 for
+    a system that knows nothing.
+
+    Raises:
+        ValueError: a class without utterances.
+    """
+    p_target = 1 / (1 + beta)
+    return metrics.cavg(metrics.detection_llr(loglik), labels, p_target) / (p_target * min(1.0, beta))
+
+
+def min_detection_cost(loglik: ArrayLike, labels: ArrayLike, beta: float) -> float:
+    """The least `detection_cost` that one threshold for all classes can have."""
+    llr, labels = metrics.detection_llr(loglik), np.asarray(labels)
+    classes = llr.shape[1]
+    own = labels[:, None] == np.arange(classes)
+    share = np.broadcast_to(1 / np.bincount(labels, minlength=classes)[labels, None] / classes, llr.shape)
+    values, number = np.unique(llr, return_inverse=True)
+    number = number.reshape(llr.shape)
+    missed = np.bincount(number[own], share[own], minlength=len(values))
+    accepted = np.bincount(number[~own], share[~own] * beta / (classes - 1), minlength=len(values))
+    # below all scores everything is accepted; above each value, what is up to it is refused
+    costs = accepted.sum() + np.concatenate([[0.0], np.cumsum(missed - accepted)])
+    return float(costs.min() / min(1.0, beta))
+
+
+def _apply(parameters: Array, centred: Array, frames: ArrayLike) -> Array:
+    duration = (np.asarray(frames, float) / _FRAMES) ** parameters[1]
+    return np.exp(parameters[0]) * duration[:, None] * centred + parameters[2:]
+
+
+def _centred(mean_loglik: ArrayLike) -> Array:
+    means = _matrix(mean_loglik)
+    return means - means.mean(axis=1, keepdims=True)
+
+
+def _matrix(loglik: ArrayLike) -> Array:
+    loglik = np.asarray(loglik, float)
+    if loglik.ndim != 2 or loglik.shape[1] < 2 or not np.isfinite(loglik).all():
+        raise ValueError(f"log-likelihoods of shape {loglik.shape}: need finite (U, K), K >= 2")
+    return loglik
