@@ -242,7 +242,7 @@ train() {
 }
 
 score() {
-  local log=$dir/log options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite")
+  local log=$dir/log options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite") dev train
   list_sets --role "dev tests" "$config"
   if [ ${#names[@]} -eq 0 ]; then
     echo "stage 4  score $name: it has no dev and no test sets"
@@ -251,8 +251,15 @@ score() {
   run_job "stage 4  score $name" "$score_cmd" "$log/score.log" steps/score.py "${options[@]}" "$dir" "$data" "${names[@]}"
   run_job "stage 4  score non-speech of $name" "$score_cmd" "$log/score_nonspeech.log" \
     steps/score_nonspeech.py "${options[@]}" "$dir" "$data" "${names[@]}"
+  list_sets --role dev "$config"
+  dev=${names[*]}
+  list_sets --role train "$config"
+  train=${names[*]}
+  list_sets --role "dev tests" "$config"
+  run_job "stage 4  calibrate $name" "$score_cmd" "$log/calibrate.log" steps/calibrate.py --overwrite "$overwrite" \
+    --dev "$dev" "$dir" "$data" "$train" "${names[@]}"
   tell "stage 4  score $name: ${#names[@]} sets$(up_to_date ${#names[@]} "$log/score.log")" \
-    "$log/score.log" "$log"/score{,_nonspeech}.log
+    "$log/score.log" "$log"/{score,score_nonspeech,calibrate}.log
 }
 
 draw() {

@@ -34,7 +34,7 @@ def main() -> None:
     dev = read_scored(args.exp / f"score_{args.dev}") if args.dev else None
     reason = no_calibration(dev)
     if reason:
-        log.warning("%s: not calibrated: %s", args.exp, reason)
+        log.info("%s: not calibrated: %s", args.exp, reason)
         for stale in [args.exp / "calibration", *args.exp.glob("calibrated_*")]:
             shutil.rmtree(stale, ignore_errors=True)
         return

@@ -4,6 +4,8 @@
 - `scored`: the same files, read back without a model.
 - `decisions`: decisions, accuracy and detection costs of scored utterances.
 - `metrics`: accuracy, confusion, EER, detection costs, moments.
+- `calibration`: log-likelihoods made true to their word by an affine map, and what they cost in bits.
+- `calibrated`: that map fitted on a dev set and stored, and the costs of a set before and after it.
 - `bootstrap`: confidence intervals.
 - `durations`: accuracy against duration, and small margins.
 - `latents`: latents of chosen frames: moments and samples.

@@ -33,6 +33,8 @@ def no_calibration(dev: ScoredSet | None) -> str | None:
     """Why no calibration can be fitted on a dev set; None if one can."""
     if dev is None:
         return "the experiment has no dev set"
+    if len(dev.classes) < 2:
+        return "a normal flow decides nothing"
     missing = sorted(set(dev.classes) - set(dev.languages))
     return f"the dev set has no utterance of {some(missing)}" if missing else None
 

@@ -31,6 +31,43 @@ def margins_table(result: Result) -> Table:
     return Table(title, ["set", "utterances", *head], rows, labels=1)
 
 
+def calibration_table(result: Result) -> Table:
+    """What the log-likelihoods of each set cost in bits, as they are, calibrated on the dev set, and at best."""
+    rows = []
+    for name, found in scored_sets(result):
+        costs = found.get("calibrated")  # not in a results.json of earlier versions
+        if not costs or not costs["bits"]:
+            continue
+        bits, pairs, sure = costs["bits"], costs["cllr"].values(), costs["confident"]
+        interval = NONE if bits["low"] is None else f"{bits['low']:.3f} to {bits['high']:.3f} ({bits['unit']})"
+        cells = [nats_text(costs["log2_classes"]), nats_text(costs["bits_raw"]), nats_text(bits["share"]), interval]
+        cells += [nats_text(costs["bits_min"]), share_text(costs["accuracy"])]
+        cells += [
+            nats_text(sum(each[key] for each in pairs) / len(pairs)) if pairs else NONE for key in ("calibrated", "min")
+        ]
+        cells += [f"{each['actual']:.3f} / {each['min']:.3f}" for each in (costs["cost"] or {}).values()] or [
+            NONE,
+            NONE,
+        ]
+        cells += [f"{share_text(sure['wrong'])} of {count_text(sure['utterances'])}" if sure["utterances"] else NONE]
+        rows.append([set_label(name, found), *cells])
+    head = ["set", "log2 K", "bits as scored", "bits", "95%", "least", "utt acc", "Cllr", "min Cllr"]
+    head += ["cost, beta 1: actual / least", "beta 9: actual / least", "wrong at 0.9 or more"]
+    return Table(f"Calibrated decisions{_fitted_on(result)}", head, rows, labels=1)
+
+
+def _fitted_on(result: Result) -> str:
+    """What the calibration was fitted on, and whether that says anything of voices that training did not have."""
+    calibration = result.get("calibration")
+    if not calibration:
+        return ""
+    count, new = calibration["speakers"], calibration["new_speakers"]
+    voices = (
+        f"{count} speaker{'' if count == 1 else 's'}, {new} of them not in training" if new else "known voices only"
+    )
+    return f", fitted on {count_text(calibration['utterances'])} utterances of the dev set ({voices})"
+
+
 def nonspeech_table(result: Result) -> Table:
     """Accuracy from the non-speech frames alone, beside that from speech."""
     head = ["set", "classifier", "utterances", "without non-speech", "frames", "acc", "balanced acc", "95% interval"]

@@ -22,14 +22,15 @@ _SCORES = (
 _PROFICIENCY = (
     "utterances", "speakers", "score_mean", "score_min", "score_max", "native", "loglik", "llr", "ridge", "reasons",
 )  # fmt: skip
+_CALIBRATED = ("log2_classes", "bits", "bits_raw", "bits_min", "accuracy", "cllr", "cost", "confident")
 _NONSPEECH = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning", "reason")
 
 
 def collect(exp_dir: str | Path, names: Sequence[str] | None = None) -> list[Result]:
     """Gather what training, scoring and analysis wrote: the content of results.json, one object per experiment.
 
-    Reads train.json, config.yaml, score_<set>/result.json, nonspeech_<set>/result.json,
-    proficiency_<set>/result.json and latent_<set>/moments.json. A value that does not apply, or whose stage
+    Reads train.json, config.yaml, calibration/calibration.json, result.json of score_<set>, calibrated_<set>,
+    nonspeech_<set> and proficiency_<set>, and latent_<set>/moments.json. A value that does not apply, or whose stage
     has not run, is None; a set that was neither scored nor analysed is left out. Sets are in the order of
     `data: {tests: [...]}` in config.yaml, the others after them by name.
 
@@ -57,11 +58,13 @@ def _experiment(path: Path) -> Result:
     found |= {file.parent.name.split("_", 1)[1] for file in path.glob("latent_*/moments.json")}
     tests = [name for name in data.get("tests") or [] if name in found]
     order = [*tests, *sorted(found - set(tests))]
+    calibration = path / "calibration" / "calibration.json"
     return {
         "experiment": path.name,
         **{key: trained[key] for key in _ABOUT if key != "provenance"},
         "features": features,
         "train": {"set": data.get("train"), **{key: trained[key] for key in _TRAIN}},
+        "calibration": read_json(calibration) if calibration.is_file() else None,
         "sets": {name: _set(path, name) for name in order},
         **{key: trained["provenance"].get(key) for key in ("command", "versions", "commit", "machine")},
     }
@@ -71,6 +74,8 @@ def _set(path: Path, name: str) -> Result:
     scores, moments = path / f"score_{name}" / "result.json", path / f"latent_{name}" / "moments.json"
     found = _entries(scores, (*_SCORES, "provenance")) if scores.is_file() else dict.fromkeys((*_SCORES, "provenance"))
     found["command"] = (found.pop("provenance") or {}).get("command")
+    calibrated = path / f"calibrated_{name}" / "result.json"
+    found["calibrated"] = _entries(calibrated, _CALIBRATED) if calibrated.is_file() else None
     nonspeech = path / f"nonspeech_{name}" / "result.json"
     found["nonspeech"] = _entries(nonspeech, _NONSPEECH) if nonspeech.is_file() else None
     proficiency = path / f"proficiency_{name}" / "result.json"

@@ -25,14 +25,16 @@ def overview(results: Sequence[Result]) -> Table:
             result["experiment"], set_label(name, found), count_text(found["utterances"]),
             share_text(found["frame_accuracy"]), share_text(found["utt_accuracy"]),
             _nonspeech_text(found.get("nonspeech")),  # not in a results.json of earlier versions
-            share_text(found["eer"]), nats_text(found["loglik"]),
+            bits_text(found.get("calibrated")), share_text(found["eer"]), nats_text(found["loglik"]),
         ]
         for result in results
         for name, found in scored_sets(result)
     ]  # fmt: skip
-    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "EER", "LogLL"]
-    if all(row[5] == NONE for row in rows):
-        rows, head = [[*row[:5], *row[6:]] for row in rows], [*head[:5], *head[6:]]
+    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "EER", "LogLL"]
+    for column in (6, 5):
+        if all(row[column] == NONE for row in rows):
+            rows = [[*row[:column], *row[column + 1 :]] for row in rows]
+            head = [*head[:column], *head[column + 1 :]]
     return Table("All experiments", head, rows, labels=2)
 
 
@@ -135,6 +137,13 @@ def _nonspeech_text(found: Result | None) -> str:
     judged = [found[key] for key in ("flow", "linear") if found[key]] if found else []
     shares = [each["balanced_accuracy"] for each in judged if each["balanced_accuracy"] is not None]
     return f"{share_text(max(shares))}{' (!)' if found['warning'] else ''}" if shares else NONE
+
+
+def bits_text(calibrated: Result | None) -> str:
+    """The calibrated cross-entropy, and what knowing nothing costs: "0.26 of 1.00"."""
+    if not calibrated or not calibrated["bits"]:
+        return NONE
+    return f"{calibrated['bits']['share']:.2f} of {calibrated['log2_classes']:.2f}"
 
 
 def _unseen_text(found: Result) -> str:

@@ -79,6 +79,7 @@ def test_why_there_is_none() -> None:
     scored, _ = overconfident()
     assert no_calibration(scored) is None
     assert no_calibration(None) == "the experiment has no dev set"
+    assert no_calibration(scored_set(["en"], [[0]], [100], ("en+es",))) == "a normal flow decides nothing"
     few = scored_set(["en", "it"], [[0, -1], [0, -1]], [100] * 2)
     assert no_calibration(few) == "the dev set has no utterance of es"
 

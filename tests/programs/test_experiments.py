@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tools import ROOT, call, feature_dir, write_tables
 
+from flowlid.files import read_json
 from flowlid.kaldi.tables import write_table
 
 YAML = """\
@@ -87,6 +88,7 @@ def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None
         before = {path.name: path.stat().st_ino for path in exp.iterdir()}
         called = [
             call("score", *options, exp, data, "test"),
+            call("calibrate", *options, "--dev", "test", exp, data, "train", "test"),
             call("score_nonspeech", *options, exp, data, "test"),
             call("analyse_latents", *options, exp, data, "train", "test"),
             call("plot", *options, exp, "test"),
@@ -99,18 +101,31 @@ def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None
         assert {name for name in everything if f"{name}: up to date" not in log} == new
         return new
 
-    everything = {"score_test", "nonspeech_test", "latent_train", "latent_test", "plots", "proficiency_test"}
+    everything = {
+        "score_test",
+        "calibration",
+        "calibrated_test",
+        "nonspeech_test",
+        "latent_train",
+        "latent_test",
+        "plots",
+        "proficiency_test",
+    }
     assert made() == everything and made() == set()
     write_table(data / "test/utt2score", {"a-1": "1", "a-2": "3", "b-3": "2", "c-4": "4"})
     assert made() == {"proficiency_test"}
     (exp / "latent_test/moments.json").unlink()
     assert made() == {"latent_test"}
     (data / "test/frame_shift").write_text("0.02\n")
-    assert made() == {"score_test", "nonspeech_test", "plots", "proficiency_test"}
+    assert made() == everything - {"latent_train", "latent_test"}
     assert made("--overwrite", "true") == everything
+    assert read_json(exp / "calibrated_test/result.json")["bits"]["share"] < 1
+    ended = call("calibrate", exp, data, "train", "test")  # without a dev set there is none, also none of before
+    assert ended.code == 0 and "not calibrated: the experiment has no dev set" in ended.log
+    assert not list(exp.glob("calibrat*"))
 
 
-@pytest.mark.parametrize("name", ["plot", "score_proficiency"])
+@pytest.mark.parametrize("name", ["plot", "score_proficiency", "calibrate"])
 def test_what_reads_files_alone_starts_without_torch(name: str) -> None:
     code = f"import runpy, sys; runpy.run_path('steps/{name}.py'); print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

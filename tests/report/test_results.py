@@ -12,6 +12,7 @@ import pytest
 
 from flowlid.files import write_json
 from flowlid.plots.latents import tsne
+from flowlid.report.decision_tables import calibration_table
 from flowlid.report.html import report_html
 from flowlid.report.markdown import results_markdown, results_table_text
 from flowlid.report.results import collect
@@ -112,7 +113,7 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     dnf, nf = collect(exp)
     assert list(dnf) == [
         "experiment", "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision",
-        "device", "features", "train", "sets", "command", "versions", "commit", "machine",
+        "device", "features", "train", "calibration", "sets", "command", "versions", "commit", "machine",
     ]  # fmt: skip
     assert dnf["train"] == {
         "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691,
@@ -122,15 +123,40 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     assert set(dnf["sets"]["test_z"]) == {
         "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
         "frame_confusion", "utt_confusion", "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
-        "utt_accuracy_interval", "durations", "margins", "nonspeech", "proficiency", "command",
+        "utt_accuracy_interval", "durations", "margins", "calibrated", "nonspeech", "proficiency", "command",
     }  # fmt: skip
     expected = {key: value for key, value in result_json("").items() if key not in ("set", "classes", "provenance")}
-    added = {"moments": MOMENTS, "nonspeech": None, "proficiency": None, "command": "score.py exp"}
+    added = {"moments": MOMENTS, "calibrated": None, "nonspeech": None, "proficiency": None, "command": "score.py exp"}
     assert dnf["sets"]["test_z"] == {**expected, **added}
     assert dnf["sets"]["test_ja"]["moments"] is None
     assert {key: nf["sets"]["test_z"][key] for key in NOTHING} == NOTHING
     assert nf["class_dim"] is None and nf["train"]["set"] is None  # no config.yaml
     assert json.loads(json.dumps([dnf, nf], allow_nan=False)) == [dnf, nf]
+
+
+def test_calibrated_costs_are_in_the_report(exp: Path) -> None:
+    costs = {
+        "log2_classes": 1.0, "bits_raw": 6.5098, "bits_min": 0.1963, "accuracy": 0.9714,
+        "bits": {"share": 0.2646, "low": 0.181, "high": 0.398, "unit": "utterances", "units": 210},
+        "cllr": {"en zh": {"raw": 6.51, "calibrated": 0.2646, "min": 0.1}},
+        "cost": {"1": {"raw": 0.058, "actual": 0.059, "min": 0.058}, "9": {"raw": 0.26, "actual": 0.457, "min": 0.164}},
+        "confident": {"utterances": 134, "wrong": 0.0149},
+    }  # fmt: skip
+    write_json(exp / "dnf_120/calibrated_test_z/result.json", costs)
+    stored = {"classes": ["en", "zh"], "scale": 1.2, "power": 0.1, "offsets": [0.1, -0.1]}
+    write_json(
+        exp / "dnf_120/calibration/calibration.json", {**stored, "utterances": 109, "speakers": 1, "new_speakers": 0}
+    )
+    dnf, _ = results = collect(exp)
+    assert dnf["sets"]["test_z"]["calibrated"] == costs and dnf["sets"]["test_ja"]["calibrated"] is None
+    table = calibration_table(dnf)
+    assert table.title == "Calibrated decisions, fitted on 109 utterances of the dev set (known voices only)"
+    assert table.rows == [
+        ["test_z", "1.000", "6.510", "0.265", "0.181 to 0.398 (utterances)", "0.196", "0.9714", "0.265", "0.100",
+         "0.059 / 0.058", "0.457 / 0.164", "0.0149 of 134"],
+    ]  # fmt: skip
+    head, *rows = (line.split() for line in results_table_text(results).splitlines())
+    assert "bits" in head and any("0.26 of 1.00" in " ".join(row) for row in rows)
 
 
 def test_order_is_the_configuration_s_and_sets_not_scored_are_left_out(exp: Path) -> None:
