@@ -17,8 +17,8 @@ NOTES = (
     "Calibrated decisions: an affine map of each utterance's log-likelihoods, fitted on the dev set, makes their "
     "probabilities true. Bits are the multi-class cross-entropy at flat priors, averaged over the languages of a set: "
     "0 for certainty of the truth, log2 K for knowing nothing, more for confident errors. The least is what the same "
-    "map would reach if it were fitted on the set itself. Cllr is the mean over pairs of languages, its minimum by PAV; "
-    "the costs are those of the NIST evaluations of 2017 and 2022 (1 is that of knowing nothing). A calibration of "
+    "map would reach if fitted on the set itself. Cllr is the mean over pairs of languages, its minimum by PAV; the "
+    "costs are those of the NIST evaluations of 2017 and 2022 (1 is that of knowing nothing). A calibration of "
     "known voices says nothing of others.",
     "Durations: windows are cut one after another from the selected (voiced) frames of an utterance, and each is "
     "decided by the sum over its own frames; the rest at the utterance's end is not used. Longer windows come from "
