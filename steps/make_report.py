@@ -14,6 +14,8 @@ from flowlid.report.markdown import results_markdown, results_table_text
 from flowlid.report.reference import read_reference, reference_tables
 from flowlid.report.results import collect
 
+OURS = {"RESULTS.md": b"# Results\n\nReport of", "results.json": b'"experiment"', "report.html": b"Report of"}
+
 
 def main() -> None:
     parser = program.argument_parser(__doc__)
@@ -28,6 +30,7 @@ def main() -> None:
         print(results_table_text(collect(args.exp, args.table_of.split())))
         return
     results = collect(args.exp)
+    check_ours(args.exp)
     references = reference_tables(read_reference(args.reference), results) if args.reference else {}
     write_json(args.exp / "results.json", results)
     with atomic_write(args.exp / "RESULTS.md") as file:
@@ -35,6 +38,13 @@ def main() -> None:
     with atomic_write(args.exp / "report.html") as file:
         file.write(report_html(results, args.exp, args.command, references=references))
     print(results_table_text(results))
+
+
+def check_ours(exp: Path) -> None:
+    """Raise ValueError if there is a file of a report's name that is no report: it is the user's own."""
+    for name, mark in OURS.items():
+        if (exp / name).exists() and mark not in (exp / name).read_bytes():
+            raise ValueError(f"{exp / name}: not written by a report, which would replace it; rename it")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from flowlid.training.schedule import learning_rate
 
 log = logging.getLogger("flowlid")
 
+_FEWEST = 3  # frames of a batch whose normalized values depend on it
 _START_FRAMES = 20000  # frames that the data-dependent start is computed from
 _SNAPSHOT_STEPS = 50  # a good state is kept at least this often
 _MAX_RECOVERIES = 10  # in a row; then training gives up
@@ -87,11 +88,12 @@ class Trainer:
                     module.moments = moments
 
     def _check_batches(self) -> None:
-        """Raise ValueError for batches whose variance is 0: a batch norm would train to nonsense."""
-        if self.shuffled.smallest < 2 and any(isinstance(module, BatchNorm) for module in self.flow.modules()):
+        """Raise ValueError for batches of one or two frames: a batch norm makes 0, or -1 and 1, of any such."""
+        smallest = self.shuffled.smallest
+        if smallest < _FEWEST and any(isinstance(module, BatchNorm) for module in self.flow.modules()):
             raise ValueError(
-                f"training.batch_size: {self.config.batch_size} gives batches of one frame, whose variance is 0; "
-                "model.normalization: batchnorm needs larger ones (hundreds of frames), or take actnorm"
+                f"training.batch_size: {self.config.batch_size} gives batches of {smallest} frames, which "
+                "model.normalization: batchnorm makes all the same; give hundreds of frames, or take actnorm"
             )
 
     def start(self) -> None:

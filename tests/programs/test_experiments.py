@@ -55,6 +55,11 @@ def test_from_features_to_the_report(kind: str, tmp_path: Path, capsys: pytest.C
     assert {"loss_curve", "tsne_train", "first_dims_test", "histograms_all"} <= pictures
     assert ("confusion_utt" in pictures) == decides
     assert "test (unseen: it)" in capsys.readouterr().out
+    assert call("make_report", tmp_path / "exp").code == 0  # in place of its own
+    (tmp_path / "exp/RESULTS.md").write_text("# My notes\n")
+    ended = call("make_report", tmp_path / "exp")
+    assert ended.code == 1 and "RESULTS.md: not written by a report, which would replace it; rename it" in ended.log
+    assert (tmp_path / "exp/RESULTS.md").read_text() == "# My notes\n"
 
 
 def test_a_larger_picture_of_t_sne_has_its_frames(tmp_path: Path) -> None:

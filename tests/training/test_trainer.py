@@ -228,8 +228,8 @@ def test_one_epoch_on_a_gpu(make_frames: MakeFrames, tmp_path: Path) -> None:
     assert equal(weights(cpu), {name: tensor.cpu() for name, tensor in weights(gpu).items()})
 
 
-@pytest.mark.parametrize(("frames", "batch_size"), [(600, 1), (3, 2), (11, 2)])
-def test_batchnorm_is_not_trained_with_batches_of_one_frame(
+@pytest.mark.parametrize(("frames", "batch_size"), [(600, 1), (3, 2), (12, 2), (5, 3)])
+def test_batchnorm_is_not_trained_with_batches_of_one_or_two_frames(
     frames: int, batch_size: int, make_frames: MakeFrames
 ) -> None:
     def trainer(normalization: str) -> Trainer:
@@ -237,9 +237,9 @@ def test_batchnorm_is_not_trained_with_batches_of_one_frame(
         some.index, some.utt_of = some.index[:frames], some.utt_of[:frames]
         return make_trainer(lambda: some, None, normalization, batch_size=batch_size)
 
-    with pytest.raises(ValueError, match=r"batch_size: \d gives batches of one frame, .* needs larger ones"):
+    with pytest.raises(ValueError, match=r"batch_size: \d gives batches of [12] frames, .* give hundreds of frames"):
         trainer("batchnorm")
-    assert trainer("actnorm").shuffled.smallest == 1
+    assert trainer("actnorm").shuffled.smallest < 3
 
 
 @pytest.mark.parametrize(("frames", "batch", "block"), [(600, 100, 600), (600, 128, 256), (601, 600, 600), (7, 2, 3)])
