@@ -125,7 +125,7 @@ def test_language_that_training_did_not_have(trained: Experiment) -> None:
 def test_dimension_of_another_model(trained: Experiment) -> None:
     feature_dir(trained.data / "wide", TEST, dim=5)
     before = contents(trained.exp)
-    assert_refused(trained.score(name="wide"), f"{trained.data}/wide/feats.scp: 5 dimensions", "was trained on 3")
+    assert_refused(trained.score(name="wide"), f"{trained.data}/wide: its features are not", "dim: 3, but here 5")
     assert contents(trained.exp) == before
 
 
@@ -133,7 +133,7 @@ def test_dimension_of_another_model_with_global_normalization(trained: Experimen
     trained.config.write_text(YAML.replace("context: 1", "context: 1, cmvn: global"))
     assert trained.train("--overwrite", "true").code == 0
     feature_dir(trained.data / "wide", TEST, dim=5)
-    assert_refused(trained.score(name="wide"), f"{trained.data}/wide/feats.scp: utterance c-1: 5 dimensions")
+    assert_refused(trained.score(name="wide"), f"{trained.data}/wide: its features are not", "dim: 3, but here 5")
 
 
 @pytest.mark.parametrize("kept", [0, 100, 3000])
