@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from flowlid.files import raise_problems, write_tsv
@@ -23,6 +23,16 @@ class LeftOut:
         self.rows: list[tuple[str, str, str, str]] = []
         self.bad: Counter[Group] = Counter()
         self._problems: dict[str, None] = {}  # of the bad, each once
+
+    @classmethod
+    def joined(cls, parts: Iterable["LeftOut"]) -> "LeftOut":
+        """What several leave out, in their order."""
+        whole = cls()
+        for part in parts:
+            whole.rows += part.rows
+            whole.bad += part.bad
+            whole._problems |= part._problems
+        return whole
 
     def add(self, reason: str, file: object, detail: str, utterance: str = "") -> None:
         """Note a file, or an utterance of it, that is not wanted; `reason` is short and the same for its kind."""

@@ -13,6 +13,7 @@ Of each first language, and of the US voices, half of the speakers are for train
 and for development; the sexes are spread (see `split`). Voices of other regions are for tests.
 """
 
+import argparse
 import logging
 import re
 from collections import Counter
@@ -23,7 +24,7 @@ from pathlib import Path
 from flowlid.corpora.corpus import Corpus, Utterance, order
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
 from flowlid.files import raise_problems, read_lines, read_text
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -59,11 +60,11 @@ _PROMPT = re.compile(r"arctic_[ab]\d{4}", re.IGNORECASE)
 _LINE = re.compile(r'\(\s*(\S+)\s+"(.*)"\s*\)')
 
 
-def prepare_cmu(root: Path, strict: bool, jobs: int) -> Corpus:
+def prepare_cmu(root: Path, options: argparse.Namespace) -> Corpus:
     """CMU ARCTIC below `root`, with its parts.
 
     Raises:
-        ValueError: no voice of it below `root`, a damaged copy, or (`strict`) counts other than published.
+        ValueError: no voice of it below `root`, a damaged copy, or (--check-counts) counts other than published.
     """
     expected = "cmu_us_<voice>_arctic/{wav,etc}, such as cmu_us_slt_arctic"
     check_root(root, "CMU ARCTIC", expected)
@@ -76,16 +77,16 @@ def prepare_cmu(root: Path, strict: bool, jobs: int) -> Corpus:
             corpus.left_out.add("voice", folder.parent, why)
     if not corpus.utterances and not corpus.left_out.rows:
         raise wrong_root(root, "CMU ARCTIC", expected)
-    _finish(corpus, VOICES, strict, jobs)
+    _finish(corpus, VOICES, options)
     return corpus
 
 
-def prepare_l2(root: Path, strict: bool, jobs: int) -> Corpus:
+def prepare_l2(root: Path, options: argparse.Namespace) -> Corpus:
     """L2-ARCTIC below `root`, with its parts.
 
     Raises:
-        ValueError: no speaker of it below `root`, archives not unpacked, a damaged copy, or (`strict`) counts other
-            than published.
+        ValueError: no speaker of it below `root`, archives not unpacked, a damaged copy, or (--check-counts) counts
+            other than published.
     """
     expected = "a folder for each speaker with wav and transcript: ABA/wav, ABA/transcript, ..."
     check_root(root, "L2-ARCTIC", expected)
@@ -100,7 +101,7 @@ def prepare_l2(root: Path, strict: bool, jobs: int) -> Corpus:
         raise ValueError(f"{packed[0]}: not unpacked, and {len(packed) - 1} more; unzip them where they are")
     if not corpus.utterances:
         raise wrong_root(root, "L2-ARCTIC", expected)
-    _finish(corpus, SPEAKERS, strict, jobs)
+    _finish(corpus, SPEAKERS, options)
     return corpus
 
 
@@ -194,19 +195,19 @@ def _add_speaker(corpus: Corpus, wavs: Path, name: str, known: tuple[str, str, i
         log.info("%s: %d recordings without a transcript", wavs.parent, len(heard - texts.keys()))
 
 
-def _finish(corpus: Corpus, known: Table, strict: bool, jobs: int) -> None:
+def _finish(corpus: Corpus, known: Table, options: argparse.Namespace) -> None:
     """Open the recordings, check the counts and settle the parts."""
     if not corpus.utterances:
         raise_problems(
-            [f"{item}: {detail}" for item, _, detail in corpus.left_out.rows],
+            [f"{file}: {detail}" for file, _, _, detail in corpus.left_out.rows],
             f"{corpus.root}: no voice that can be used; give another copy:",
         )
-    corpus.open(jobs)
+    corpus.open(options.nj, max_bad=options.max_bad, out_dir=options.out_dir)
     counts = Counter(utt.speaker.removeprefix(f"{corpus.name}-") for utt in corpus.utterances)
     missing = [name for name in known if name not in counts]
     log.info("%s: found %s; missing: %s", corpus.root, " ".join(sorted(counts)), " ".join(missing) or "none")
     if corpus.name == "l2arctic":
-        corpus.check_count("speakers", len(counts), len(known), strict)
+        corpus.check_count("speakers", len(counts), len(known), options.check_counts == "true")
     other = [f"{name} {n} of {known[name][2]}" for name, n in sorted(counts.items()) if abs(n - known[name][2]) > FEW]
     if other:
         log.warning("%s: not as many recordings as published: %s", corpus.root, ", ".join(other))
@@ -244,16 +245,14 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--arctic", metavar="DIR", type=Path, help="CMU ARCTIC, unpacked")
     parser.add_argument("--l2arctic", metavar="DIR", type=Path, help="L2-ARCTIC, unpacked")
-    parser.add_argument("--check-counts", choices=("true", "false"), default="false", help="insist on all 24 speakers")
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
+    add_corpus_options(parser, counts="insist on all 24 speakers")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go: data/manifests")
     args = parser.parse_args()
     if not (args.arctic or args.l2arctic):
         raise ValueError("no corpus: give --arctic DIR, --l2arctic DIR, or both")
     log_provenance()
-    strict = args.check_counts == "true"
-    corpora = [prepare_cmu(args.arctic, strict, args.nj)] if args.arctic else []
-    corpora += [prepare_l2(args.l2arctic, strict, args.nj)] if args.l2arctic else []
+    corpora = [prepare_cmu(args.arctic, args)] if args.arctic else []
+    corpora += [prepare_l2(args.l2arctic, args)] if args.l2arctic else []
     for corpus in corpora:
         corpus.write(args.out_dir)
 

@@ -24,7 +24,8 @@ from lhotse import CutSet, MonoCut
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
 from flowlid.files import read_lines
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.left_out import MAX_BAD
+from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -248,6 +249,7 @@ def prepare(
     jobs: int = 4,
     hours: float = 0.0,
     windows: Sequence[float] = (1.0, 3.0),
+    max_bad: float = MAX_BAD,
 ) -> Corpus:
     """Write the manifests of one release or both, given by "1" and "2".
 
@@ -256,7 +258,7 @@ def prepare(
     """
     corpus = Corpus("cnceleb", os.path.commonpath([path.absolute() for path in directories.values()]))
     read_corpus(corpus, directories, strict)
-    corpus.open(jobs)
+    corpus.open(jobs, max_bad=max_bad, out_dir=out_dir)
     settle_parts(corpus, hours)
     for seconds in windows:
         cut_test(corpus, seconds)
@@ -284,10 +286,7 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--cnceleb1", metavar="DIR", type=Path, help="root of CN-Celeb1")
     parser.add_argument("--cnceleb2", metavar="DIR", type=Path, help="root of CN-Celeb2")
-    parser.add_argument(
-        "--check-counts", choices=("true", "false"), default="false", help="stop unless there are all eleven genres"
-    )
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
+    add_corpus_options(parser, counts="stop unless there are all eleven genres")
     parser.add_argument(
         "--hours", type=float, default=0, help="at most this many hours each of train, dev and test; 0: all"
     )
@@ -301,7 +300,7 @@ def main() -> None:
     if args.hours < 0:
         raise ValueError(f"--hours {args.hours:g}: less than nothing; 0 takes all")
     windows = read_windows(args.windows)
-    prepare(directories, args.out_dir, args.check_counts == "true", args.nj, args.hours, windows)
+    prepare(directories, args.out_dir, args.check_counts == "true", args.nj, args.hours, windows, args.max_bad)
 
 
 if __name__ == "__main__":

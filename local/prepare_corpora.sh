@@ -5,25 +5,26 @@
 # prepare_corpora MANIFESTS   in prepare_corpus
 #
 # Reads the recipe's options wsj, ce, je, timit, voxceleb1, voxceleb2, cnceleb1, cnceleb2 (places, relative ones from
-# where run.sh was called; wsj and je may name several), hours and check_counts, as far as the recipe has them.
+# where run.sh was called; wsj and je may name several), hours, check_counts and channel (of
+# ce's files), as far as the recipe has them.
 
 prepare_corpora() {
   local manifests=$1 corpus
   for corpus in wsj ce je timit voxceleb cnceleb; do
     if [ -z "$(given "$corpus")" ] && [ -e "$manifests/${corpus}_supervisions.jsonl.gz" ]; then
       echo "$corpus was not given this time: its manifests of an earlier run are removed"
-      rm -f "$manifests/${corpus}"_{recordings,supervisions}.jsonl.gz "$manifests/${corpus}"_{summary,left_out}.tsv
+      rm -f "$manifests/${corpus}"_{recordings,supervisions}.jsonl.gz "$manifests/${corpus}"_{summary,left_out,channels}.tsv
     fi
   done
-  local common=(--check-counts "${check_counts:-false}" --nj "${nj:?}") places ce_options=(--need-train true)
+  local common=(--check-counts "${check_counts:-false}" --nj "${nj:?}" --max-bad "${max_bad:?}") places ce_options=(--need-train true)
   if [[ " $required " != *" ce "* ]]; then ce_options=(--need-train false); fi   # only tested on
   if [ -n "${wsj:-}" ]; then
     mapfile -t places < <(places_of "$wsj")
     local/prepare_wsj.py "${common[@]}" --hours "${hours:-50}" "${places[@]}" "$manifests"
   fi
   if [ -n "${ce:-}" ]; then
-    local/prepare_table.py --name ce --set-fields accent=mandarin --languages en "${ce_options[@]}" --nj "$nj" \
-      "$(place_of "$ce")" "$manifests"
+    local/prepare_table.py --name ce --set-fields accent=mandarin --languages en "${ce_options[@]}" \
+      --nj "$nj" --max-bad "$max_bad" --channel "${channel:-}" "$(place_of "$ce")" "$manifests"
   fi
   if [ -n "${je:-}" ]; then
     mapfile -t places < <(places_of "$je")

@@ -26,7 +26,8 @@ from statistics import fmean
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers
 from flowlid.corpora.layout import check_root, walk, wrong_root
 from flowlid.files import raise_problems
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.left_out import MAX_BAD
+from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -291,7 +292,14 @@ def split(utterances: Sequence[Utterance]) -> list[Utterance]:
     return found
 
 
-def prepare(roots: Sequence[Path], out_dir: Path, words: bool = False, strict: bool = False, jobs: int = 4) -> None:
+def prepare(
+    roots: Sequence[Path],
+    out_dir: Path,
+    words: bool = False,
+    strict: bool = False,
+    jobs: int = 4,
+    max_bad: float = MAX_BAD,
+) -> None:
     """Write the manifests of UME-ERJ.
 
     Raises:
@@ -306,7 +314,7 @@ def prepare(roots: Sequence[Path], out_dir: Path, words: bool = False, strict: b
     students, americans = (sum((site is None) == native for site, _ in speakers) for native in (False, True))
     corpus.check_count("Japanese students", students, STUDENTS, strict, fatal=False)
     corpus.check_count("American speakers", americans, AMERICANS, strict, fatal=False)
-    corpus.open(jobs)
+    corpus.open(jobs, max_bad=max_bad, out_dir=out_dir)
     corpus.utterances = split(corpus.utterances)
     with_text = sum(utt.text is not None for utt in corpus.utterances)
     scored = sum(utt.custom["score"] is not None for utt in corpus.utterances)
@@ -317,15 +325,14 @@ def prepare(roots: Sequence[Path], out_dir: Path, words: bool = False, strict: b
 def main() -> None:
     """Parse the command line and prepare the corpus."""
     parser = argument_parser(__doc__)
-    flags = {"choices": ("true", "false"), "default": "false"}
-    parser.add_argument("--check-counts", **flags, help="a rated recording that is not there is an error")
-    parser.add_argument("--words", **flags, help="keep the recordings of single words (W*) too")
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
+    words = "keep the recordings of single words (W*) too"
+    parser.add_argument("--words", choices=("true", "false"), default="false", help=words)
+    add_corpus_options(parser, counts="a rated recording that is not there is an error")
     parser.add_argument("roots", metavar="ROOT", type=Path, nargs="+", help="the corpus, or each of its volumes")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go: data/manifests")
     args = parser.parse_args()
     log_provenance()
-    prepare(args.roots, args.out_dir, args.words == "true", args.check_counts == "true", args.nj)
+    prepare(args.roots, args.out_dir, args.words == "true", args.check_counts == "true", args.nj, args.max_bad)
 
 
 if __name__ == "__main__":

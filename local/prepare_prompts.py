@@ -29,10 +29,11 @@ from lhotse import AudioSource, Recording, SupervisionSegment
 
 from flowlid.audio.headers import check_file
 from flowlid.audio.opening import open_sound
-from flowlid.corpora.corpus import MAX_DAMAGED, order, write_jsonl
+from flowlid.corpora.corpus import order, write_jsonl
 from flowlid.corpora.duplicates import Sound, find_repeated, find_shared
-from flowlid.files import LeftOut, atomic_write, raise_problems, write_tsv
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.files import atomic_write, write_tsv
+from flowlid.left_out import MAX_BAD, LeftOut
+from flowlid.program import add_max_bad_option, argument_parser, log_provenance, run
 
 logger = logging.getLogger("prepare_prompts")
 
@@ -42,6 +43,7 @@ SOUNDS = "usr/share/asterisk/sounds"
 NOT_SPEECH = re.compile(
     r"silence/.*|beep|beeperr|ascending-2tone|descending-2tone|confbridge-join|confbridge-leave|tt-monkeys"
 )
+LEFT_OUT = "prompts_left_out.tsv"
 REASONS = ("not_speech", "shared", "repeated", "unreadable")
 GSM_FRAME = 33  # bytes, for 160 samples; the first four bits are 1101
 FRAME = RATE // 40
@@ -75,6 +77,11 @@ VOICES = {
         Voice("it_menardi", "asterisk-prompt-it-menardi-wav", "it_IT_f_Menardi", "it", "menardi", "f", "wav"),
     )
 }
+
+
+def utterance_name(voice: Voice, prompt: str) -> str:
+    """What the utterance of a prompt is called, such as allison-en-vm-goodbye."""
+    return f"{voice.speaker}-{voice.language}-{re.sub(r'[^A-Za-z0-9.-]', '_', prompt)}"
 
 
 class Clip(Sound):
@@ -156,14 +163,9 @@ def read_audio(path: Path, codec: str) -> np.ndarray:
 
 
 def read_voice(voice: Voice, folder: Path) -> tuple[list[Clip], LeftOut]:
-    """Read a voice's speech; second, what is left out of it.
-
-    Raises:
-        ValueError: more than 5% of the files cannot be read.
-    """
-    clips, left_out, problems = [], LeftOut(), []
-    paths = list(_walk(folder, voice.codec))
-    for path in paths:
+    """Read a voice's speech; second, what is left out of it."""
+    clips, left_out = [], LeftOut()
+    for path in _walk(folder, voice.codec):
         prompt = path.relative_to(folder).with_suffix("").as_posix()
         if NOT_SPEECH.fullmatch(prompt):
             left_out.add("not_speech", path, "tone, noise or silence")
@@ -172,11 +174,8 @@ def read_voice(voice: Voice, folder: Path) -> tuple[list[Clip], LeftOut]:
             clips.append(Clip(voice, prompt, path, read_audio(path, voice.codec)))
         except (ValueError, OSError) as error:
             why = str(error).removeprefix(f"{path}: ")
-            problems.append(f"{path}: {why}")
-            left_out.add("unreadable", path, why)
-    if len(problems) > MAX_DAMAGED * len(paths):
-        heading = f"{folder}: {len(problems)} of {len(paths)} files cannot be read; unpack {voice.package} again:"
-        raise_problems(problems, heading)
+            group = (part_of(prompt), voice.language)
+            left_out.add_bad("unreadable", path, why, utterance_name(voice, prompt), group)
     return clips, left_out
 
 
@@ -223,7 +222,7 @@ def make_manifests(voice: Voice, clips: list[Clip], out_dir: Path) -> tuple[list
     recordings: dict[str, Recording] = {}
     supervisions = []
     for clip in clips:
-        name = f"{voice.speaker}-{voice.language}-{re.sub(r'[^A-Za-z0-9.-]', '_', clip.prompt)}"
+        name = utterance_name(voice, clip.prompt)
         if name in recordings:
             raise ValueError(f"{clip.path}: its utterance {name} is another file's too; rename one of the two")
         path = clip.path if voice.codec == "wav" else _decoded(clip, out_dir.absolute().parent / "audio")
@@ -276,16 +275,25 @@ def write_summary(clips: dict[str, list[Clip]], left_out: dict[str, LeftOut], ou
     logger.info("minutes, and files left out:\n%s", "\n".join("\t".join(row).expandtabs(13) for row in rows))
 
 
-def prepare(corpus: Path, names: list[str], out_dir: Path) -> None:
+def check_readable(corpus: Path, read: Iterable[Clip], left_out: LeftOut, max_bad: float, out_dir: Path) -> None:
+    """Log how many prompts cannot be read, by part and language; ValueError if more than `max_bad` of all."""
+    everything = Counter((part_of(clip.prompt), clip.voice.language) for clip in read) + left_out.bad
+    for line in left_out.check(everything, max_bad, corpus, out_dir / LEFT_OUT):
+        logger.warning("%s", line)
+
+
+def prepare(corpus: Path, names: list[str], out_dir: Path, max_bad: float = MAX_BAD) -> None:
     """Write the manifests of the voices `names`, and remove older ones of other voices.
 
     Raises:
-        ValueError: missing packages, unreadable files, a voice without speech or two utterances
+        ValueError: missing packages, too many unreadable files, a voice without speech or two utterances
             of one name; the manifests are as they were.
     """
     clips, left_out = {}, {}
     for voice, folder in find_voices(corpus, [VOICES[name] for name in names]).items():
         clips[voice.name], left_out[voice.name] = read_voice(voice, folder)
+    unreadable = LeftOut.joined(left_out.values())
+    check_readable(corpus, (clip for own in clips.values() for clip in own), unreadable, max_bad, out_dir)
     clips = select(clips, left_out)
     manifests = {name: make_manifests(VOICES[name], group, out_dir) for name, group in clips.items()}
     for name in VOICES:
@@ -297,9 +305,7 @@ def prepare(corpus: Path, names: list[str], out_dir: Path) -> None:
                 logger.info("removing %s: its voice was not asked for", path)
                 path.unlink()
     write_summary(clips, left_out, out_dir)
-    lost = LeftOut()
-    lost.rows = [row for of_voice in left_out.values() for row in of_voice.rows]
-    for line in lost.write(out_dir / "prompts_left_out.tsv"):
+    for line in LeftOut.joined(left_out.values()).write(out_dir / LEFT_OUT):
         logger.info("%s", line)
 
 
@@ -324,13 +330,14 @@ def main() -> None:
     cache = os.environ.get("FLOWLID_CACHE") or "~/.cache/flowlid"
     parser.add_argument("--cache", metavar="DIR", default=cache, help="where to fetch to")
     parser.add_argument("--voices", default=" ".join(VOICES), help="which to prepare")
+    add_max_bad_option(parser)
     args = parser.parse_args()
     names = list(dict.fromkeys(args.voices.split()))
     unknown = [name for name in names if name not in VOICES]
     if unknown or not names:
         raise ValueError(f"--voices {args.voices!r}: unknown {unknown}; choose from {' '.join(VOICES)}")
     log_provenance()
-    prepare(args.corpus or fetch(Path(args.cache).expanduser(), names), names, args.out_dir)
+    prepare(args.corpus or fetch(Path(args.cache).expanduser(), names), names, args.out_dir, args.max_bad)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from statistics import fmean
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
 from flowlid.files import raise_problems, read_content, read_text
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.left_out import MAX_BAD
+from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -184,7 +185,7 @@ def fill(corpus: Corpus, root: Path, lists: Mapping[str, Lists], scores: Scores)
         log.log(logging.WARNING if bare else logging.INFO, "without score: %d %s", len(bare), " ".join(bare[:_SHOWN]))
 
 
-def prepare(root: Path, out_dir: Path, strict: bool = False, jobs: int = 4) -> None:
+def prepare(root: Path, out_dir: Path, strict: bool = False, jobs: int = 4, max_bad: float = MAX_BAD) -> None:
     """Write the manifests of speechocean762.
 
     Raises:
@@ -200,7 +201,7 @@ def prepare(root: Path, out_dir: Path, strict: bool = False, jobs: int = 4) -> N
         corpus.check_count(f"speakers of {part}", len(set(tables["utt2spk"].values())), SPEAKERS, strict)
     files = sum(1 for _ in walk(find(root, "WAVE"), ".wav"))
     corpus.check_count("files of WAVE", files, FILES, strict, fatal=False)
-    corpus.open(jobs)
+    corpus.open(jobs, max_bad=max_bad, out_dir=out_dir)
     test = [utt for utt in corpus.utterances if utt.part == "test"]
     corpus.utterances = [*split_speakers((utt for utt in corpus.utterances if utt.part == "train"), PARTS), *test]
     corpus.write(out_dir)
@@ -209,14 +210,12 @@ def prepare(root: Path, out_dir: Path, strict: bool = False, jobs: int = 4) -> N
 def main() -> None:
     """Parse the command line and prepare the corpus."""
     parser = argument_parser(__doc__)
-    flags = {"choices": ("true", "false"), "default": "false"}
-    parser.add_argument("--check-counts", **flags, help="counts other than published are an error")
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
+    add_corpus_options(parser, counts="counts other than published are an error")
     parser.add_argument("root", metavar="ROOT", type=Path, help="the corpus")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go: data/manifests")
     args = parser.parse_args()
     log_provenance()
-    prepare(args.root, args.out_dir, args.check_counts == "true", args.nj)
+    prepare(args.root, args.out_dir, args.check_counts == "true", args.nj, args.max_bad)
 
 
 if __name__ == "__main__":

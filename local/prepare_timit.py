@@ -19,7 +19,7 @@ from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -165,10 +165,7 @@ def check_counts(corpus: Corpus, with_sa: bool, strict: bool) -> None:
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--sa", choices=("true", "false"), default="false", help="keep the sentences SA1 and SA2")
-    parser.add_argument(
-        "--check-counts", choices=("true", "false"), default="false", help="stop if a part is not whole"
-    )
-    parser.add_argument("--nj", type=int, default=4, help="recordings opened at a time")
+    add_corpus_options(parser, counts="stop if a part is not whole")
     parser.add_argument("root", type=Path, help="directory with TRAIN and TEST in it")
     parser.add_argument("out_dir", type=Path, help="where the manifests go")
     args = parser.parse_args()
@@ -179,7 +176,7 @@ def main() -> None:
     with_sa = args.sa == "true"
     corpus = Corpus("timit", args.root)
     add_speech(corpus, tree, with_sa)
-    corpus.open(args.nj)
+    corpus.open(args.nj, max_bad=args.max_bad, out_dir=args.out_dir)
     check_counts(corpus, with_sa, args.check_counts == "true")
     corpus.write(args.out_dir)
 

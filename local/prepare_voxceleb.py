@@ -24,7 +24,8 @@ from pathlib import Path
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
 from flowlid.files import read_lines, some
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.left_out import MAX_BAD
+from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -264,7 +265,12 @@ def limit(utterances: Sequence[Utterance], hours: float) -> list[Utterance]:
 
 
 def prepare(
-    roots: Mapping[str, Path], out_dir: Path, strict: bool = False, jobs: int = 4, hours: float = 0.0
+    roots: Mapping[str, Path],
+    out_dir: Path,
+    strict: bool = False,
+    jobs: int = 4,
+    hours: float = 0.0,
+    max_bad: float = MAX_BAD,
 ) -> Corpus:
     """Write the manifests of one release or both, given by "1" and "2".
 
@@ -277,7 +283,7 @@ def prepare(
     corpus.utterances = split_dev(corpus.utterances)
     if hours:  # now, since the headers of a million files take long, and again when the lengths are known
         corpus.utterances = limit(corpus.utterances, hours)
-    corpus.open(jobs)
+    corpus.open(jobs, max_bad=max_bad, out_dir=out_dir)
     if hours:
         corpus.utterances = limit(corpus.utterances, hours)
         log.info("voxceleb: at most %g hours of each part (--hours)", hours)
@@ -290,13 +296,7 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--voxceleb1", metavar="DIR", type=Path, help="root of VoxCeleb1")
     parser.add_argument("--voxceleb2", metavar="DIR", type=Path, help="root of VoxCeleb2")
-    parser.add_argument(
-        "--check-counts",
-        choices=("true", "false"),
-        default="false",
-        help="stop unless there are as many speakers as published",
-    )
-    parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
+    add_corpus_options(parser, counts="stop unless there are as many speakers as published")
     parser.add_argument("--hours", type=float, default=0, help="at most this many hours of each part; 0: all")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
     args = parser.parse_args()
@@ -306,7 +306,7 @@ def main() -> None:
         raise ValueError("give --voxceleb1 DIR, --voxceleb2 DIR or both")
     if args.hours < 0:
         raise ValueError(f"--hours {args.hours:g}: less than nothing; 0 takes all")
-    prepare(roots, args.out_dir, args.check_counts == "true", args.nj, args.hours)
+    prepare(roots, args.out_dir, args.check_counts == "true", args.nj, args.hours, args.max_bad)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
 from flowlid.corpora.layout import check_root, walk, wrong_root
-from flowlid.program import argument_parser, log_provenance, run
+from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
 
 log = logging.getLogger("flowlid")
 
@@ -296,8 +296,7 @@ def select_hours(corpus: Corpus, hours: float) -> None:
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--hours", type=float, default=50, help="of training speech for train and test; 0: all")
-    parser.add_argument("--check-counts", choices=("true", "false"), default="false", help="stop if a set is not whole")
-    parser.add_argument("--nj", type=int, default=4, help="recordings opened at a time")
+    add_corpus_options(parser, counts="stop if a set is not whole")
     parser.add_argument("roots", nargs="+", type=Path, metavar="root", help="directory with wsj0, wsj1 or discs in it")
     parser.add_argument("out_dir", type=Path, help="where the manifests go")
     args = parser.parse_args()
@@ -309,7 +308,7 @@ def main() -> None:
     strict = args.check_counts == "true"
     corpus = Corpus("wsj", args.roots[0])
     taken = add_sets(corpus, find_discs(corpus, args.roots), strict)
-    corpus.open(args.nj)
+    corpus.open(args.nj, max_bad=args.max_bad, out_dir=args.out_dir)
     opened = {utt.id for utt in corpus.utterances}
     for source, ids in taken.items():
         if source.count:

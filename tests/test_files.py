@@ -1,4 +1,4 @@
-"""flowlid.files: strict YAML, near names, problems in one error, and what is left out."""
+"""flowlid.files: strict YAML, near names, and problems in one error."""
 
 import os
 import subprocess
@@ -18,6 +18,7 @@ from flowlid.files import (
     atomic_directory,
     atomic_write,
     closest,
+    look_alikes,
     nearest,
     raise_problems,
     read_json,
@@ -45,9 +46,9 @@ def test_plain_yaml_is_read_as_yaml_reads_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: {c: 1,\n  c: 2}", "3: key 'c' is there twice; remove one of the two"),
-        ("a: 1\na: 1", "2: key 'a' is there twice"),
-        ("'a': 1\na: 1", "2: key 'a' is there twice"),
+        ("a: 1\nb: {c: 1,\n  c: 2}", "3: key 'c' is in line 2 too; remove one of the two"),
+        ("a: 1\na: 1", "2: key 'a' is in line 1 too"),
+        ("'a': 1\na: 1", "2: key 'a' is in line 1 too"),
         ("classes:\n  no: [x]", "2: key 'no' is not a name to YAML; put it in quotes"),
         ("3: 4", "1: key '3' is not a name"),
         ("? [a, b]\n: 1", "1: key 'of several values' is not a name"),
@@ -138,25 +139,31 @@ def test_names_that_only_share_letters_are_different() -> None:
     ]  # fmt: skip
 
 
-def test_problems_make_one_error() -> None:
-    raise_problems([], "heading")
+def problems_of(*arguments: object, **options: object) -> list[str]:
     with pytest.raises(ValueError) as caught:
-        raise_problems([f"line {n}" for n in range(25)], "heading")
-    assert str(caught.value).splitlines() == ["heading", *(f"line {n}" for n in range(20)), "... and 5 more problems"]
+        raise_problems(*arguments, **options)
+    return str(caught.value).splitlines()
 
 
-def test_left_out_items_have_a_row_each_and_a_line_per_reason(tmp_path: Path) -> None:
-    left_out = LeftOut()
-    for item in ("a", "b"):
-        left_out.add("stray", Path(item), "of no\n\tspeaker")
-    left_out.add("damaged", "c", "cut off")
-    assert left_out.count("stray") == 2 and left_out.count("other") == 0
-    path = tmp_path / "left_out.tsv"
-    assert left_out.write(path) == [f"left out (stray): 2, named in {path}", f"left out (damaged): 1, named in {path}"]
-    assert path.read_text() == (
-        "item\treason\tdetail\na\tstray\tof no speaker\nb\tstray\tof no speaker\nc\tdamaged\tcut off\n"
-    )
-    assert LeftOut().write(path) == [] and path.read_text() == "item\treason\tdetail\n"
+def test_problems_make_one_error(tmp_path: Path) -> None:
+    raise_problems([], "heading")
+    words = [f"{chr(97 + n)}: is wrong" for n in range(3)]
+    assert problems_of(words, "heading") == ["heading", *words]
+    different = ["".join(chr(97 + n) for _ in range(3)) for n in range(25)]
+    assert problems_of(different, "heading") == ["heading", *different[:20], "... and 5 more problems"]
+    assert problems_of(different, most=2, full_list=tmp_path / "all")[2:] == [
+        "... and 23 more problems", f"all of them are in {tmp_path / 'all'}",
+    ]  # fmt: skip
+    assert read_lines(tmp_path / "all") == different
+
+
+def test_a_thousand_problems_of_one_cause_are_a_handful_of_lines(tmp_path: Path) -> None:
+    missing = [f"my.tsv:{n}: no audio file '/wav/{n}.wav'; correct the path" for n in range(1000)]
+    other = "my.tsv:7: no language"
+    lines = problems_of([*missing, other], full_list=tmp_path / "all")
+    assert lines == [*missing[:3], "... and 997 more of this kind", other, f"all of them are in {tmp_path / 'all'}"]
+    assert read_lines(tmp_path / "all") == [*missing, other]
+    assert len(problems_of(missing)) == 4, "and no file is named that was not asked for"
 
 
 WRITER = """

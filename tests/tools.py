@@ -150,8 +150,8 @@ def check_picture(draw: Callable[[Path], None], place: Path) -> None:
 
 
 def left_out(path: Path) -> list[str]:
-    """The rows of a left_out.tsv, each as "(reason): item: detail"."""
+    """The rows of a left_out.tsv, each as "(reason): file: detail"."""
     header, *rows = path.read_text(encoding="utf-8").splitlines()
-    assert header == "item\treason\tdetail"
+    assert header == "file\tutterance\treason\tdetail"
     cells = [row.split("\t") for row in rows]
-    return [f"({reason}): {item}: {detail}" for item, reason, detail in cells]
+    return [f"({reason}): {file}: {detail}" for file, _, reason, detail in cells]

@@ -13,6 +13,6 @@ check_counts=false              # stop unless all 24 speakers of L2-ARCTIC are t
 settle_options() { check_places arctic l2arctic; }
 
 prepare_corpus() { # MANIFESTS
-  local/prepare_arctic.py --check-counts "$check_counts" --nj "${nj:?}" --arctic "$(place_of "$arctic")" \
-    --l2arctic "$(place_of "$l2arctic")" "$1"
+  local/prepare_arctic.py --check-counts "$check_counts" --nj "${nj:?}" --max-bad "${max_bad:?}" \
+    --arctic "$(place_of "$arctic")" --l2arctic "$(place_of "$l2arctic")" "$1"
 }

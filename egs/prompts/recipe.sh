@@ -10,5 +10,5 @@ cache=                          # where fetched packages are kept; empty: ~/.cac
 
 prepare_corpus() { # MANIFESTS
   local/prepare_prompts.py ${corpus:+--corpus "$(cd "$caller" && realpath -m "$corpus")"} \
-    ${cache:+--cache "$(cd "$caller" && realpath -m "$cache")"} "$1"
+    ${cache:+--cache "$(cd "$caller" && realpath -m "$cache")"} --max-bad "${max_bad:?}" "$1"
 }

@@ -21,8 +21,9 @@ settle_options() {
 
 prepare_corpus() { # MANIFESTS
   rm -f "$1"/arctic_*   # of an earlier run that had --native
-  local/prepare_speechocean.py --check-counts "$check_counts" --nj "${nj:?}" "$(place_of "$corpus")" "$1"
+  local common=(--check-counts "$check_counts" --nj "${nj:?}" --max-bad "${max_bad:?}")
+  local/prepare_speechocean.py "${common[@]}" "$(place_of "$corpus")" "$1"
   if [ -n "$native" ]; then
-    local/prepare_arctic.py --check-counts "$check_counts" --nj "$nj" --arctic "$(place_of "$native")" "$1"
+    local/prepare_arctic.py "${common[@]}" --arctic "$(place_of "$native")" "$1"
   fi
 }

@@ -9,6 +9,7 @@ table=                          # TSV or CSV file with the columns utt_id path s
                                 #   or a directory language/speaker/file; needed for stage 0
 audio_root=                     # where the table's relative paths count from; empty: its directory
 set_fields=                     # fields of all utterances that have none such, "accent=mandarin"
+channel=                        # of files with several, where the table names none: 0, 1, ..., or mix (their mean)
 allow_shared_speakers=false     # accept a speaker in train and in dev or test sets
 # options end
 
@@ -28,8 +29,8 @@ settle_options() {
 prepare_corpus() { # MANIFESTS
   local of_the_table=$1/fbank.conf adapt=()
   if [ "$fbank_config" = "$of_the_table" ]; then adapt=(--fbank-config "$(options_of fbank.conf)"); fi
-  local/prepare_table.py --write-sets --nj "$nj" "${adapt[@]}" --set-fields "$set_fields" \
-    --allow-shared-speakers "$allow_shared_speakers" \
+  local/prepare_table.py --write-sets --nj "$nj" --max-bad "$max_bad" --channel "$channel" "${adapt[@]}" \
+    --set-fields "$set_fields" --allow-shared-speakers "$allow_shared_speakers" \
     ${audio_root:+--root "$(cd "$caller" && realpath -m "$audio_root")"} "$(cd "$caller" && realpath -m "$table")" "$1"
   if [ ${#adapt[@]} -eq 0 ]; then cp "$fbank_config" "$of_the_table"; fi   # later stages take it unless told otherwise
 }

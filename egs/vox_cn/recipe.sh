@@ -12,6 +12,7 @@ wsj=                            # WSJ0 and WSJ1: one directory, or several ("/ld
 ce=                             # English of Chinese speakers: a table (see ../table/README.md) or a tree
 je=                             # UME-ERJ: one directory, or its volumes ("/erj/1 /erj/2 /erj/3")
 hours=50                        # of each part of VoxCeleb and CN-Celeb, and of WSJ's training speech; 0: all
+channel=                        # of ce's files with several, where its table names none: 0, 1, ..., or mix
 check_counts=false              # stop where a corpus has other counts than the published one
 allow_pipes=true                # sph2pipe and ffmpeg decode what libsndfile cannot
 # options end

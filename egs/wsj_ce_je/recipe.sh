@@ -11,6 +11,7 @@ timit=                          # TIMIT
 voxceleb1=                      # VoxCeleb1
 voxceleb2=                      # VoxCeleb2 (AAC: needs ffmpeg)
 hours=50                        # of WSJ's training speech, and of each part of VoxCeleb
+channel=                        # of ce's files with several, where its table names none: 0, 1, ..., or mix
 check_counts=false              # stop where a corpus has other counts than the published one
 allow_pipes=true                # sph2pipe and ffmpeg decode what libsndfile cannot
 # options end
