@@ -77,7 +77,7 @@ def prepared(kind: Kind, place: Path) -> tuple[Path, Path]:
             case.rename(good)
         restore(good, case)
         value, error, told = observe(kind, case)
-        if error is not None and not isinstance(error, ValueError) or told:
+        if (error is not None and not isinstance(error, ValueError)) or told:
             raise AssertionError(f"{kind.name}: the undamaged input gives {error!r} {told}") from error
         UNDAMAGED[kind.name] = value
     return good, case
@@ -134,7 +134,7 @@ def judge(kind: Kind, case: Path, claim: str, files: Sequence[str], mutations: S
         return "hang", "".join(traceback.format_exception(error))[-1500:]
     if isinstance(error, MemoryError):
         return "memory", "".join(traceback.format_exception(error))[-1500:]
-    if error is not None and not isinstance(error, ValueError | OSError) or type(error) in (UnicodeDecodeError,):
+    if (error is not None and not isinstance(error, ValueError | OSError)) or type(error) in (UnicodeDecodeError,):
         return "traceback", "".join(traceback.format_exception(error))[-2500:]
     if told:
         return "noise", told[:1500]

@@ -227,7 +227,10 @@ KINDS = [
             partial(_make_ark, **options),
             _read_ark,
             {"feats.ark": (*BYTES, *(4 * (set_field(_ark_fields),))), "feats.scp": (*TEXT, *(4 * (scp_number,)))},
-            [("feats.scp", "windows old_mac mark utf16 no_last_line_end", SAME), ("feats.ark", "empty other_file", REFUSED)],
+            [
+                ("feats.scp", "windows old_mac mark utf16 no_last_line_end", SAME),
+                ("feats.ark", "empty other_file", REFUSED),
+            ],
             _check_ark,
         )
         for name, options in (

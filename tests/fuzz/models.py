@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import zlib
-
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -63,7 +62,9 @@ def payload(random: Random, data: bytes) -> bytes:
         if random.random() < 0.3:
             del place[key]
         else:
-            place[key] = random.choice((None, -1, 0, 10**9, 1.5, float("nan"), "x", [], {}, [1], {"x": 1}, torch.zeros(3)))
+            place[key] = random.choice(
+                (None, -1, 0, 10**9, 1.5, float("nan"), "x", [], {}, [1], {"x": 1}, torch.zeros(3))
+            )
         break
     content = io.BytesIO()
     torch.save(whole, content)
@@ -129,12 +130,21 @@ def _read_pack(place: Path) -> dict[str, Any]:
 
 def _make_manifests(place: Path) -> None:
     recordings, supervisions = [], []
-    for number, (speaker, language, part) in enumerate((("a", "pt", "train"), ("b", "fr", "train"), ("c", "pt", "test"))):
+    for number, (speaker, language, part) in enumerate(
+        (("a", "pt", "train"), ("b", "fr", "train"), ("c", "pt", "test"))
+    ):
         utt, path = f"x-{speaker}-1", place.parent / f"{number}.wav"
         soundfile.write(path, tone(0.5, number), 8000, subtype="PCM_16")
         source = {"type": "file", "channels": [0], "source": str(path)}
         recordings.append(
-            {"id": utt, "sources": [source], "sampling_rate": 8000, "num_samples": 4000, "duration": 0.5, "channel_ids": [0]}
+            {
+                "id": utt,
+                "sources": [source],
+                "sampling_rate": 8000,
+                "num_samples": 4000,
+                "duration": 0.5,
+                "channel_ids": [0],
+            }
         )
         supervisions.append(
             {"id": utt, "recording_id": utt, "start": 0.0, "duration": 0.5, "channel": 0, "language": language,

@@ -276,7 +276,9 @@ def number(random: Random, word: bytes) -> bytes:
 def misspell(random: Random, word: bytes) -> bytes:
     """Two neighbouring letters swapped, or one left out."""
     place = random.randrange(len(word))
-    return word[:place] + random.choice((word[place + 1 : place + 2] + word[place : place + 1], b"")) + word[place + 2 :]
+    return (
+        word[:place] + random.choice((word[place + 1 : place + 2] + word[place : place + 1], b"")) + word[place + 2 :]
+    )
 
 
 def quotes(random: Random, word: bytes) -> bytes:

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -63,9 +63,7 @@ def _read_table(name: str, place: Path) -> list[tuple[Any, ...]]:
     arguments = ["prepare_table.py", "--write-sets", "--nj", "1", str(place / name), str(out)]
     with mock.patch.object(sys, "argv", arguments):
         program.main()
-    recordings = {
-        item.id: item for path in sorted(out.glob("*recordings*")) for item in RecordingSet.from_jsonl(path)
-    }
+    recordings = {item.id: item for path in sorted(out.glob("*recordings*")) for item in RecordingSet.from_jsonl(path)}
     found = []
     for path in sorted(out.glob("*supervisions*")):
         for item in SupervisionSet.from_jsonl(path):
@@ -203,7 +201,12 @@ def _check_options(place: Path, value: Any, undamaged: Any, mutations: Sequence[
 
 
 def _kind(
-    name: str, file: str, text: str, read: Callable[[Path], Any], check: Callable[..., str | None], claims: Sequence = ()
+    name: str,
+    file: str,
+    text: str,
+    read: Callable[[Path], Any],
+    check: Callable[..., str | None],
+    claims: Sequence = (),
 ) -> Kind:
     basic = [("*", HARMLESS, SAME), ("*", "other_file utf16 not_utf8 insert_nul", REFUSED)]
     return Kind(name, partial(_make_text, file, text), read, {file: TEXT}, [*claims, *basic], check)
@@ -215,7 +218,9 @@ _TABLE_CLAIMS = [
 ]
 KINDS = [
     *(
-        Kind(name, partial(_make_table, separator), partial(_read_table, file), {file: TEXT}, _TABLE_CLAIMS, _check_table)
+        Kind(
+            name, partial(_make_table, separator), partial(_read_table, file), {file: TEXT}, _TABLE_CLAIMS, _check_table
+        )
         for name, separator, file in (("table of tabs", "\t", "my.tsv"), ("table of commas", ",", "my.csv"))
     ),
     _kind("experiment", "a.yaml", EXPERIMENT, lambda place: flatten(load_config(place / "a.yaml")), _check_experiment),

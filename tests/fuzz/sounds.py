@@ -67,13 +67,23 @@ def _caf(data: bytes) -> list[Field]:
 
 def _flac(data: bytes) -> list[Field]:
     """STREAMINFO: sizes of blocks and frames; rate, channels, bits and number of samples; a word of the MD5."""
-    return [(5, 3, "big"), (8, 2, "big"), (10, 2, "big"), (12, 3, "big"), (15, 3, "big"), (18, 8, "big"), (26, 4, "big")]
+    return [
+        (5, 3, "big"),
+        (8, 2, "big"),
+        (10, 2, "big"),
+        (12, 3, "big"),
+        (15, 3, "big"),
+        (18, 8, "big"),
+        (26, 4, "big"),
+    ]
 
 
 def _ogg(data: bytes) -> list[Field]:
     pages = [page.start() for page in re.finditer(b"OggS", data)]
     return [
-        (page + at, width, "little") for page in pages for at, width in ((5, 1), (6, 8), (14, 4), (18, 4), (22, 4), (26, 1))
+        (page + at, width, "little")
+        for page in pages
+        for at, width in ((5, 1), (6, 8), (14, 4), (18, 4), (22, 4), (26, 1))
     ]
 
 
@@ -183,6 +193,4 @@ def _kind(name: str, way: str, read: Callable[[str, Path], Any]) -> Kind:
     return Kind(f"{name} by {way}", make, partial(read, name), {f"a.{name}": mutations}, claims, _check)
 
 
-KINDS = [
-    _kind(name, way, read) for name in FORMATS for way, read in (("path", _by_path), ("pipe", _by_pipe))
-]
+KINDS = [_kind(name, way, read) for name in FORMATS for way, read in (("path", _by_path), ("pipe", _by_pipe))]
