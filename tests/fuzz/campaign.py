@@ -31,14 +31,13 @@ from random import Random
 from typing import Any
 
 from . import kaldi_files, models, settings, sounds
-from .kinds import FREE, REFUSED, SAME, Kind
+from .kinds import Kind
 
 KINDS: list[Kind] = [*sounds.KINDS, *kaldi_files.KINDS, *settings.KINDS, *models.KINDS]
 SECONDS = 10  # that one case may take
 MEMORY = 2**30  # bytes that one case may take beyond what the process has
-DEFECTS = ("traceback", "wrong value", "taken", "unclear error", "noise", "memory", "hang", "died")
+DEFECTS = ("traceback", "wrong value", "unclear error", "noise", "memory", "hang", "died")
 LOGGERS = ("flowlid", "make_data_dirs")
-_ORDER = (REFUSED, SAME, FREE)  # of several damages the weakest claim holds, and of two or more only FREE
 
 
 class Hang(BaseException):
@@ -51,11 +50,9 @@ def run_case(number: int, seed: int, kinds: Sequence[Kind], place: Path) -> dict
     good, case = prepared(kind, place)
     restore(good, case)
     damage = kind.damage(Random(f"{seed} {number}"), case)
-    claims = [kind.claim(*each) for each in damage]
-    claim = SAME if not claims else claims[0] if len(claims) == 1 else FREE
-    outcome, detail = judge(kind, case, claim, [file for file, _ in damage], [name for _, name in damage])
+    outcome, detail = judge(kind, case, damage)
     told = " + ".join(f"{name} in {file}" for file, name in damage) or "nothing"
-    return {"case": number, "kind": kind.name, "damage": told, "claim": claim, "outcome": outcome, "detail": detail}
+    return {"case": number, "kind": kind.name, "damage": told, "outcome": outcome, "detail": detail}
 
 
 def restore(good: Path, case: Path) -> None:
@@ -99,7 +96,7 @@ def observe(kind: Kind, case: Path) -> tuple[Any, BaseException | None, str]:
 
 @contextlib.contextmanager
 def heard() -> Iterator[io.StringIO]:
-    """What comes to the terminal while the block runs: of C libraries, programs, warnings, and other loggers than ours."""
+    """What comes to the terminal while the block runs, from C libraries, programs, warnings and other loggers than ours."""
     told = io.StringIO()
     with tempfile.TemporaryFile() as file:
         kept = os.dup(1), os.dup(2)
@@ -127,32 +124,25 @@ def heard() -> Iterator[io.StringIO]:
         told.write("".join(f"{each.category.__name__}: {each.message} ({each.filename})\n" for each in warned))
 
 
-def judge(kind: Kind, case: Path, claim: str, files: Sequence[str], mutations: Sequence[str]) -> tuple[str, str]:
+def judge(kind: Kind, case: Path, damage: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """Sort what came of reading a damaged input: "right value", "clear error" or a defect, with the detail."""
     value, error, told = observe(kind, case)
-    if isinstance(error, Hang):
-        return "hang", "".join(traceback.format_exception(error))[-1500:]
-    if isinstance(error, MemoryError):
-        return "memory", "".join(traceback.format_exception(error))[-1500:]
-    if (error is not None and not isinstance(error, ValueError | OSError)) or type(error) in (UnicodeDecodeError,):
-        return "traceback", "".join(traceback.format_exception(error))[-2500:]
+    if isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError):
+        return ("noise", told[:1500]) if told else judge_error(str(error), case, [file for file, _ in damage])
+    if error is not None:
+        outcome = "hang" if isinstance(error, Hang) else "memory" if isinstance(error, MemoryError) else "traceback"
+        return outcome, "".join(traceback.format_exception(error))[-2500:]
     if told:
         return "noise", told[:1500]
-    if error is not None:
-        return judge_error(str(error), case, files)
     undamaged = UNDAMAGED[kind.name]
-    if undamaged is None:
-        return "taken", "the undamaged input is an error"
-    if value == undamaged and (claim != REFUSED or not files):
+    if value == undamaged:
         return "right value", ""
-    if claim == REFUSED:
-        return "taken", f"no error, and {'the same' if value == undamaged else 'another'} value"
-    if claim == SAME:
+    if undamaged is None or all(kind.keeps_value(*each) for each in damage):
         return "wrong value", difference(undamaged, value)
     try:
-        wrong = kind.check(case, value, undamaged, mutations)
+        wrong = kind.check(case, value, undamaged, [mutation for _, mutation in damage])
     except Exception:
-        return "wrong value", f"the file cannot be read otherwise:\n{traceback.format_exc()[-1200:]}"
+        wrong = f"the file cannot be read otherwise:\n{traceback.format_exc()[-1200:]}"
     return ("wrong value", wrong) if wrong else ("right value", "")
 
 
@@ -249,10 +239,10 @@ def report(found: Sequence[dict[str, Any]], seed: int, full: bool) -> int:
     for each in found:
         if each["outcome"] in DEFECTS or full:
             damage = each["damage"] if " + " not in each["damage"] or full else "several damages"
-            groups[each["outcome"], each["kind"].split(" by ")[0], damage].append(each)
+            groups[each["outcome"], each["kind"], damage].append(each)
     for (outcome, kind, damage), cases in sorted(groups.items()):
         numbers = " ".join(str(each["case"]) for each in cases[:5])
-        print(f"\n{outcome}: {kind}: {damage}, {cases[0].get('claim')} ({len(cases)}: --seed {seed} --case {numbers})")
+        print(f"\n{outcome}: {kind}: {damage} ({len(cases)}: --seed {seed} --case {numbers})")
         print(cases[0]["detail"] if full else _shortened(cases[0]["detail"]))
     defects = sum(each["outcome"] in DEFECTS for each in found)
     print(f"\nseed {seed}: {len(found)} cases, {defects} defects")

@@ -1,18 +1,16 @@
 """What a kind of input is: how a valid one is made, how it is read, and what may come of each damage."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from .mutations import Mutation
+import numpy as np
 
-# What may come of a damage, beside a clear error:
-SAME = "same"  # the value that the undamaged input gives
-FREE = "free"  # a value that the kind's own `check` finds right
-REFUSED = "refused"  # nothing: it must be an error
+from .mutations import Mutation
 
 
 @dataclass(frozen=True)
@@ -24,23 +22,23 @@ class Kind:
         make: writes a valid one into an empty directory.
         read: what the program makes of a directory: a value that can be compared with `==`, or an exception.
         damages: file name or pattern -> mutations that suit it.
-        claims: (pattern of file names, names of mutations or "*", claim); the first that fits counts, else FREE.
-        check: for FREE: directory, value, value of the undamaged input, mutations -> what is wrong, or None.
+        exact: (pattern of file names, names of mutations or "*"): damage after which there may be the value of the
+            undamaged input or an error, and no other value.
+        check: of any other damage: directory, value, value of the undamaged input, mutations -> what is wrong, or None.
     """
 
     name: str
     make: Callable[[Path], None]
     read: Callable[[Path], Any]
     damages: Mapping[str, Sequence[Mutation]]
-    claims: Sequence[tuple[str, str, str]] = ()
-    check: Callable[[Path, Any, Any, Sequence[str]], str | None] = field(default=lambda *_: None)
+    exact: Sequence[tuple[str, str]] = ()
+    check: Callable[[Path, Any, Any, Sequence[str]], str | None] = lambda *_: None
 
-    def claim(self, file: str, mutation: str) -> str:
-        """What may come of a mutation of a file."""
-        for pattern, mutations, claim in self.claims:
-            if fnmatch(file, pattern) and (mutations == "*" or mutation in mutations.split()):
-                return claim
-        return FREE
+    def keeps_value(self, file: str, mutation: str) -> bool:
+        """Whether a mutation of a file may not change the value."""
+        return any(
+            fnmatch(file, pattern) and (names == "*" or mutation in names.split()) for pattern, names in self.exact
+        )
 
     def damage(self, random: Random, place: Path) -> list[tuple[str, str]]:
         """Damage the input in `place`, mostly once; returns (file, mutation) of what was changed."""
@@ -57,11 +55,19 @@ class Kind:
         return done
 
 
-def tone(seconds: float, number: int, rate: int = 8000) -> "Any":
+def tone(seconds: float, number: int, rate: int = 8000) -> np.ndarray:
     """Samples (n,) of a sound in [-1, 1] that is no silence: a buzz over noise, one of its own for each number."""
-    import numpy as np
-
     random = np.random.default_rng(number)
     time = np.arange(round(seconds * rate)) / rate
     buzz = sum(np.sin(2 * np.pi * (100 + 10 * number) * k * time) / k for k in range(1, 8))
     return 0.15 * buzz * np.abs(np.sin(4 * np.pi * time)) + 1e-3 * random.normal(size=len(time))
+
+
+def alike(names: Iterable[str]) -> str | None:
+    """Two of these names that are the same to a person: they differ in case or in Unicode form only."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            return f"{other!r} and {name!r} were taken for two names"
+    return None

@@ -24,7 +24,7 @@ from flowlid.training.experiment import Inputs, begin
 from flowlid.training.trainer import Trainer
 
 from .kaldi_files import _make_features
-from .kinds import REFUSED, SAME, Kind, tone
+from .kinds import Kind, tone
 from .mutations import BYTES, TEXT, Mutation
 
 CONFIG = Config(
@@ -129,27 +129,17 @@ def _read_pack(place: Path) -> dict[str, Any]:
 
 
 def _make_manifests(place: Path) -> None:
+    rows = (("a", "pt", "train"), ("b", "fr", "train"), ("c", "pt", "test"))
     recordings, supervisions = [], []
-    for number, (speaker, language, part) in enumerate(
-        (("a", "pt", "train"), ("b", "fr", "train"), ("c", "pt", "test"))
-    ):
+    for number, (speaker, language, part) in enumerate(rows):
         utt, path = f"x-{speaker}-1", place.parent / f"{number}.wav"
         soundfile.write(path, tone(0.5, number), 8000, subtype="PCM_16")
         source = {"type": "file", "channels": [0], "source": str(path)}
-        recordings.append(
-            {
-                "id": utt,
-                "sources": [source],
-                "sampling_rate": 8000,
-                "num_samples": 4000,
-                "duration": 0.5,
-                "channel_ids": [0],
-            }
-        )
-        supervisions.append(
-            {"id": utt, "recording_id": utt, "start": 0.0, "duration": 0.5, "channel": 0, "language": language,
-             "speaker": f"x-{speaker}", "gender": "f", "text": "olá", "custom": {"corpus": "x", "part": part, "score": 3}}
-        )  # fmt: skip
+        recordings.append({"id": utt, "sources": [source], "sampling_rate": 8000, "num_samples": 4000, "duration": 0.5,
+                           "channel_ids": [0]})  # fmt: skip
+        supervisions.append({"id": utt, "recording_id": utt, "start": 0.0, "duration": 0.5, "channel": 0,
+                             "language": language, "speaker": f"x-{speaker}", "gender": "f", "text": "olá",
+                             "custom": {"corpus": "x", "part": part, "score": 3}})  # fmt: skip
     for kind, items in (("recordings", recordings), ("supervisions", supervisions)):
         text = "".join(json.dumps(item) + "\n" for item in items)
         (place / f"x_{kind}_all.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
@@ -176,12 +166,12 @@ def _packed(mutation: Mutation) -> Mutation:
     return inside
 
 
+_DAMAGED = " ".join(mutation.__name__ for mutation in BYTES)  # checksums tell
 KINDS = [
-    Kind("final.pt", _make_model, _read_model, {"final.pt": (*BYTES, *(5 * (payload,)))},
-         [("*", "payload", "free"), ("*", "empty other_file", REFUSED), ("*", "*", SAME)]),
+    Kind("final.pt", _make_model, _read_model, {"final.pt": (*BYTES, *(5 * (payload,)))}, [("*", _DAMAGED)]),
     Kind("checkpoint.pt", _make_checkpoint, _read_checkpoint, {"checkpoint.pt": (*BYTES, *(5 * (payload,)))},
-         [("*", "payload", "free"), ("*", "empty other_file", REFUSED), ("*", "*", SAME)]),
-    Kind("pack", _make_pack, _read_pack, {"*.npy": BYTES, "meta.json": (*BYTES, *TEXT)}, [("*", "*", SAME)]),
-    Kind("manifests", _make_manifests, _read_manifests,
-         {"*.gz": (*BYTES, *map(_packed, TEXT))}, [("*", "flip_bit flip_head flip_tail zeros noise cut as_text text_mode", SAME)]),
+         [("*", _DAMAGED)]),
+    Kind("pack", _make_pack, _read_pack, {"*.npy": BYTES, "meta.json": (*BYTES, *TEXT)}, [("*", "*")]),
+    Kind("manifests", _make_manifests, _read_manifests, {"*.gz": (*BYTES, *map(_packed, TEXT))},
+         [("*", "flip_bit flip_head flip_tail zeros noise cut as_text text_mode")]),
 ]  # fmt: skip

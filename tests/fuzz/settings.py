@@ -22,7 +22,7 @@ from flowlid.features.fbank import FbankOptions, FeatureExtractor
 from flowlid.features.vad import VadOptions, energy_vad
 from flowlid.kaldi.options import read_options
 
-from .kinds import REFUSED, SAME, Kind, tone
+from .kinds import Kind, alike, tone
 from .mutations import TEXT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -84,7 +84,7 @@ def _check_table(place: Path, value: Any, undamaged: Any, mutations: Sequence[st
     for _, speaker, language, *_ in value:
         if language not in text or speaker.removeprefix("table-") not in text:
             return f"speaker {speaker}, language {language} are not in the table"
-    return None
+    return alike(language for _, _, language, *_ in value) or alike(speaker for _, speaker, *_ in value)
 
 
 # YAML
@@ -200,31 +200,22 @@ def _check_options(place: Path, value: Any, undamaged: Any, mutations: Sequence[
     return None
 
 
-def _kind(
-    name: str,
-    file: str,
-    text: str,
-    read: Callable[[Path], Any],
-    check: Callable[..., str | None],
-    claims: Sequence = (),
-) -> Kind:
-    basic = [("*", HARMLESS, SAME), ("*", "other_file utf16 not_utf8 insert_nul", REFUSED)]
-    return Kind(name, partial(_make_text, file, text), read, {file: TEXT}, [*claims, *basic], check)
+def _kind(name: str, text: str, read: Callable[[Path], Any], check: Callable[..., str | None]) -> Kind:
+    exact = [("*", HARMLESS), ("*", "other_file not_utf8 insert_nul")]
+    return Kind(name, partial(_make_text, name, text), read, {name: TEXT}, exact, check)
 
 
-_TABLE_CLAIMS = [
-    ("my.*", f"{HARMLESS} swap_lines", SAME),
-    ("my.*", "double_line merge_lines empty other_file not_utf8 insert_nul", REFUSED),
-]
+def _table_kind(name: str, separator: str) -> Kind:
+    exact = [("*", f"{HARMLESS} swap_lines double_line merge_lines empty other_file not_utf8 insert_nul")]
+    read = partial(_read_table, name)
+    return Kind(f"table {name}", partial(_make_table, separator), read, {name: TEXT}, exact, _check_table)
+
+
 KINDS = [
-    *(
-        Kind(
-            name, partial(_make_table, separator), partial(_read_table, file), {file: TEXT}, _TABLE_CLAIMS, _check_table
-        )
-        for name, separator, file in (("table of tabs", "\t", "my.tsv"), ("table of commas", ",", "my.csv"))
-    ),
-    _kind("experiment", "a.yaml", EXPERIMENT, lambda place: flatten(load_config(place / "a.yaml")), _check_experiment),
-    _kind("sets.yaml", "sets.yaml", SETS, _read_sets, _check_sets),
-    _kind("fbank.conf", "fbank.conf", FBANK, _read_fbank, _check_options),
-    _kind("vad.conf", "vad.conf", VAD, _read_vad, _check_options),
+    _table_kind("my.tsv", "\t"),
+    _table_kind("my.csv", ","),
+    _kind("a.yaml", EXPERIMENT, lambda place: flatten(load_config(place / "a.yaml")), _check_experiment),
+    _kind("sets.yaml", SETS, _read_sets, _check_sets),
+    _kind("fbank.conf", FBANK, _read_fbank, _check_options),
+    _kind("vad.conf", VAD, _read_vad, _check_options),
 ]
