@@ -96,7 +96,7 @@ def observe(kind: Kind, case: Path) -> tuple[Any, BaseException | None, str]:
 
 @contextlib.contextmanager
 def heard() -> Iterator[io.StringIO]:
-    """What comes to the terminal while the block runs, from C libraries, programs, warnings and other loggers than ours."""
+    """What comes to the terminal while the block runs: from C libraries, programs, warnings, loggers but our own."""
     told = io.StringIO()
     with tempfile.TemporaryFile() as file:
         kept = os.dup(1), os.dup(2)
