@@ -182,29 +182,24 @@ def differences(wanted: dict[str, str], found: dict[str, str]) -> list[str]:
     )
 
 
-def kill_and_repeat(place: Path, moment: float, how: str, wanted: dict[str, str]) -> Kill:
-    """Kill one run at `moment`, in seconds, repeat it, and compare."""
+def remove(place: Path) -> None:
     for name in MADE:
         shutil.rmtree(place / name, ignore_errors=True)
-    first = Run(place)
-    ended = first.wait(moment)
-    (first.kill_group if how == "group" else first.kill_all)()
-    stage = first.stage() if ended is None else f"it had ended, with {ended}"
+
+
+def repeat(killed: Run, place: Path, wanted: dict[str, str]) -> list[str]:
+    """Run again what was killed; what is then not as it should be."""
     again = Run(place)
     code = again.wait()
-    problems = []
     if code != 0:
-        again.kill_all()
-        problems.append(f"the repeat ended with {code}: {again.said.read_text(errors='replace')[-400:]!r}")
+        problems = [f"the repeat ended with {code}: {again.said.read_text(errors='replace')[-400:]!r}"]
     else:
-        problems += differences(wanted, digests(place))
+        problems = differences(wanted, digests(place))
         problems += [f"{path} is locked" for path in sorted(place.rglob(".*lock")) if lock_is_held(path)]
-    left = [*first.members(), *again.members()]
-    if left:
-        problems.append(f"processes {left} are left")
-    first.kill_all()
+    left = [*killed.members(), *again.members()]
+    killed.kill_all()
     again.kill_all()
-    return Kill(moment, how, stage, problems)
+    return problems + ([f"processes {left} are left"] if left else [])
 
 
 def kills(count: int, seed: int, place: Path) -> Iterator[Kill]:
@@ -222,8 +217,16 @@ def kills(count: int, seed: int, place: Path) -> Iterator[Kill]:
     seconds, wanted = time.monotonic() - began, digests(place)
     print(f"seed {seed}: a whole run takes {seconds:.1f} s, and makes {len(wanted)} files", flush=True)
     random = Random(seed)
-    for _ in range(count):
-        yield kill_and_repeat(place, random.uniform(0, seconds), random.choice(("group", "all")), wanted)
+    while count:
+        remove(place)
+        moment, how, began = random.uniform(0, seconds), random.choice(("group", "all")), time.monotonic()
+        run = Run(place)
+        if run.wait(moment) is not None:  # the machine is less busy now
+            seconds = time.monotonic() - began
+            continue
+        (run.kill_group if how == "group" else run.kill_all)()
+        yield Kill(moment, how, run.stage(), repeat(run, place, wanted))
+        count -= 1
 
 
 def main() -> None:
