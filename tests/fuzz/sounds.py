@@ -1,0 +1,203 @@
+"""Sound files of each container that libsndfile writes, read by their path and as the output of a command."""
+
+import io
+import re
+import shlex
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from flowlid.audio.headers import open_recording
+from flowlid.audio.samples import read_audio
+
+from .kinds import Kind, tone
+from .mutations import BYTES, Field, Mutation, flip_head, set_field
+
+RATE = 8000
+LOUDEST = 4.0  # peak from which on samples are not believable
+
+
+def _riff(data: bytes) -> list[Field]:
+    """Sizes of a WAV file and its chunks, and the fields of fmt."""
+    return [(4, 4, "little"), *_chunks(data, 12, "little", {b"fmt ": (2, 2, 4, 4, 2, 2)})]
+
+
+def _aiff(data: bytes) -> list[Field]:
+    return [(4, 4, "big"), *_chunks(data, 12, "big", {b"COMM": (2, 4, 2, 2, 8), b"SSND": (4, 4)})]
+
+
+def _chunks(data: bytes, start: int, order: str, widths: dict[bytes, Sequence[int]]) -> list[Field]:
+    fields = []
+    while start + 8 <= len(data):
+        fields.append((start + 4, 4, order))
+        place = start + 8
+        for width in widths.get(data[start : start + 4], ()):
+            fields.append((place, width, order))
+            place += width
+        size = int.from_bytes(data[start + 4 : start + 8], order)
+        start += 8 + size + size % 2
+    return fields
+
+
+def _rf64(data: bytes) -> list[Field]:
+    return [(4, 4, "little"), (16, 4, "little"), (20, 8, "little"), (28, 8, "little"), (36, 8, "little"), *_riff(data)]
+
+
+def _w64(data: bytes) -> list[Field]:
+    place = data.find(b"data\xf3\xac")
+    widths = (8, 2, 2, 4, 4, 2, 2)
+    fmt = [(56 + sum(widths[:number]), width, "little") for number, width in enumerate(widths)]
+    return [(16, 8, "little"), (place + 16, 8, "little"), *fmt]
+
+
+def _au(data: bytes) -> list[Field]:
+    return [(place, 4, "big") for place in range(4, 24, 4)]
+
+
+def _caf(data: bytes) -> list[Field]:
+    place = data.find(b"data\0")
+    return [(12, 8, "big"), (20, 8, "big"), *((at, 4, "big") for at in range(32, 52, 4)), (place + 4, 8, "big")]
+
+
+def _flac(data: bytes) -> list[Field]:
+    """STREAMINFO: sizes of blocks and frames; rate, channels, bits and number of samples; a word of the MD5."""
+    return [
+        (5, 3, "big"),
+        (8, 2, "big"),
+        (10, 2, "big"),
+        (12, 3, "big"),
+        (15, 3, "big"),
+        (18, 8, "big"),
+        (26, 4, "big"),
+    ]
+
+
+def _ogg(data: bytes) -> list[Field]:
+    pages = [page.start() for page in re.finditer(b"OggS", data)]
+    places = ((5, 1), (6, 8), (14, 4), (18, 4), (22, 4), (26, 1))
+    return [(page + offset, width, "little") for page in pages for offset, width in places]
+
+
+def _mp3(data: bytes) -> list[Field]:
+    """The first frame's header; flags, frames and bytes of its Xing header; headers of frames further on."""
+    place = data.find(b"Xing")
+    frames = [frame.start() for frame in re.finditer(rb"\xff[\xe2\xe3\xfa\xfb]", data)]
+    return [(0, 4, "big"), *((place + at, 4, "big") for at in (4, 8, 12)), *((at, 4, "big") for at in frames)]
+
+
+def _header_line(random: Random, data: bytes) -> bytes:
+    """Another number in the text header of a SPHERE file, which keeps its length."""
+    found = list(re.finditer(rb"-i (\d+)\n", data[:1024]))
+    if not found:
+        return data
+    match = random.choice(found)
+    old = int(match[1])
+    new = random.choice((0, 1, old + 1, old - 1, 2 * old, old // 2, 2**31, 10**18))
+    text, end = b"-i %d\n" % new, data.find(b"end_head\n") + 9
+    head = data[: match.start()] + text + data[match.end() : end]
+    return head.ljust(1024, b" ")[:1024] + data[1024:]
+
+
+def _lie_in_riff(random: Random, data: bytes) -> bytes:
+    """A chunk doubled, dropped, put elsewhere or put in: in any order, as the format allows or not."""
+    chunks, start = [], 12
+    while start + 8 <= len(data):
+        end = start + 8 + (size := int.from_bytes(data[start + 4 : start + 8], "little")) + size % 2
+        chunks.append(data[start:end])
+        start = end
+    if not chunks:
+        return data
+    place = random.randrange(len(chunks))
+    extra = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf58.29.100\0"
+    action = random.choice(("double", "drop", "move", "insert"))
+    if action == "double":
+        chunks.append(chunks[place])
+    elif action == "insert":
+        chunks.insert(place, random.choice((extra, b"junk" + struct.pack("<I", 0), b"fact" + struct.pack("<II", 4, 9))))
+    else:
+        chunk = chunks.pop(place)
+        chunks += [chunk] if action == "move" else []
+    return data[:4] + struct.pack("<I", 4 + sum(map(len, chunks))) + data[8:12] + b"".join(chunks)
+
+
+# name -> format and subtype of libsndfile, fields, further mutations
+FORMATS: dict[str, tuple[str, str, Callable[[bytes], list[Field]], tuple[Mutation, ...]]] = {
+    "wav": ("WAV", "PCM_16", _riff, (_lie_in_riff,)),
+    "wav24": ("WAVEX", "PCM_24", _riff, (_lie_in_riff,)),
+    "wavfloat": ("WAV", "FLOAT", _riff, (_lie_in_riff,)),
+    "wavulaw": ("WAV", "ULAW", _riff, (_lie_in_riff,)),
+    "wavadpcm": ("WAV", "IMA_ADPCM", _riff, (_lie_in_riff,)),
+    "rf64": ("RF64", "PCM_16", _rf64, ()),
+    "w64": ("W64", "PCM_16", _w64, ()),
+    "aiff": ("AIFF", "PCM_16", _aiff, ()),
+    "au": ("AU", "PCM_16", _au, ()),
+    "caf": ("CAF", "PCM_16", _caf, ()),
+    "sph": ("NIST", "PCM_16", lambda data: [(8, 8, "big")], (_header_line,)),
+    "flac": ("FLAC", "PCM_16", _flac, ()),
+    "ogg": ("OGG", "VORBIS", _ogg, ()),
+    "opus": ("OGG", "OPUS", _ogg, ()),
+    "mp3": ("MP3", "MPEG_LAYER_III", _mp3, ()),
+}
+
+
+def _make(name: str, place: Path) -> None:
+    form, subtype, *_ = FORMATS[name]
+    content = io.BytesIO()
+    soundfile.write(content, tone(0.5, 1, RATE), RATE, format=form, subtype=subtype)
+    (place / f"a.{name}").write_bytes(content.getvalue())
+
+
+def _by_path(name: str, place: Path) -> dict[str, Any]:
+    """Samples of a file as stage 2 reads them, after it was opened as stage 0 does."""
+    path = place / f"a.{name}"
+    recording = open_recording(path, "a")
+    return _value(*read_audio(str(path), f"{place}/wav.scp: utterance a", RATE), recording.num_samples)
+
+
+def _by_pipe(name: str, place: Path) -> dict[str, Any]:
+    command = f"cat {shlex.quote(str(place / f'a.{name}'))} |"
+    return _value(*read_audio(command, f"{place}/wav.scp: utterance a", RATE, allow_pipes=True))
+
+
+def _resampled(name: str, place: Path) -> dict[str, Any]:
+    path = str(place / f"a.{name}")
+    return _value(*read_audio(path, f"{place}/wav.scp: utterance a", 2 * RATE, upsample=True))
+
+
+def _value(samples: np.ndarray, rate: int, promised: int | None = None) -> dict[str, Any]:
+    count = len(samples)
+    return {"samples": count, "rate": rate, "promised": promised or count, "content": samples.tobytes()}
+
+
+def _check(place: Path, value: dict[str, Any], undamaged: dict[str, Any], mutations: Sequence[str]) -> str | None:
+    """A sound that is as long as what was written, however it sounds."""
+    count, wanted = value["samples"], undamaged["samples"]
+    samples = np.frombuffer(value["content"], np.float32)
+    headless = next(place.iterdir()).suffix == ".mp3" and "cut_start" in mutations  # each frame could be the first
+    if count < wanted - 1 and not headless:
+        return f"{count} samples of {wanted}"
+    if value["promised"] != count:
+        return f"its header was taken to say {value['promised']} samples, and {count} were read"
+    if not np.isfinite(samples).all() or np.abs(samples).max() > LOUDEST:
+        return "samples that are not finite, or far beyond full scale"
+    return None
+
+
+def _kind(name: str, way: str, read: Callable[[str, Path], Any]) -> Kind:
+    _, _, fields, more = FORMATS[name]
+    mutations = (*BYTES, flip_head, *(2 * (set_field(fields),)), *more)
+    checked = " flip_bit flip_head flip_tail zeros noise field" if name == "flac" else ""  # by sums in each frame
+    exact = [("*", f"empty other_file{checked}")]
+    return Kind(f"{name} {way}", partial(_make, name), partial(read, name), {f"a.{name}": mutations}, exact, _check)
+
+
+KINDS = [
+    *(_kind(name, way, read) for name in FORMATS for way, read in (("by path", _by_path), ("by pipe", _by_pipe))),
+    *(_kind(name, "resampled", _resampled) for name in ("wav", "flac", "ogg", "mp3", "sph")),
+]
