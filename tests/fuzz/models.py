@@ -92,7 +92,7 @@ def _inputs(place: Path) -> Inputs:
     data.mkdir(exist_ok=True)
     _make_features(data)
     frames = load_frames(DataDir(data), CONFIG.frames)
-    return Inputs(CONFIG, None, frames, None, CLASSES, "made up")
+    return Inputs(CONFIG, None, frames, None, CLASSES, {}, "made up")
 
 
 def _trainer(place: Path) -> Trainer:
