@@ -2,6 +2,7 @@
 
 import logging
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def _read(folder: Path, kind: str, manifest: type) -> dict:
     for path in paths:
         try:
             items = list(manifest.from_jsonl(path))
-        except (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path}: not a lhotse manifest of {kind} ({error!r}); prepare it again") from error
         for item in items:
             if item.id in found:

@@ -2,7 +2,7 @@
 
 - `mutations`: ways to damage bytes, lines of text and fields of binary files.
 - `kinds`: what a kind of input is: a valid one, how it is read, and what may come of each damage.
-- `sounds`, `kaldi_files`, `settings`, `models`: the kinds.
+- `sounds`, `kaldi_files`, `directories`, `settings`, `models`: the kinds.
 - `campaign`: the program that damages and reads them by the thousand.
 - `kills`: the program that kills whole runs and repeats them.
 """

@@ -1,6 +1,6 @@
 """Damage valid inputs of every kind, read them as the programs do, and sort what comes of it.
 
-Usage:   python3 -m tests.fuzz.campaign [--count N] [--seed S] [--case N ...] [--kind WORD] [--jobs N]
+Usage:   python3 -m tests.fuzz.campaign [--count N] [--seed S] [--case N ...] [--kind WORD] [--place DIR]
 Example: python3 -m tests.fuzz.campaign --count 10000 --seed 1
 Example: python3 -m tests.fuzz.campaign --seed 1 --case 4711     (one case again, told in full)
 
@@ -30,12 +30,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import kaldi_files, models, settings, sounds
+import torch
+
+from flowlid import program
+
+from . import directories, kaldi_files, models, settings, sounds
 from .kinds import Kind
 
-KINDS: list[Kind] = [*sounds.KINDS, *kaldi_files.KINDS, *settings.KINDS, *models.KINDS]
+KINDS: list[Kind] = [*sounds.KINDS, *kaldi_files.KINDS, *directories.KINDS, *settings.KINDS, *models.KINDS]
 SECONDS = 10  # that one case may take
 MEMORY = 2**30  # bytes that one case may take beyond what the process has
+MPG123 = "[src/libmpg123/"  # libsndfile has no way to silence it; its notes are of frames that it replaces by silence
 DEFECTS = ("traceback", "wrong value", "unclear error", "noise", "memory", "hang", "died")
 LOGGERS = ("flowlid", "make_data_dirs")
 
@@ -47,6 +52,8 @@ class Hang(BaseException):
 def run_case(number: int, seed: int, kinds: Sequence[Kind], place: Path) -> dict[str, Any]:
     """Damage and read one input; returns what happened: kind, damage, outcome, detail."""
     kind = kinds[number % len(kinds)]
+    if kind.needs and not shutil.which(kind.needs):
+        return {"case": number, "kind": kind.name, "damage": "", "outcome": "not run", "detail": f"no {kind.needs}"}
     good, case = prepared(kind, place)
     restore(good, case)
     damage = kind.damage(Random(f"{seed} {number}"), case)
@@ -120,7 +127,7 @@ def heard() -> Iterator[io.StringIO]:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
         file.seek(0)
-        told.write(file.read().decode("utf-8", "replace"))
+        told.writelines(line for line in file.read().decode("utf-8", "replace").splitlines(True) if MPG123 not in line)
         told.write("".join(f"{each.category.__name__}: {each.message} ({each.filename})\n" for each in warned))
 
 
@@ -128,7 +135,7 @@ def judge(kind: Kind, case: Path, damage: Sequence[tuple[str, str]]) -> tuple[st
     """Sort what came of reading a damaged input: "right value", "clear error" or a defect, with the detail."""
     value, error, told = observe(kind, case)
     if isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError):
-        return ("noise", told[:1500]) if told else judge_error(str(error), case, [file for file, _ in damage])
+        return ("noise", told[:1500]) if told else judge_error(program.told(error), case, [file for file, _ in damage])
     if error is not None:
         outcome = "hang" if isinstance(error, Hang) else "memory" if isinstance(error, MemoryError) else "traceback"
         return outcome, "".join(traceback.format_exception(error))[-2500:]
@@ -148,7 +155,7 @@ def judge(kind: Kind, case: Path, damage: Sequence[tuple[str, str]]) -> tuple[st
 
 def judge_error(message: str, case: Path, files: Sequence[str]) -> tuple[str, str]:
     """Clear if it names the damaged file, or another one of the directory, and says more than that."""
-    names = {str(case), *files, *(path.name for path in case.rglob("*"))}
+    names = {str(case.parent.parent), str(case), *files, *(path.name for path in case.rglob("*"))}
     named = [name for name in names if name in message]
     rest = message
     for name in sorted(named, key=len, reverse=True):
@@ -168,6 +175,17 @@ def difference(old: Any, new: Any, where: str = "") -> str:  # noqa: ANN401  (va
 
 def work(numbers: Sequence[int], seed: int, kinds: Sequence[Kind], place: Path, out: int) -> None:
     """In a process of its own: run cases and write a line of JSON before and after each."""
+    with os.fdopen(out, "w", buffering=1) as file:
+        for number in numbers:
+            file.write(json.dumps({"begun": number}) + "\n")
+            limit_memory()
+            faulthandler.dump_traceback_later(2 * SECONDS, exit=True)  # where a library hangs
+            file.write(json.dumps(run_case(number, seed, kinds, place)) + "\n")
+            faulthandler.cancel_dump_traceback_later()
+
+
+def quiet() -> None:
+    """Make ready for cases: what our own loggers say is no noise, a case that hangs ends, and torch takes one core."""
 
     def hung(*_: object) -> None:
         raise Hang
@@ -176,16 +194,7 @@ def work(numbers: Sequence[int], seed: int, kinds: Sequence[Kind], place: Path, 
     for name in LOGGERS:
         logging.getLogger(name).propagate = False
         logging.getLogger(name).addHandler(logging.NullHandler())
-    import torch
-
     torch.set_num_threads(1)
-    with os.fdopen(out, "w", buffering=1) as file:
-        for number in numbers:
-            file.write(json.dumps({"begun": number}) + "\n")
-            limit_memory()
-            faulthandler.dump_traceback_later(2 * SECONDS, exit=True)  # where a library hangs
-            file.write(json.dumps(run_case(number, seed, kinds, place)) + "\n")
-            faulthandler.cancel_dump_traceback_later()
 
 
 def limit_memory() -> None:
@@ -199,6 +208,10 @@ def campaign(numbers: Sequence[int], seed: int, kinds: Sequence[Kind], place: Pa
     """Run cases in a process that is started anew where one ends it."""
     left = list(numbers)
     place.mkdir(parents=True, exist_ok=True)
+    quiet()
+    for kind in {kinds[number % len(kinds)].name: kinds[number % len(kinds)] for number in numbers}.values():
+        if not kind.needs or shutil.which(kind.needs):
+            prepared(kind, place)
     while left:
         reading, writing = os.pipe()
         child = os.fork()
@@ -231,7 +244,7 @@ def report(found: Sequence[dict[str, Any]], seed: int, full: bool) -> int:
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for each in found:
         table[each["kind"]][each["outcome"]] += 1
-    columns = ["right value", "clear error", *(name for name in DEFECTS if any(row[name] for row in table.values()))]
+    columns = ["right value", "clear error", *(name for name in ("not run", *DEFECTS) if any(row[name] for row in table.values()))]
     print(" ".join(["kind".ljust(28), *(name.rjust(13) for name in columns)]))
     for name, row in table.items():
         print(" ".join([name.ljust(28), *(str(row[column]).rjust(13) for column in columns)]))

@@ -25,6 +25,7 @@ class Kind:
         exact: (pattern of file names, names of mutations or "*"): damage after which there may be the value of the
             undamaged input or an error, and no other value.
         check: of any other damage: directory, value, value of the undamaged input, mutations -> what is wrong, or None.
+        needs: a program without which its cases are not run.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Kind:
     damages: Mapping[str, Sequence[Mutation]]
     exact: Sequence[tuple[str, str]] = ()
     check: Callable[[Path, Any, Any, Sequence[str]], str | None] = lambda *_: None
+    needs: str = ""
 
     def keeps_value(self, file: str, mutation: str) -> bool:
         """Whether a mutation of a file may not change the value."""
