@@ -228,13 +228,15 @@ class _YamlLoader(yaml.SafeLoader):
 
     def plain(self, node: yaml.ScalarNode, form: str, construct: Callable) -> Any:  # noqa: ANN401  (a number or bool)
         """A value that is written as `form` says; any other spelling of its kind may well be meant as a name."""
+        where = f"{self.path}:{node.start_mark.line + 1}: YAML reads {shortened(node.value)}"
+        remedy = "put it in quotes if it is a name, or write true, false or a decimal number"
+        try:
+            value = construct(self, node)
+        except ValueError as error:  # a date such as 2026-13-45, a number of thousands of digits
+            raise ValueError(f"{where} as a number or date, but {error}; {remedy}") from error
         if not re.fullmatch(form, node.value, re.IGNORECASE):
-            where = f"{self.path}:{node.start_mark.line + 1}"
-            raise ValueError(
-                f"{where}: YAML reads {shortened(node.value)} as {brief(construct(self, node))}; put it in quotes if it is a name, or "
-                "write true, false or a decimal number"
-            )
-        return construct(self, node)
+            raise ValueError(f"{where} as {brief(value)}; {remedy}")
+        return value
 
 
 for _kind, _form in (

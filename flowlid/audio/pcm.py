@@ -163,8 +163,8 @@ def _check_count(bytes_of_frames: int, promised: int) -> None:
     """That two chunks of an AIFF file agree in how many bytes of samples there are; a bit more may be padding."""
     if not -_LARGEST_FRAME <= promised - bytes_of_frames <= max(_TAIL, promised // 10):
         raise ValueError(
-            f"damaged: its header promises {bytes_of_frames} bytes of samples in COMM and {promised} in SSND; fetch the "
-            "file again"
+            f"damaged: its header promises {bytes_of_frames} bytes of samples in COMM and {promised} in SSND; fetch "
+            "the file again"
         )
 
 

@@ -63,7 +63,8 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
         raise ValueError(f"cut off, {end - size} bytes are missing; fetch the file again")
     if size - end > max(_TAIL, count * frame // 10):
         raise ValueError(
-            f"damaged: its header promises {count} samples, and {size - end} more bytes follow them; write the file again"
+            f"damaged: its header promises {count} samples, and {size - end} more bytes follow them; "
+            "write the file again"
         )
     file.seek(0)
     return file.read(end) if size > end else None

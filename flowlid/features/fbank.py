@@ -110,11 +110,9 @@ class FbankOptions:
             )
         if not all(self.sample_frequency * ms >= 1000 for ms in (self.frame_length, self.frame_shift)):
             raise ValueError("--frame-length and --frame-shift must be one sample or more, in ms")
-        if self.sample_frequency * self.frame_length > 1000 * _LONGEST:
-            raise ValueError(
-                f"--frame-length={self.frame_length} is {self.sample_frequency * self.frame_length / 1000:.0f} samples; "
-                f"give {_LONGEST} or less, in ms"
-            )
+        samples = self.sample_frequency * self.frame_length / 1000
+        if samples > _LONGEST:
+            raise ValueError(f"--frame-length={self.frame_length} ms is {samples:.0f} samples; give {_LONGEST} or less")
         _ = self.chosen_channel
 
 

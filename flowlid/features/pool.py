@@ -57,6 +57,8 @@ def _gather_channels(path: Path, jobs: Sequence[Path]) -> None:
         kinds = ", ".join(f"{kind}: {count}" for kind, count in Counter(kind for _, kind in rows).most_common())
         names, listed = some([utt for utt, _ in rows], 3), path / "channels.tsv"
         log.warning("channels differ in %d utterances (%s): %s; all in %s", len(rows), kinds, names, listed)
+
+
 def check_features(pool: DataDir, sets: Sequence[DataDir], max_bad: float) -> None:
     """Log how many utterances of these directories have no features in the pool, by directory and language.
 

@@ -70,10 +70,9 @@ def _copy(source: Path, place: Path, features: bool) -> None:
 def _made_from(path: Path) -> dict[str, Any]:
     """What copied_from.json tells."""
     found = read_json(path)
-    if not isinstance(found, dict) or not {"source", "tables", "features"} <= found.keys():
-        raise ValueError(f"{path}: does not tell what the directory is a copy of; remove {path.parent}, it is made anew")
-    if not isinstance(found["source"], str):
-        raise ValueError(f"{path}: its source is no path; remove {path.parent}, it is made anew")
+    whole = isinstance(found, dict) and {"source", "tables", "features"} <= found.keys()
+    if not whole or not isinstance(found["source"], str):
+        raise ValueError(f"{path}: does not tell what it is a copy of; remove {path.parent}, it is made anew")
     return found
 
 

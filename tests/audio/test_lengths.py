@@ -211,10 +211,10 @@ def test_a_length_that_is_too_short_is_damage(tmp_path: Path) -> None:
     set_length(path := write(tmp_path / "a.WAV", "WAV"), 9000)
     refused(path, "damaged: its header promises [0-9]+ bytes of samples, and [0-9]+ more follow them that are no")
     set_length(path := write(tmp_path / "a.AIFF", "AIFF"), 9000)
-    refused(path, f"damaged: its header promises {2 * len(SAMPLES)} bytes of samples in COMM and 8992 in SSND")
+    refused(path, "damaged: its header promises 18000 bytes of samples in COMM and 8992 in SSND")
     path = write_sphere(tmp_path / "a.sph", SAMPLES, {"database_id": "invented"})
     path.write_bytes(path.read_bytes().replace(b"count -i %d" % len(SAMPLES), b"count -i %04d" % 9))
-    refused(path, f"damaged: its header promises 9 samples, and {2 * len(SAMPLES) - 18} more bytes follow them")
+    refused(path, "damaged: its header promises 9 samples, and [0-9]+ more bytes follow them")
 
 
 def test_samples_of_other_bits_than_aiff_counts(tmp_path: Path) -> None:

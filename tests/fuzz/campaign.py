@@ -244,7 +244,11 @@ def report(found: Sequence[dict[str, Any]], seed: int, full: bool) -> int:
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for each in found:
         table[each["kind"]][each["outcome"]] += 1
-    columns = ["right value", "clear error", *(name for name in ("not run", *DEFECTS) if any(row[name] for row in table.values()))]
+    columns = [
+        "right value",
+        "clear error",
+        *(name for name in ("not run", *DEFECTS) if any(row[name] for row in table.values())),
+    ]
     print(" ".join(["kind".ljust(28), *(name.rjust(13) for name in columns)]))
     for name, row in table.items():
         print(" ".join([name.ljust(28), *(str(row[column]).rjust(13) for column in columns)]))

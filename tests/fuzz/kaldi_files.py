@@ -14,8 +14,8 @@ import soundfile
 from flowlid.config import FramesConfig
 from flowlid.features.extract import Job, Unusable
 from flowlid.features.fbank import FbankOptions, FeatureExtractor
-from flowlid.features.vad import VadOptions
 from flowlid.features.pool import write_options
+from flowlid.features.vad import VadOptions
 from flowlid.frames.agreement import features_of
 from flowlid.frames.frameset import load_frames
 from flowlid.kaldi.arks import ArkWriter, read_matrix
@@ -23,8 +23,9 @@ from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir, fix_directory
 from flowlid.kaldi.tables import invert, parse_segment, read_table, write_table
 
+from .fields import Field, set_field
 from .kinds import Kind, alike, tone
-from .mutations import BYTES, TEXT, Field, set_field
+from .mutations import BYTES, TEXT
 
 UTT2LANG = {f"{speaker}-{n}": language for speaker, language in (("ana", "pt"), ("bé", "fr")) for n in (1, 2, 3)}
 UTT2SPK = {utt: utt.partition("-")[0] for utt in UTT2LANG}
@@ -136,8 +137,8 @@ def _read_features(place: Path) -> dict[str, Any]:
     frames = load_frames(data, FramesConfig(cmvn="speaker"))
     batch = next(frames.batches(1000))[0].numpy()
     owners = dict(zip(frames.utts, zip(frames.languages, frames.speakers, strict=True), strict=True))
-    return {"tables": _tables(place, FEATURE_TABLES), "owners": owners, "shift": data.frame_shift, "options": features_of(data),
-            "frames": (batch.shape, batch.tobytes())}  # fmt: skip
+    return {"tables": _tables(place, FEATURE_TABLES), "owners": owners, "shift": data.frame_shift,
+            "options": features_of(data), "frames": (batch.shape, batch.tobytes())}  # fmt: skip
 
 
 def _check_features(place: Path, value: Any, undamaged: Any, mutations: Sequence[str]) -> str | None:  # noqa: ANN401
@@ -248,8 +249,13 @@ KINDS = [
         "directory with features",
         _make_features,
         _read_features,
-        {**{name: TEXT for name in FEATURE_TABLES.split()}, "frame_shift": TEXT, "feature_options": TEXT,
-         "*.ark": BYTES, "*.crc": (*BYTES, *TEXT)},
+        {
+            **{name: TEXT for name in FEATURE_TABLES.split()},
+            "frame_shift": TEXT,
+            "feature_options": TEXT,
+            "*.ark": BYTES,
+            "*.crc": (*BYTES, *TEXT),
+        },
         [*_EXACT, ("*.ark", "*"), ("*.crc", "*")],
         _check_features,
     ),

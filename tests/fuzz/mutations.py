@@ -1,4 +1,4 @@
-"""Ways to damage a file: its bytes, its lines of text, the fields of its binary header.
+"""Ways to damage a file: its bytes, its lines of text.
 
 A mutation is a function of (random numbers, content) that returns the damaged content. It may return the content
 unchanged where it finds nothing to damage; the campaign then counts the case as undamaged.
@@ -6,11 +6,10 @@ unchanged where it finds nothing to damage; the campaign then counts the case as
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 Mutation = Callable[[Random, bytes], bytes]
-Field = tuple[int, int, str]  # offset, width in bytes, "little" or "big"
 
 
 # Bytes
@@ -106,23 +105,6 @@ BYTES: tuple[Mutation, ...] = (
     flip_bit, flip_head, flip_tail, cut, cut_end, cut_start, empty, zeros, noise, double_block, drop_block, append,
     text_mode, as_text, other_file,
 )  # fmt: skip
-
-
-def set_field(fields: Callable[[bytes], Sequence[Field]]) -> Mutation:
-    """A mutation that puts an edge value, or its bytes in the other order, into one of a file's binary fields."""
-
-    def field(random: Random, data: bytes) -> bytes:
-        known = [each for each in fields(data) if each[0] + each[1] <= len(data)]
-        if not known:
-            return data
-        offset, width, order = random.choice(known)
-        old, most = int.from_bytes(data[offset : offset + width], order), 256**width - 1
-        swapped = int.from_bytes(data[offset : offset + width], "big" if order == "little" else "little")
-        edges = (0, 1, most, most // 2, most // 2 + 1, old + 1, old - 1, 2 * old, old // 2, swapped)
-        new = random.choice((*edges, random.randint(0, most))) % (most + 1)
-        return data[:offset] + new.to_bytes(width, order) + data[offset + width :]
-
-    return field
 
 
 # Lines of text, as bytes: not all of it is UTF-8

@@ -18,8 +18,10 @@ from flowlid.audio.channels import MIX
 from flowlid.audio.headers import open_recording
 from flowlid.audio.samples import read_audio
 
+from . import fields
+from .fields import Field, set_field
 from .kinds import Kind, tone
-from .mutations import BYTES, Field, Mutation, flip_head, set_field
+from .mutations import BYTES, Mutation, flip_head
 
 RATE = 8000
 SECONDS = 0.5
@@ -27,74 +29,6 @@ PACKET = 960  # samples of 20 ms at 48 kHz, as Opus has them
 TAIL = 512
 UNCHECKED = (".wav", ".wav24", ".wavfloat", ".wavulaw", ".wavadpcm", ".rf64", ".w64", ".aiff", ".au", ".caf", ".sph")
 LOUDEST = 4.0  # peak from which on samples are not believable
-
-
-def _riff(data: bytes) -> list[Field]:
-    """Sizes of a WAV file and its chunks, and the fields of fmt."""
-    return [(4, 4, "little"), *_chunks(data, 12, "little", {b"fmt ": (2, 2, 4, 4, 2, 2)})]
-
-
-def _aiff(data: bytes) -> list[Field]:
-    return [(4, 4, "big"), *_chunks(data, 12, "big", {b"COMM": (2, 4, 2, 2, 8), b"SSND": (4, 4)})]
-
-
-def _chunks(data: bytes, start: int, order: str, widths: dict[bytes, Sequence[int]]) -> list[Field]:
-    fields = []
-    while start + 8 <= len(data):
-        fields.append((start + 4, 4, order))
-        place = start + 8
-        for width in widths.get(data[start : start + 4], ()):
-            fields.append((place, width, order))
-            place += width
-        size = int.from_bytes(data[start + 4 : start + 8], order)
-        start += 8 + size + size % 2
-    return fields
-
-
-def _rf64(data: bytes) -> list[Field]:
-    return [(4, 4, "little"), (16, 4, "little"), (20, 8, "little"), (28, 8, "little"), (36, 8, "little"), *_riff(data)]
-
-
-def _w64(data: bytes) -> list[Field]:
-    place = data.find(b"data\xf3\xac")
-    widths = (8, 2, 2, 4, 4, 2, 2)
-    fmt = [(56 + sum(widths[:number]), width, "little") for number, width in enumerate(widths)]
-    return [(16, 8, "little"), (place + 16, 8, "little"), *fmt]
-
-
-def _au(data: bytes) -> list[Field]:
-    return [(place, 4, "big") for place in range(4, 24, 4)]
-
-
-def _caf(data: bytes) -> list[Field]:
-    place = data.find(b"data\0")
-    return [(12, 8, "big"), (20, 8, "big"), *((at, 4, "big") for at in range(32, 52, 4)), (place + 4, 8, "big")]
-
-
-def _flac(data: bytes) -> list[Field]:
-    """STREAMINFO: sizes of blocks and frames; rate, channels, bits and number of samples; a word of the MD5."""
-    return [
-        (5, 3, "big"),
-        (8, 2, "big"),
-        (10, 2, "big"),
-        (12, 3, "big"),
-        (15, 3, "big"),
-        (18, 8, "big"),
-        (26, 4, "big"),
-    ]
-
-
-def _ogg(data: bytes) -> list[Field]:
-    pages = [page.start() for page in re.finditer(b"OggS", data)]
-    places = ((5, 1), (6, 8), (14, 4), (18, 4), (22, 4), (26, 1))
-    return [(page + offset, width, "little") for page in pages for offset, width in places]
-
-
-def _mp3(data: bytes) -> list[Field]:
-    """The first frame's header; flags, frames and bytes of its Xing header; headers of frames further on."""
-    place = data.find(b"Xing")
-    frames = [frame.start() for frame in re.finditer(rb"\xff[\xe2\xe3\xfa\xfb]", data)]
-    return [(0, 4, "big"), *((place + at, 4, "big") for at in (4, 8, 12)), *((at, 4, "big") for at in frames)]
 
 
 def _header_line(random: Random, data: bytes) -> bytes:
@@ -134,21 +68,21 @@ def _lie_in_riff(random: Random, data: bytes) -> bytes:
 
 # name -> format and subtype of libsndfile, fields, further mutations
 FORMATS: dict[str, tuple[str, str, Callable[[bytes], list[Field]], tuple[Mutation, ...]]] = {
-    "wav": ("WAV", "PCM_16", _riff, (_lie_in_riff,)),
-    "wav24": ("WAVEX", "PCM_24", _riff, (_lie_in_riff,)),
-    "wavfloat": ("WAV", "FLOAT", _riff, (_lie_in_riff,)),
-    "wavulaw": ("WAV", "ULAW", _riff, (_lie_in_riff,)),
-    "wavadpcm": ("WAV", "IMA_ADPCM", _riff, (_lie_in_riff,)),
-    "rf64": ("RF64", "PCM_16", _rf64, ()),
-    "w64": ("W64", "PCM_16", _w64, ()),
-    "aiff": ("AIFF", "PCM_16", _aiff, ()),
-    "au": ("AU", "PCM_16", _au, ()),
-    "caf": ("CAF", "PCM_16", _caf, ()),
+    "wav": ("WAV", "PCM_16", fields.riff, (_lie_in_riff,)),
+    "wav24": ("WAVEX", "PCM_24", fields.riff, (_lie_in_riff,)),
+    "wavfloat": ("WAV", "FLOAT", fields.riff, (_lie_in_riff,)),
+    "wavulaw": ("WAV", "ULAW", fields.riff, (_lie_in_riff,)),
+    "wavadpcm": ("WAV", "IMA_ADPCM", fields.riff, (_lie_in_riff,)),
+    "rf64": ("RF64", "PCM_16", fields.rf64, ()),
+    "w64": ("W64", "PCM_16", fields.w64, ()),
+    "aiff": ("AIFF", "PCM_16", fields.aiff, ()),
+    "au": ("AU", "PCM_16", fields.au, ()),
+    "caf": ("CAF", "PCM_16", fields.caf, ()),
     "sph": ("NIST", "PCM_16", lambda data: [(8, 8, "big")], (_header_line,)),
-    "flac": ("FLAC", "PCM_16", _flac, ()),
-    "ogg": ("OGG", "VORBIS", _ogg, ()),
-    "opus": ("OGG", "OPUS", _ogg, ()),
-    "mp3": ("MP3", "MPEG_LAYER_III", _mp3, ()),
+    "flac": ("FLAC", "PCM_16", fields.flac, ()),
+    "ogg": ("OGG", "VORBIS", fields.ogg, ()),
+    "opus": ("OGG", "OPUS", fields.ogg, ()),
+    "mp3": ("MP3", "MPEG_LAYER_III", fields.mp3, ()),
 }
 
 
@@ -218,8 +152,8 @@ def _cannot_be_known(path: Path, mutations: Sequence[str]) -> bool:
 
 
 def _kind(name: str, way: str, read: Callable[[str, Path], Any]) -> Kind:
-    _, _, fields, more = FORMATS[name]
-    mutations = (*BYTES, flip_head, *(2 * (set_field(fields),)), *more)
+    _, _, known, more = FORMATS[name]
+    mutations = (*BYTES, flip_head, *(2 * (set_field(known),)), *more)
     checked = " flip_bit flip_head flip_tail zeros noise field" if name == "flac" else ""  # by sums in each frame
     exact = [("*", f"empty other_file{checked}")]
     return Kind(f"{name} {way}", partial(_make, name), partial(read, name), {f"a.{name}": mutations}, exact, _check)
@@ -251,13 +185,26 @@ CODED = {  # options of ffmpeg, for files that it decodes
 }
 KINDS = [
     *(
-        Kind(f"stereo, channel {channel}", _make_stereo, partial(_channel, channel),
-             {"a.wav": (*BYTES, *(2 * (set_field(_riff),)), _lie_in_riff)}, [("*", "empty other_file")], _check)
+        Kind(
+            f"stereo, channel {channel}",
+            _make_stereo,
+            partial(_channel, channel),
+            {"a.wav": (*BYTES, *(2 * (set_field(fields.riff),)), _lie_in_riff)},
+            [("*", "empty other_file")],
+            _check,
+        )
         for channel in (0, 1, MIX)
     ),
     *(
-        Kind(name, partial(_make_coded, name), partial(_by_path, name), {f"a.{name}": BYTES},
-             [("*", "empty other_file")], _check, needs="ffmpeg")
+        Kind(
+            name,
+            partial(_make_coded, name),
+            partial(_by_path, name),
+            {f"a.{name}": BYTES},
+            [("*", "empty other_file")],
+            _check,
+            needs="ffmpeg",
+        )
         for name in CODED
     ),
     *(_kind(name, way, read) for name in FORMATS for way, read in (("by path", _by_path), ("by pipe", _by_pipe))),

@@ -69,7 +69,7 @@ def test_channels(tmp_path: Path, text: str, channel: int | str | None) -> None:
         ("--sample-frequency=inf", r"x.conf: --sample-frequency must be 1 to 1000000, not inf"),
         ("--high-freq=1e30", r"x.conf: --high-freq must be -500000 to 500000, not 1e.30"),
         ("--frame-length=1e9", r"x.conf: --frame-length must be 0 to 10000"),
-        ("--frame-length=9000", r"x.conf: --frame-length=9000.0 is 144000 samples; give 32768 or less"),
+        ("--frame-length=9000", r"x.conf: --frame-length=9000.0 ms is 144000 samples; give 32768 or less"),
         ("--frame-shift=nan", r"x.conf: --frame-shift must be 0 to 10000, not nan"),
         ("--preemphasis-coefficient=inf", r"x.conf: --preemphasis-coefficient must be 0 to 1, not inf"),
         ("--dither=-1", r"x.conf: --dither must be 0 to 32768, not -1.0"),
