@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from flowlid.files import nearest, read_yaml
+from flowlid.files import brief, nearest, read_yaml, shortened
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def resolve_sets(config: Config, data: str | Path) -> Config:
     there = sorted(path.parent.name for path in Path(data).glob("*/utt2spk") if not path.parent.name.startswith("_"))
     dev = _matches([config.data.dev] if config.data.dev else [], there)
     if len(dev) > 1:
-        raise ValueError(f"data.dev: {config.data.dev!r} matches {', '.join(dev)}; name one of them")
+        raise ValueError(f"data.dev: {brief(config.data.dev)} matches {', '.join(dev)}; name one of them")
     tests = _matches(config.data.tests, there)
     plots = _matches(config.data.plots, tests)
     strange = [name for name in plots if name not in tests]
@@ -185,12 +185,12 @@ def differences(old: Config, new: Config) -> list[str]:
 
 def _section(cls: type, content: object, where: str, prefix: str) -> Any:  # noqa: ANN401  (a dataclass of type cls)
     if not isinstance(content, dict):
-        raise ValueError(f"{where}: {prefix.rstrip('.') or 'the file'} must hold keys and values, not {content!r}")
+        raise ValueError(f"{where}: {prefix.rstrip('.') or 'the file'} must hold keys and values, not {brief(content)}")
     hints = typing.get_type_hints(cls)
     values = {}
     for key, value in content.items():
         if key not in hints:
-            raise ValueError(f"{where}: unknown key {prefix}{key}{nearest(str(key), hints)}")
+            raise ValueError(f"{where}: unknown key {prefix}{shortened(str(key))}{nearest(str(key), hints)}")
         nested = dataclasses.is_dataclass(hints[key])
         values[key] = (
             _section(hints[key], value, where, f"{prefix}{key}.")
@@ -222,12 +222,12 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
     names |= {dict[str, str]: "options and their values"}
-    raise ValueError(f"{what} must be {names.get(kind, 'a list of names')}, not {value!r}")
+    raise ValueError(f"{what} must be {names.get(kind, 'a list of names')}, not {brief(value)}")
 
 
 def _check_value(key: str, value: Any, where: str) -> None:  # noqa: ANN401  (any value of a configuration)
     if key in _CHOICES and value not in _CHOICES[key]:
-        raise ValueError(f"{where}: {key} must be one of {', '.join(_CHOICES[key])}, not {value!r}")
+        raise ValueError(f"{where}: {key} must be one of {', '.join(_CHOICES[key])}, not {brief(value)}")
     if value is None:
         return
     limits = ((_AT_LEAST_ONE, 1, "1 or more"), (_AT_LEAST_ZERO, 0, "0 or more"))

@@ -220,21 +220,23 @@ class _YamlLoader(yaml.SafeLoader):
             where = f"{self.path}:{key.start_mark.line + 1}"
             text = key.value if isinstance(key, yaml.ScalarNode) else "of several values"
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-                raise ValueError(f"{where}: key {text!r} is not a name to YAML; put it in quotes")
+                raise ValueError(f"{where}: key {brief(text)} is not a name to YAML; put it in quotes")
             if text in lines:
-                raise ValueError(f"{where}: key {text!r} is in line {lines[text]} too; remove one of the two")
+                raise ValueError(f"{where}: key {brief(text)} is in line {lines[text]} too; remove one of the two")
             lines[text] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
 
     def plain(self, node: yaml.ScalarNode, form: str, construct: Callable) -> Any:  # noqa: ANN401  (a number or bool)
         """A value that is written as `form` says; any other spelling of its kind may well be meant as a name."""
+        where = f"{self.path}:{node.start_mark.line + 1}: YAML reads {shortened(node.value)}"
+        remedy = "put it in quotes if it is a name, or write true, false or a decimal number"
+        try:
+            value = construct(self, node)
+        except ValueError as error:  # a date such as 2026-13-45, a number of thousands of digits
+            raise ValueError(f"{where} as a number or date, but {error}; {remedy}") from error
         if not re.fullmatch(form, node.value, re.IGNORECASE):
-            where = f"{self.path}:{node.start_mark.line + 1}"
-            raise ValueError(
-                f"{where}: YAML reads {node.value} as {construct(self, node)}; put it in quotes if it is a name, or "
-                "write true, false or a decimal number"
-            )
-        return construct(self, node)
+            raise ValueError(f"{where} as {brief(value)}; {remedy}")
+        return value
 
 
 for _kind, _form in (
@@ -276,7 +278,11 @@ def some(names: Sequence[object], most: int = 8, separator: str = ", ") -> str:
 
 def brief(text: object, most: int = 100) -> str:
     """What is said of a text in an error, `repr` for a string: its beginning, if it is long."""
-    text = repr(text) if isinstance(text, str) else str(text)
+    return shortened(repr(text) if isinstance(text, str) else str(text), most)
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """The beginning of a text, if it is long."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
@@ -342,7 +348,8 @@ def raise_problems(
         lines.append(f"... and {len(problems) - told} more problems")
     if full_list is not None and lines != list(problems):
         with atomic_write(full_list) as file:
-            file.writelines(f"{problem}\n" for problem in problems)
+            for problem in problems:  # a file's name need not be UTF-8
+                file.write(problem.encode(errors="backslashreplace").decode() + "\n")
         lines.append(f"all of them are in {full_list}")
     raise ValueError("\n".join([*([heading] if heading else []), *lines]))
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LIBRARIES = ("torch", "lhotse", "kaldiio", "numpy", "scipy", "scikit-learn", "matplotlib")
 _FORMAT = "%(asctime)s %(levelname)s (%(filename)s:%(lineno)d) %(message)s"
 _ROOT = Path(__file__).resolve().parent.parent
+_LONGEST, _START, _END = 3000, 1000, 1000  # characters of an error's line, and of one that is cut
 _SECONDS_BETWEEN_LOOKS = 0.5  # at a progress file: run.sh looks as often
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from <malloc.h>
 
@@ -45,8 +46,17 @@ def run(main: Callable[[], None]) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("FLOWLID_TRACEBACK"):
             raise
-        logging.getLogger("flowlid").error("%s", error)
+        logging.getLogger("flowlid").error("%s", told(error))
         sys.exit(1)
+
+
+def told(error: Exception) -> str:
+    """What is said of an error: its message, with the middle of a line left out that is longer than anybody reads.
+
+    Such a line holds a value of the user's that is not what it should be, such as another file's content.
+    """
+    lines = str(error).split("\n")
+    return "\n".join(line if len(line) <= _LONGEST else f"{line[:_START]} ... {line[-_END:]}" for line in lines)
 
 
 def _keep_freed_memory() -> None:

@@ -22,7 +22,7 @@ settings.load_profile("flowlid")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Files of long tests, started first, so that no process is left with one of them at the end.
-LONG = ("recipes/", "training/", "programs/")
+LONG = ("fuzz/", "recipes/", "training/", "programs/")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flow": {"config", "files"},
     "plots": {"files"},
     "report": {"files"},
-    "audio": {"kaldi"},
+    "audio": {"files", "kaldi"},
     "corpora": {"audio", "files", "kaldi", "left_out"},
     "features": {"audio", "files", "kaldi", "left_out"},
     "frames": {"config", "files", "flow", "kaldi"},

@@ -58,6 +58,8 @@ def test_plain_yaml_is_read_as_yaml_reads_it(tmp_path: Path) -> None:
         ("a: 0x1F", "1: YAML reads 0x1F as 31"),
         ("a: 1:30", "1: YAML reads 1:30 as 90"),
         ("a: 2020-03-01", "1: YAML reads 2020-03-01 as 2020-03-01; put it in quotes"),
+        ("a: 2020-13-45", r"1: YAML reads 2020-13-45 as a number or date, but month must be in 1\.\.12; put it in quotes"),
+        (f"a: {'9' * 5000}", r"1: YAML reads 9{100}\.\.\. as a number or date, but Exceeds the limit"),
         ("a: {b: 1\n", "2: not a YAML file: .*; correct the line"),
         ("a: [1", "1: not a YAML file"),
         ("a: b: c", "1: not a YAML file"),

@@ -93,3 +93,11 @@ def test_without_an_environment_one_line_says_what_to_do(tmp_path: Path) -> None
     done = subprocess.run([tmp_path / "steps/score.py"], env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"path.sh: no environment in {tmp_path}/.venv; make it with utils/setup_env.sh\n"
+
+
+def test_the_middle_of_a_line_that_nobody_reads_is_left_out() -> None:
+    short = "x.yaml: model.hidden must be a whole number, not 'x'\nand more"
+    assert program.told(ValueError(short)) == short
+    lines = program.told(ValueError(f"x.yaml: set {'x' * 200_000} is none; correct it\nand more")).split("\n")
+    assert lines[0].startswith("x.yaml: set xxx") and lines[0].endswith("xxx is none; correct it")
+    assert len(lines[0]) < 2100 and lines[1] == "and more"

@@ -15,6 +15,7 @@ from flowlid.training.trainer import Trainer
 MakeFrames = Callable[..., FrameSet]
 CLASSES = ["en", "es"]
 TIMES = ("seconds", "frames_per_second")
+STATE = {"config": {}, "data": "", "trainer": {}, "precision": "float32"}  # the parts of a checkpoint
 
 
 def make_trainer(

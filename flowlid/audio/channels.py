@@ -5,6 +5,8 @@ Channels are numbered from 0, as Kaldi's; "mix" is the mean of all of them.
 
 import numpy as np
 
+from flowlid.files import brief
+
 Channel = int | str  # a number from 0, or MIX
 MIX = "mix"
 # A channel so far below the loudest one holds nothing that could be used: speech at the usual -26 dB of full
@@ -27,8 +29,8 @@ def read_channel(text: str, where: str) -> Channel | None:
     text = text.strip()
     if not text or text == MIX:
         return text or None
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f'{where}: channel {text!r}; write a number from 0, or "{MIX}" for the mean of all')
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise ValueError(f'{where}: channel {brief(text)}; write a number from 0, or "{MIX}" for the mean of all')
     return int(text)
 
 

@@ -19,6 +19,7 @@ _TAIL = 512  # bytes after the samples that are no chunk, such as a tag
 _LARGEST = 2**47  # bytes: no file is larger, so a 64-bit length beyond it means "unknown", as -1 does
 _TOO_SMALL = "damaged: its header says frames of {} bytes for {} channels of {} bits; fetch the file again"
 _PLAIN = (1, 3, 0xFFFE)  # codes of WAV for PCM, float, and one of them
+_PLAIN_AIFC = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64")  # as many bytes as bits
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # per sample, by encoding
 
 
@@ -142,17 +143,29 @@ def _frame(description: bytes, order: str) -> int:
 
 
 def _aiff(file: BinaryIO) -> Samples | None:
-    frame, fields = 1, [(4, ">I", 0, 1)]
+    frame, frames, fields = 1, 0, [(4, ">I", 0, 1)]
     for name, begin, length in _chunks(file, 12, ">4sI"):
         if name == b"COMM":
-            channels, _, bits = struct.unpack(">HIH", _read(file, begin, 8))
+            channels, count, bits = struct.unpack(">HIH", _read(file, begin, 8))
             frame = channels * -(-bits // 8)
+            frames = count if length < 22 or _read(file, begin + 18, 4) in _PLAIN_AIFC else 0
             fields.append((begin + 2, ">I", 0, max(1, frame)))
         elif name == b"SSND":
             fields[0] = (4, ">I", begin, 1)
             promised = max(0, length - 8)
+            if frames and promised and max(frames * frame, promised) < min(_MARKS):
+                _check_count(frames * frame, promised)
             return Samples(begin + 8, promised, frame, [*fields, (begin - 4, ">I", 8, 1)])
     return None
+
+
+def _check_count(bytes_of_frames: int, promised: int) -> None:
+    """That two chunks of an AIFF file agree in how many bytes of samples there are; a bit more may be padding."""
+    if not -_LARGEST_FRAME <= promised - bytes_of_frames <= max(_TAIL, promised // 10):
+        raise ValueError(
+            f"damaged: its header promises {bytes_of_frames} bytes of samples in COMM and {promised} in SSND; fetch "
+            "the file again"
+        )
 
 
 def _au(file: BinaryIO) -> Samples | None:

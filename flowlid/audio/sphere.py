@@ -3,6 +3,7 @@
 from typing import BinaryIO
 
 Header = dict[str, str | int | float]
+_TAIL = 512  # bytes after the samples, such as padding
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -49,7 +50,8 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     """A plain file without what follows its samples; None if it ends with them, or has no count: libsndfile reads it.
 
     Raises:
-        ValueError: a sample or more is missing of what the header promises, or a header that cannot be read.
+        ValueError: a sample or more is missing of what the header promises, much more follows, or a header that
+            cannot be read.
     """
     header = read_header(file)
     count = sample_count(header)
@@ -59,5 +61,10 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     end = header["header_size"] + count * frame
     if end - size >= frame:
         raise ValueError(f"cut off, {end - size} bytes are missing; fetch the file again")
+    if size - end > max(_TAIL, count * frame // 10):
+        raise ValueError(
+            f"damaged: its header promises {count} samples, and {size - end} more bytes follow them; "
+            "write the file again"
+        )
     file.seek(0)
     return file.read(end) if size > end else None

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,9 @@ TABLES = (
     "wav.scp", "reco2dur", "segments", "utt2spk", "spk2utt", "utt2lang", "utt2dur", "spk2gender", "text", "utt2score",
 )  # fmt: skip
 Tables = dict[str, dict[str, str]]
+_UNREADABLE = (  # what lhotse raises for a manifest that is damaged, or none
+    ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, OSError, zlib.error,
+)  # fmt: skip
 
 
 def read_manifests(manifest_dir: Path) -> tuple[dict[str, Recording], dict[str, SupervisionSegment]]:
@@ -47,7 +51,7 @@ def _read(folder: Path, kind: str, manifest: type) -> dict:
     for path in paths:
         try:
             items = list(manifest.from_jsonl(path))
-        except (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, OSError) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"{path}: not a lhotse manifest of {kind} ({error!r}); prepare it again") from error
         for item in items:
             if item.id in found:

@@ -27,11 +27,24 @@ from lhotse.features.kaldi.layers import Wav2LogFilterBank, Wav2Win
 from torch import Tensor
 
 from flowlid.audio.channels import Channel, read_channel
-from flowlid.kaldi.options import Fixed
+from flowlid.files import brief
+from flowlid.kaldi.options import Fixed, check_ranges
 
 _WINDOWS = ("povey", "hanning", "hamming", "blackman", "rectangular")
 _CHUNK = 512  # frames: of 8 kHz their buffers and spectra take 4 MB, and more at once are hardly faster
 _SCALE = 32768.0  # to the range of 16-bit samples
+# What is beyond these is no speech, or takes memory without end.
+_RANGES = {
+    "sample_frequency": (1, 1_000_000),  # Hz; recorders go up to 768,000
+    "frame_length": (0, 10_000),  # ms
+    "frame_shift": (0, 10_000),  # ms
+    "num_mel_bins": (3, 1000),
+    "low_freq": (0, 500_000),
+    "high_freq": (-500_000, 500_000),
+    "preemphasis_coefficient": (0, 1),  # as in Kaldi
+    "dither": (0, 32768),  # in samples of 16 bits
+}
+_LONGEST = 32768  # samples of a frame: the buffers of a chunk of such frames take 0.5 GB
 _LEAST_LOG_ENERGY = np.float32(math.log(np.finfo(np.float32).eps))
 
 
@@ -85,12 +98,11 @@ class FbankOptions:
         return None if self.channel == "-1" else read_channel(self.channel, "--channel")
 
     def __post_init__(self) -> None:
+        check_ranges(self, _RANGES)
         nyquist = self.sample_frequency / 2
         high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
         if self.window_type not in _WINDOWS:
-            raise ValueError(f"--window-type must be one of {', '.join(_WINDOWS)}, not {self.window_type!r}")
-        if self.num_mel_bins < 3:
-            raise ValueError(f"--num-mel-bins must be 3 or more, not {self.num_mel_bins}")
+            raise ValueError(f"--window-type must be one of {', '.join(_WINDOWS)}, not {brief(self.window_type)}")
         if not 0 <= self.low_freq < high <= nyquist:
             raise ValueError(
                 f"--low-freq={self.low_freq} and --high-freq={self.high_freq} are not a band within 0 to {nyquist} Hz, "
@@ -98,6 +110,9 @@ class FbankOptions:
             )
         if not all(self.sample_frequency * ms >= 1000 for ms in (self.frame_length, self.frame_shift)):
             raise ValueError("--frame-length and --frame-shift must be one sample or more, in ms")
+        samples = self.sample_frequency * self.frame_length / 1000
+        if samples > _LONGEST:
+            raise ValueError(f"--frame-length={self.frame_length} ms is {samples:.0f} samples; give {_LONGEST} or less")
         _ = self.chosen_channel
 
 

@@ -5,7 +5,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from flowlid.kaldi.options import Fixed
+from flowlid.kaldi.options import Fixed, check_ranges
+
+_RANGES = {
+    "vad_energy_threshold": (-1000, 1000),  # of a log energy, which is between -16 and some 40
+    "vad_energy_mean_scale": (-1000, 1000),
+    "vad_frames_context": (0, 100_000),  # more is longer than any utterance
+    "vad_proportion_threshold": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,9 @@ class VadOptions:
     vad_energy_mean_scale: float = 0.5  # of the utterance's mean log energy, added to the threshold
     vad_frames_context: int = 0  # frames on each side that vote
     vad_proportion_threshold: float = 0.6  # share of votes that makes a frame voiced
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES)
 
     FIXED: ClassVar[dict[str, Fixed]] = {
         "omit_unvoiced_utts": Fixed(True),  # they are named in left_out.tsv

@@ -13,11 +13,15 @@ import numpy as np
 import torch
 
 from flowlid.config import Config, config_from_dict
-from flowlid.files import atomic_write
+from flowlid.files import atomic_write, some
 from flowlid.flow.flow import Flow, build_flow
 
 _VERSION = 2
-_FIX = "remove it and train again (stage 3)"
+REMEDY = "remove it and train again (stage 3)"
+_PARTS = {  # of what is in a file of each kind, those that are read before it is used
+    "model": {"config": dict, "classes": list, "feature_dim": int, "state": dict},
+    "training state": {"config": dict, "data": str, "trainer": dict, "precision": str},
+}
 _JOIN = "+"  # between the languages that a normal flow models as one class
 # what torch.load raises for a file that it did not write, or for half of one
 _UNREADABLE = (
@@ -82,7 +86,7 @@ def load_model(path: str | Path) -> Model:
     try:
         return _model(payload, str(path))
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{path}: parts of the model are missing or do not fit; {_FIX}") from error
+        raise ValueError(f"{path}: parts of the model are missing or do not fit; {REMEDY}") from error
 
 
 def _model(payload: dict[str, Any], where: str) -> Model:
@@ -114,7 +118,7 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
     """Read what `save_payload` wrote; only tensors, numbers and names are ever unpickled.
 
     Raises:
-        ValueError: another kind of file, a truncated one, or one that holds code.
+        ValueError: another kind of file, a truncated one, one that holds code, or one that lacks a part.
         FileNotFoundError: no such file.
     """
     if not Path(path).is_file():
@@ -126,11 +130,14 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
         content.seek(0)
         payload = torch.load(content, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {_FIX}") from error
+        raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {REMEDY}") from error
     if not isinstance(payload, dict) or payload.get("flowlid") != kind:
-        raise ValueError(f"{path}: no {kind} of flowlid; {_FIX}")
+        raise ValueError(f"{path}: no {kind} of flowlid; {REMEDY}")
     if payload.get("version") != _VERSION:
-        raise ValueError(f"{path}: format {payload.get('version')}, this flowlid reads {_VERSION}; {_FIX}")
+        raise ValueError(f"{path}: format {payload.get('version')}, this flowlid reads {_VERSION}; {REMEDY}")
+    wrong = [name for name, kind_of in _PARTS[kind].items() if not isinstance(payload.get(name), kind_of)]
+    if wrong:
+        raise ValueError(f"{path}: {some(wrong)} of the {kind} missing or of another type; {REMEDY}")
     return payload
 
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from flowlid.files import atomic_directory, read_json, write_json
 from flowlid.kaldi.datadir import DataDir
@@ -37,7 +38,7 @@ def copy_directories(source: Path, names: Sequence[str], place: Path, features: 
     with (place / ".copy.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two experiments may begin at once
         for path in sorted(place.glob(f"*/{COPIED_FROM}")):
-            original = Path(read_json(path)["source"])
+            original = Path(_made_from(path)["source"])
             if original != source.absolute() / path.parent.name or not original.is_dir():
                 log.info("%s: removed, %s is not used any more", path.parent, original)
                 shutil.rmtree(path.parent)
@@ -51,7 +52,7 @@ def _copy(source: Path, place: Path, features: bool) -> None:
     wanted = {"source": str(source.absolute()), "tables": _digest(source, tables), "features": _digest(source, own)}
     if place.is_dir() and not (place / COPIED_FROM).is_file():
         raise ValueError(f"{place}: not made by a run; move it away, or give another --exp")
-    found = read_json(place / COPIED_FROM) if place.is_dir() else {}
+    found = _made_from(place / COPIED_FROM) if place.is_dir() else {}
     # stage 2 takes out utterances that cannot be used: it is given all of them again
     same = found.get("tables") == wanted["tables"] and (features or _digest(place, tables) == wanted["tables"])
     if same and (found["features"] is None or (features and found == wanted)):
@@ -64,6 +65,15 @@ def _copy(source: Path, place: Path, features: bool) -> None:
         write_json(new / COPIED_FROM, wanted if features else {**wanted, "features": None})
     words = "with its own features" if features and own else "without features"
     log.info("%s: tables copied to %s, %s", source, place, words)
+
+
+def _made_from(path: Path) -> dict[str, Any]:
+    """What copied_from.json tells."""
+    found = read_json(path)
+    whole = isinstance(found, dict) and {"source", "tables", "features"} <= found.keys()
+    if not whole or not isinstance(found["source"], str):
+        raise ValueError(f"{path}: does not tell what it is a copy of; remove {path.parent}, it is made anew")
+    return found
 
 
 def _digest(path: Path, names: set[str]) -> str:

@@ -1,11 +1,12 @@
 """Kaldi configuration files: lines `--name=value`."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from flowlid.files import nearest, read_lines
+from flowlid.files import brief, nearest, read_lines
 
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
@@ -40,34 +41,42 @@ def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an insta
             key = name.replace("-", "_")
             kind = kinds.get(key) or (type(fixed[key].value) if key in fixed else None)
             if not word.startswith("--") or not (equals or kind in (bool, None)):
-                raise ValueError(f"{path}:{number}: {word!r} is not an option; write --name=value")
+                raise ValueError(f"{path}:{number}: {brief(word)} is not an option; write --name=value")
             if kind is None:
                 known = [f"--{kind.replace('_', '-')}" for kind in kinds]
-                raise ValueError(f"{path}:{number}: unknown option --{name}{nearest(f'--{name}', known)}")
+                raise ValueError(f"{path}:{number}: unknown option {brief(f'--{name}')}{nearest(f'--{name}', known)}")
             value = _parse(text if equals else "true", kind, f"{path}:{number}: --{name}")
             if key in kinds:
                 values[key] = value
             elif fixed[key].why and value != fixed[key].value:
-                raise ValueError(f"{path}:{number}: {word} is not supported: {fixed[key].why}; remove the line")
+                raise ValueError(f"{path}:{number}: {brief(word)} is not supported: {fixed[key].why}; remove the line")
     try:
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
+def check_ranges(options: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise ValueError, in the words of a configuration file, for an option outside its range, or NaN."""
+    for name, (least, most) in ranges.items():
+        value = getattr(options, name)
+        if not least <= value <= most:
+            raise ValueError(f"--{name.replace('_', '-')} must be {least} to {most}, not {value}")
+
+
 def _words(line: str, where: str) -> list[str]:
     try:
         return shlex.split(line, comments=True)
     except ValueError as error:
-        raise ValueError(f"{where}: {line.strip()!r}: {error}; close the quotation") from error
+        raise ValueError(f"{where}: {brief(line.strip())}: {error}; close the quotation") from error
 
 
 def _parse(text: str, kind: type, what: str) -> Any:  # noqa: ANN401  (a value of `kind`)
     if kind is bool:  # as Kaldi reads it
         if text.lower() not in _BOOLEANS:
-            raise ValueError(f"{what} must be true or false, not {text!r}")
+            raise ValueError(f"{what} must be true or false, not {brief(text)}")
         return _BOOLEANS[text.lower()]
     try:
         return kind(text)
     except ValueError as error:
-        raise ValueError(f"{what} must be a number, not {text!r}") from error
+        raise ValueError(f"{what} must be a number, not {brief(text)}") from error

@@ -63,7 +63,7 @@ def parse_segment(value: str) -> Segment:
     recording, first, last, *rest = value.split()
     start, end, channel = float(first), float(last), int(rest[0]) if rest else -1
     if len(rest) > 1 or channel < -1 or not 0 <= start < (math.inf if end == -1 else end) or end == math.inf:
-        raise ValueError(f"{value!r} does not hold 0 <= start < end")
+        raise ValueError(f"{brief(value)} does not hold 0 <= start < end")
     return Segment(recording, start, None if end == -1 else end, None if channel == -1 else channel)
 
 

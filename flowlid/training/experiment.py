@@ -14,7 +14,7 @@ from flowlid import program
 from flowlid.config import Config, load_config, resolve_sets
 from flowlid.evaluation.decisions import mean_terms
 from flowlid.files import write_json
-from flowlid.flow.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
+from flowlid.flow.checkpoint import REMEDY, Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import Flow, build_flow
 from flowlid.frames.agreement import check_features, training_labels, with_features
 from flowlid.frames.frameset import FrameSet, load_frames, moments_of
@@ -142,16 +142,23 @@ def fresh_flow(inputs: Inputs, device: torch.device, processes: Processes) -> Fl
 
 
 def begin(trainer: Trainer, inputs: Inputs, checkpoint: Path) -> None:
-    """Go on from the checkpoint if there is one, else give the flow its data-dependent start."""
+    """Go on from the checkpoint if there is one, else give the flow its data-dependent start.
+
+    Raises:
+        ValueError: a checkpoint that lacks a part, or has one of another training; the message names it.
+    """
     processes = trainer.processes
     state = processes.on_rank0(lambda: load_payload(checkpoint, "training state") if checkpoint.exists() else None)
     if state is None:
         trainer.start()
         return
-    trainer.load_state_dict(state["trainer"])
-    if state["precision"] != trainer.flow.precision:
-        log.warning("products in %s, as training began; here: %s", state["precision"], trainer.flow.precision)
-        trainer.flow.set_precision(state["precision"])
+    try:
+        trainer.load_state_dict(state["trainer"])
+        if state["precision"] != trainer.flow.precision:
+            log.warning("products in %s, as training began; here: %s", state["precision"], trainer.flow.precision)
+            trainer.flow.set_precision(state["precision"])
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: does not fit this training ({error}); {REMEDY}") from error
     epochs = inputs.config.training.epochs
     log.info("going on after epoch %d of %d, from %s", len(trainer.history), epochs, checkpoint)
 

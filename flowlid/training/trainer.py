@@ -19,6 +19,7 @@ from flowlid.frames.frameset import FrameSet
 from flowlid.training.divergence import Step, Watch
 from flowlid.training.epoch import Epoch
 from flowlid.training.processes import Processes, score_together
+from flowlid.training.saved_state import check_state
 from flowlid.training.schedule import learning_rate
 
 log = logging.getLogger("flowlid")
@@ -176,7 +177,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict` of the same configuration and training frames."""
+        """Go on from a `state_dict` of the same configuration and training frames; ValueError for anything else."""
+        selects, weights = self.config.select != "last", list(self.flow.parameters())
+        check_state(state, self.state_dict(), weights, self.steps_per_epoch, selects)
         self.flow.load_state_dict(state["flow"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.best = state["history"], state["best"]

@@ -208,9 +208,23 @@ def test_a_length_that_is_too_short_is_damage(tmp_path: Path) -> None:
     data[21:26] = (int.from_bytes(data[21:26], "big") ^ 64).to_bytes(5, "big")
     path.write_bytes(data)
     refused(path, f"damaged: its header promises {len(SAMPLES) ^ 64} samples, it has {len(SAMPLES)}")
-    for form in ("WAV", "AIFF"):
-        set_length(path := write(tmp_path / f"a.{form}", form), 9000)
-        refused(path, "damaged: its header promises [0-9]+ bytes of samples, and [0-9]+ more follow them that are no")
+    set_length(path := write(tmp_path / "a.WAV", "WAV"), 9000)
+    refused(path, "damaged: its header promises [0-9]+ bytes of samples, and [0-9]+ more follow them that are no")
+    set_length(path := write(tmp_path / "a.AIFF", "AIFF"), 9000)
+    refused(path, "damaged: its header promises 18000 bytes of samples in COMM and 8992 in SSND")
+    path = write_sphere(tmp_path / "a.sph", SAMPLES, {"database_id": "invented"})
+    path.write_bytes(path.read_bytes().replace(b"count -i %d" % len(SAMPLES), b"count -i %04d" % 9))
+    refused(path, "damaged: its header promises 9 samples, and [0-9]+ more bytes follow them")
+
+
+def test_samples_of_other_bits_than_aiff_counts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.AIFF", "AIFF")
+    data = bytearray(path.read_bytes())
+    bits = data.index(b"COMM") + 14
+    assert struct.unpack_from(">H", data, bits) == (16,)
+    struct.pack_into(">H", data, bits, 24)
+    path.write_bytes(data)
+    refused(path, f"damaged: its header promises {3 * len(SAMPLES)} bytes of samples in COMM and {2 * len(SAMPLES)} in")
 
 
 @pytest.mark.parametrize("form", ["WAV", "RF64", "W64", "CAF"])

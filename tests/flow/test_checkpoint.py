@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from trainers import STATE
 
 from flowlid.config import config_from_dict
 from flowlid.flow.checkpoint import Model, class_names, load_model, load_payload, save_model, save_payload
@@ -126,8 +127,8 @@ def test_no_code_from_a_file_runs(how: str, tmp_path: Path) -> None:
 
 def test_a_training_state_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    save_payload(path, "training state", {"step": 3})
-    assert load_payload(path, "training state")["step"] == 3
+    save_payload(path, "training state", {**STATE, "trainer": {"step": 3}})
+    assert load_payload(path, "training state")["trainer"]["step"] == 3
     with pytest.raises(ValueError, match=r"checkpoint\.pt: no model of flowlid"):
         load_model(path)
 

@@ -85,3 +85,13 @@ def test_what_is_no_copy_is_not_replaced(source: Path, place: Path) -> None:
 def test_a_set_that_is_not_there_is_named(source: Path, place: Path) -> None:
     ended = call("copy_data_dirs", source, place, "dev")
     assert ended.code == 1 and f"{source}/dev: no such data directory" in ended.log
+
+
+@pytest.mark.parametrize("content", ["1.5", "[]", "{}", '{"source": 3, "tables": "", "features": ""}'])
+def test_a_copy_that_does_not_tell_of_what(content: str, source: Path, place: Path) -> None:
+    copy_directories(source, ["train"], place, features=True)
+    (place / "train/copied_from.json").write_text(content)
+    with pytest.raises(
+        ValueError, match=r"train/copied_from\.json: does not tell what it is a copy of; remove .*train"
+    ):
+        copy_directories(source, ["train"], place, features=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tools import YAML, Ended, call, contents, feature_dir
+from trainers import STATE
 
 from flowlid.config import FramesConfig, load_config
 from flowlid.files import read_json, write_json
@@ -124,7 +125,7 @@ def test_a_summary_that_does_not_name_its_data_is_not_believed(trained: Experime
 
 
 def test_a_checkpoint_that_a_killed_run_left_beside_its_whole_model_goes(trained: Experiment) -> None:
-    state = {"config": load_model(trained.exp / "final.pt").config.to_dict()}
+    state = STATE | {"config": load_model(trained.exp / "final.pt").config.to_dict()}
     state["data"] = read_json(trained.exp / "train.json")["data"]
     save_payload(trained.exp / "checkpoint.pt", "training state", state)
     assert "trained already (epoch 2 of 2)" in trained.train().log

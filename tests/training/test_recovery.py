@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from trainers import equal, make_trainer, trained, weights, without_times
+from trainers import STATE, equal, make_trainer, trained, weights, without_times
 
 from flowlid.flow.checkpoint import load_payload, save_payload
 from flowlid.frames.frameset import FrameSet
@@ -178,7 +178,7 @@ def test_the_selection_and_the_measure_of_a_jump_survive_a_checkpoint(
     monkeypatch.setattr(trainer, "_evaluate_dev", lambda: (0.0, 1.0))  # better than any epoch to come
     next(trainer.epochs())
     best = weights(trainer)
-    save_payload(tmp_path / "checkpoint.pt", "training state", {"trainer": trainer.state_dict()})
+    save_payload(tmp_path / "checkpoint.pt", "training state", {**STATE, "trainer": trainer.state_dict()})
 
     other = make_trainer(make_frames, dev, select="dev_loglik")
     other.load_state_dict(load_payload(tmp_path / "checkpoint.pt", "training state")["trainer"])

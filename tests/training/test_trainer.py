@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor
-from trainers import CLASSES, equal, make_trainer, trained, weights, without_times
+from trainers import CLASSES, STATE, equal, make_trainer, trained, weights, without_times
 
 from flowlid.config import config_from_dict
 from flowlid.evaluation.decisions import mean_terms
@@ -70,7 +70,7 @@ def test_training_that_was_cut_off_goes_on_bit_for_bit(
     cut.start()
     epochs = cut.epochs()
     next(epochs), next(epochs)
-    save_payload(tmp_path / "checkpoint.pt", "training state", {"trainer": cut.state_dict()})
+    save_payload(tmp_path / "checkpoint.pt", "training state", {**STATE, "trainer": cut.state_dict()})
     next(epochs)  # what happens after the checkpoint is lost
 
     other = make_trainer(make_frames, dev, normalization, seed=77, **settings)
@@ -223,7 +223,7 @@ def test_one_epoch_on_a_gpu(make_frames: MakeFrames, tmp_path: Path) -> None:
     assert gpu.history[0]["loss"] == pytest.approx(cpu.history[0]["loss"], abs=0.05)
     assert gpu.history[0]["dev_accuracy"] == pytest.approx(cpu.history[0]["dev_accuracy"], abs=0.02)
     assert gpu.finish()["loglik"] == pytest.approx(cpu.finish()["loglik"], abs=0.05)
-    save_payload(tmp_path / "checkpoint.pt", "training state", {"trainer": gpu.state_dict()})
+    save_payload(tmp_path / "checkpoint.pt", "training state", {**STATE, "trainer": gpu.state_dict()})
     cpu.load_state_dict(load_payload(tmp_path / "checkpoint.pt", "training state")["trainer"])
     assert equal(weights(cpu), {name: tensor.cpu() for name, tensor in weights(gpu).items()})
 
