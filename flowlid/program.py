@@ -109,7 +109,7 @@ def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
 
 def add_max_bad_option(parser: argparse.ArgumentParser) -> None:
     """Give a program `--max-bad`."""
-    words = "share of the utterances, 0 to 1, that may be unusable: they are left out and named; more is an error"
+    words = "share of the utterances, 0 to 1, that may be unusable (one in any case, but for 0): left out and named"
     parser.add_argument("--max-bad", metavar="SHARE", type=_share, default=MAX_BAD, help=words)
 
 

@@ -38,7 +38,7 @@ ONLY_IN = {
     "kaldiio": {"kaldi/arks"},
     "lhotse": {
         "audio/headers", "audio/samples", "corpora/corpus", "corpora/data_dirs", "corpora/sets",
-        "corpora/speech_table_audio", "features/fbank",
+        "corpora/speech_table_audio", "corpora/speech_table_channels", "features/fbank",
     },
     "argparse": {"program"},
     "yaml": {"config", "files"},

@@ -34,7 +34,8 @@ def bad(count: int, group: tuple[str, str] = ("train", "en")) -> LeftOut:
     ("count", "total", "most", "fails"),
     [
         (0, 60, 0, False), (1, 60, 0, True), (3, 60, 0.05, False), (4, 60, 0.05, True), (5, 60, 0.1, False),
-        (29, 100, 0.29, False), (1, 1, 1, True), (1, 5, 0.05, True), (59, 60, 1, False), (60, 60, 1, True),
+        (29, 100, 0.29, False), (1, 1, 1, True), (1, 5, 0.05, True), (59, 60, 1, False),
+        (60, 60, 1, True),
     ],
 )  # fmt: skip
 def test_more_than_a_share_is_an_error(count: int, total: int, most: float, fails: bool, tmp_path: Path) -> None:

@@ -125,8 +125,13 @@ class Corpus:
         self.utterances = [self._timed(utt) for utt in self.utterances if utt.path in self.recordings]
 
     def check_bad(self, max_bad: float, out_dir: Path | None) -> None:
-        """Log how many utterances, by part and language, cannot be used; ValueError if more than `max_bad` of all."""
+        """Log how many utterances, by part and language, cannot be used.
+
+        Raises:
+            ValueError: more than `max_bad` of all, or, unless that is 0, more than one of a few.
+        """
         everything = Counter((utt.part, utt.language) for utt in self.utterances)
+        max_bad = max(max_bad, 1 / len(self.utterances)) if max_bad else 0
         reasons = None if out_dir is None else out_dir / f"{self.name}_left_out.tsv"
         for line in self.left_out.check(everything, max_bad, self.root, reasons):
             log.warning("%s: %s", self.name, line)

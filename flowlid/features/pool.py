@@ -38,10 +38,10 @@ def gather(data: DataDir, jobs: Sequence[Path], max_bad: float) -> None:
             why = f"{utt}: no job wrote it; see {data.path}/log/make_fbank.*.log"
             left_out.add_bad("not extracted", data.path / "wav.scp", why, utt, ("", language[utt]))
     reasons = data.path / "left_out.tsv"
+    _gather_channels(data.path, jobs)
     everything = Counter(("", language[utt]) for utt in utts)
     for line in [*left_out.write(reasons), *left_out.check(everything, max_bad, data.path, reasons)]:
         log.warning("%s: %s", data.path, line)
-    _gather_channels(data.path, jobs)
     write_options(data.path, float(read_text(jobs[0] / "frame_shift")), read_table(jobs[0] / "feature_options"))
     for name, table in tables.items():
         write_table(data.path / name, table)

@@ -192,12 +192,14 @@ def test_damaged_files_are_named_and_their_utterances_left_out(tmp_path: Path) -
         corpus.add(utterance(wav(tmp_path / f"{number}.wav", 1), f"{number}-a", duration=0.5))
         corpus.add(utterance(tmp_path / f"{number}.wav", f"{number}-b", start=0.5))
     (tmp_path / "1.wav").write_bytes((tmp_path / "1.wav").read_bytes()[:-100])
-    corpus.open(2)
+    corpus.open(2, max_bad=0.4)
     assert {utt.id for utt in corpus.utterances} == {"x-a-0-a", "x-a-0-b", "x-a-2-a", "x-a-2-b"}
     recordings, _ = written(corpus, tmp_path / "out")
     assert len(recordings) == 2
     assert (tmp_path / "out" / "x_left_out.tsv").read_text() == (
-        f"item\treason\tdetail\n{tmp_path}/1.wav\tdamaged\tcut off, 100 bytes are missing; fetch the file again\n"
+        "file\tutterance\treason\tdetail\n"
+        f"{tmp_path}/1.wav\tx-a-1-a\tdamaged\tcut off, 100 bytes are missing; fetch the file again\n"
+        f"{tmp_path}/1.wav\tx-a-1-b\tdamaged\tcut off, 100 bytes are missing; fetch the file again\n"
     )
 
 
@@ -214,7 +216,7 @@ def test_more_than_a_twentieth_damaged_is_an_error(tmp_path: Path, files: int, d
         corpus.open(4)
         assert len(corpus.utterances) == files - damaged
     else:
-        with pytest.raises(ValueError, match=f"{damaged} of {files} files cannot be read") as error:
+        with pytest.raises(ValueError, match=f"{damaged} of {files} utterances cannot be used") as error:
             corpus.open(4)
         assert [line.split(":")[0] for line in str(error.value).splitlines()[1:]] == [
             f"{tmp_path}/{number}.wav" for number in range(damaged)
@@ -237,7 +239,7 @@ def test_a_decoder_that_is_not_installed_is_told_once(tmp_path: Path, caplog: py
 def test_a_corpus_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> None:
     corpus = Corpus("x", tmp_path)
     corpus.add(utterance(tmp_path / "gone.wav", "gone"))
-    with pytest.raises(ValueError, match=r"1 of 1 files cannot be read.*\n.*gone\.wav; correct the path"):
+    with pytest.raises(ValueError, match=r"1 of 1 utterances cannot be used.*\n.*gone\.wav; correct the path"):
         corpus.open(1)
 
 
@@ -359,5 +361,6 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path, caplog: pytest.Lo
         f"x: left out (missing): 1, named in {path}",
     ]
     assert path.read_text() == (
-        "item\treason\tdetail\na\tstray\tof no speaker\nb\tstray\tof no speaker\nc\tmissing\tlisted there\n"
+        "file\tutterance\treason\tdetail\n"
+        "a\t\tstray\tof no speaker\nb\t\tstray\tof no speaker\nc\t\tmissing\tlisted there\n"
     )

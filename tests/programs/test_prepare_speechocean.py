@@ -218,7 +218,7 @@ def test_a_listed_file_that_is_missing_is_named(copy: Path, tmp_path: Path) -> N
     path.unlink()
     prepare(tmp_path, copy)
     rows = left_out(tmp_path / "manifests" / "speechocean_left_out.tsv")
-    assert f"(damaged): {path}: no audio file {path}; correct the path" in rows
+    assert f"(missing): {path}: no audio file {path}; correct the path" in rows
 
 
 def test_another_corpus_is_refused_with_what_is_missing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """local/prepare_table.py: the tables and trees that it takes, and what it makes of them."""
 
 import logging
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -223,7 +224,10 @@ def test_channels_that_are_not_given_or_not_there(errors: Callable[..., list[str
     stereo(corpus)
     rows = CALL.replace("train 0", "train -").replace("train 1", "train 2") + "\nben-2 wav/3.wav ben es train 1"
     lines = errors(table(rows, f"{COLUMNS} channel"))
-    assert "my.tsv:2:" in lines[0] and "2 channels; name one in a column channel" in lines[0]
+    assert "my.tsv: 1 of 3 files have several channels, and their rows name none: " in lines[0]
+    assert (
+        "call.wav (2); say which to use with --channel 0, 1, ... or mix (the mean of all), or in a column" in lines[0]
+    )
     assert "my.tsv:4: there is no channel 2:" in lines[1] and "channels 0 to 1" in lines[1]
     assert "my.tsv:5: there is no channel 1:" in lines[2] and "only channel 0" in lines[2]
 
@@ -301,11 +305,11 @@ def test_errors_of_a_tree(errors: Callable[..., list[str]], corpus: Path) -> Non
     shutil.copy(place / "en/en1/0 a.wav", place / "en/en1/0_a.wav")
     write_wav(place / "en/en2/call.wav", np.stack([speech(0.2), speech(0.2)], axis=1))
     text = "\n".join(sorted(errors(place)))
-    assert len(text.splitlines()) == 5
+    assert len(text.splitlines()) == 6 and re.search(r"1 of 1\d utterances cannot be used", text)
     assert "es/lost.wav is not where it should be: language/speaker/file.wav" in text
     assert f"{place}/en/en0/bad.wav: not readable as audio" in text
     assert f"utt_id 'en1-en-0_a' is in {place}/en/en1/0 a.wav too" in text
-    assert "call.wav has 2 channels" in text
+    assert f"files have several channels, and their rows name none: {place}/en/en2/call.wav (2)" in text
     assert "language es: 2 speakers (es0, es1) cannot be split" in text and "column set" in text
     (corpus / "empty").mkdir()
     assert "expected language/speaker/file" in one(errors(corpus / "empty"))

@@ -28,14 +28,15 @@ cut-3 wav/empty.wav cut en test - - 0 - -
 dan-1 wav dan en test - - - - -
 dan-2 - dan en test - - 4 - -
 """
+LISTED = "data/manifests/table_problems.txt"
 EXPECTED = {
     4: ["utt_id 'ann-1' is in line 3 too", "speaker 'ann' is m here, but f in line 3"],
-    5: ["6 fields, but the header names 10"],
+    5: ["utt_id 'ann 2' has blanks"],
     6: ["no language", "no audio file", "score 'good' is not a number"],
     7: ["start 0.4 is not before end 0.3", "gender 'robot' is none of f female m male", "score '3,5' is not a number"],
     8: ["no utt_id", "no speaker", "no set", "start -0.5 is negative", "score 'nan' is not a number"],
     10: ["set 'validation' is of an unknown kind", "start 2 is past the end"],
-    11: ["set 'test/x' is not a file name", "end 1.2 is past the end", "channel 'x' is not a whole number"],
+    11: ["set 'test/x' is not a file name", "end 1.2 is past the end", "column channel: channel 'x'; write a number"],
     12: ["speaker 'ann' is in dev_1 here, and in train in line 3", "score '1_0' is not a number"],
     13: ["cut.wav: cut off"],
     14: ["text.wav: not readable as audio"],
@@ -56,19 +57,28 @@ def test_all_errors_come_at_once_with_their_lines(errors: Callable[..., list[str
     text = text.replace(b"ann\t2", b"ann 2")  # line 5 keeps its blank, and so lacks fields
     found = errors(text + b"dan-3\tJos\xe9\tdan\n")
     expected = [(line, message) for line, messages in EXPECTED.items() for message in messages]
-    assert len(found) == len(expected)
+    assert found[0].startswith("my.tsv: 5 of 14 utterances cannot be used, more than 0.05 of all; mend or remove them")
+    assert len(found) == 1 + len(expected)
     for line, message in expected:
         own = [text for text in found if text.startswith(f"my.tsv:{line}: ")]
         assert sum(message in text for text in own) == 1, (line, message, own)
-    numbers = [int(text.split(":")[1]) for text in found]
+    numbers = [int(text.split(":")[1]) for text in found[1:]]
     assert numbers == sorted(numbers)
 
 
-def test_more_errors_than_one_reads_are_counted(errors: Callable[..., list[str]]) -> None:
+def test_errors_of_one_cause_are_told_once_and_listed_in_a_file(
+    errors: Callable[..., list[str]], prepare: Callable[..., Path], corpus: Path
+) -> None:
     rows = "\n".join(f"ann-{number} wav/1.wav ann en train x" for number in range(70))
-    lines = errors(table(rows, f"{COLUMNS} score"))
-    assert len(lines) == 51 and lines[-1] == "... and 20 more problems"
-    assert lines[49].startswith("my.tsv:51: score 'x' is not a number")
+    assert len(errors(table(rows, f"{COLUMNS} score"))) == 70
+    with pytest.raises(ValueError) as caught:
+        prepare(table(rows, f"{COLUMNS} score"))
+    first, *lines, more, where = str(caught.value).splitlines()
+    assert first == "my.tsv: 70 errors; nothing was prepared:" and where == f"all of them are in {LISTED}"
+    assert [line.partition(";")[0] for line in lines] == [
+        f"my.tsv:{number}: score 'x' is not a number" for number in (2, 3, 4)
+    ]
+    assert more == "... and 67 more of this kind" and len((corpus / LISTED).read_text().splitlines()) == 70
 
 
 def test_bad_ids_are_named(errors: Callable[..., list[str]]) -> None:
@@ -120,8 +130,9 @@ def test_headers_that_are_refused(columns: str, message: str, errors: Callable[.
 
 def test_a_missing_column_hides_no_other_error(errors: Callable[..., list[str]]) -> None:
     found = errors(table(ROWS.replace("4.wav", "none.wav"), "utt_id path speaker tongue set"))
-    assert found[0].startswith("my.tsv:1: no column language") and "my.tsv:5: no audio file" in found[1]
-    assert len(found) == 2
+    assert "1 of 4 utterances cannot be used" in found[0]
+    assert found[1].startswith("my.tsv:1: no column language") and "my.tsv:5: no audio file" in found[2]
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize(
@@ -150,7 +161,8 @@ def test_a_file_of_many_rows_is_named_once(errors: Callable[..., list[str]]) -> 
     rows = ROWS + "\n" + "\n".join(f"ann-{n} wav/none.wav ann en train {n} {n + 1}" for n in range(2, 5))
     rows = rows.replace("en train\n", "en train - -\n").replace("es train", "es train - -")
     rows = rows.replace(" dev", " dev - -").replace(" test", " test - -")
-    line = one(errors(table(rows, f"{COLUMNS} start end")))
+    share, line = errors(table(rows, f"{COLUMNS} start end"))
+    assert "3 of 7 utterances cannot be used" in share
     assert line.startswith("my.tsv:6: no audio file") and line.endswith("(so in 3 rows)")
 
 
@@ -175,7 +187,7 @@ def test_errors_leave_an_earlier_preparation_as_it_was(prepare: Callable[..., Pa
     options = ("--write-sets", "--fbank-config", ROOT / "egs/table/conf/fbank.conf")
     prepare(table(CALL, f"{COLUMNS} channel"), *options)
     before = contents(corpus / "data")
-    with pytest.raises(ValueError, match="1 error"):
+    with pytest.raises(ValueError, match="2 errors"):
         prepare(table(CALL.replace("en", "fr", 1), f"{COLUMNS} channel").replace("wav/2.wav", "wav/0.wav"), *options)
     assert contents(corpus / "data") == before
 
