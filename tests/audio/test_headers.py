@@ -1,6 +1,7 @@
 """Recordings opened by their headers: SPHERE, plain and shorten-coded, AAC, RIFF and FLAC, whole, cut and broken."""
 
 import io
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -279,3 +280,10 @@ def test_aac_without_a_decoder_names_it(tmp_path: Path, programs: Path) -> None:
     path.write_bytes(b"\0" * 99)
     with pytest.raises(ValueError, match=r"a\.m4a: AAC; install ffmpeg to decode it"):
         open_recording(path, "u")
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xe4.wav")
+    shutil.copy(write_riff(tmp_path / "a.wav", SAMPLES), path)
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/.udce4\.wav: its name is not UTF-8; rename it"):
+        open_recording(path, "a")
