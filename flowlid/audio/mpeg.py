@@ -18,6 +18,7 @@ _KBPS = {  # by (MPEG 1, layer), index 1 to 14
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _BIT_RATE = 9  # index of a bit rate whose frames hold a tag
 _TAGS = (b"ID3", b"TAG", b"APE", b"LYR", b"3DI")  # how tags of ID3, APE and Lyrics begin
+_TAG_BYTES = 128  # of an ID3 tag at the end
 _DECODER_DELAY = 529  # samples, of layer 3
 
 
@@ -65,8 +66,7 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
         raise ValueError("no frame of MP3 in it; fetch the file again")
     promised = _promised(data, found)
     count = len(found.audio)
-    spare = 1 if found.whole else 0  # some encoders count the tag's frame
-    if promised is not None and count < promised - spare:
+    if promised is not None and count < promised - _spare(data, found):
         raise ValueError(f"cut off, {promised - count} of {promised} frames are missing; fetch the file again")
     _check_last(found)
     if promised == count and found.whole and len(found.tags) == 1 and found.audio[-1][1] == len(data):
@@ -74,6 +74,12 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
             return None
     sound = b"".join(data[begin:end] for begin, end in found.audio)
     return _tag(data, found, len(sound)) + sound
+
+
+def _spare(data: bytes, found: _Frames) -> int:
+    """Frames that may be missing: some encoders count the tag's frame. But a disk may have left zeros for the last."""
+    more = _promised_bytes(data, found) - (found.audio[-1][1] - found.tags[0][0])
+    return int(found.whole and more <= _TAG_BYTES)
 
 
 def check_layers(file: BinaryIO) -> None:

@@ -123,7 +123,7 @@ def _check(place: Path, value: dict[str, Any], undamaged: dict[str, Any], mutati
     count, wanted = value["samples"], undamaged["samples"]
     samples = np.frombuffer(value["content"], np.float32)
     (path,) = place.iterdir()
-    if count < wanted - _spare(path, wanted) and not _cannot_be_known(path, mutations):
+    if count < wanted - _spare(path, wanted) and not _cannot_be_known(path, value["rate"], mutations):
         return f"{count} samples of {wanted}"
     if value["promised"] != count:
         return f"its header was taken to say {value['promised']} samples, and {count} were read"
@@ -141,12 +141,14 @@ def _spare(path: Path, wanted: int) -> int:
     return twice * (TAIL if path.suffix.startswith((".wav", ".aif", ".rf64")) else 1)
 
 
-def _cannot_be_known(path: Path, mutations: Sequence[str]) -> bool:
+def _cannot_be_known(path: Path, rate: int, mutations: Sequence[str]) -> bool:
     """Whether nothing in a file contradicts what its length was made by this damage."""
     if path.suffix in (".mp3", ".aac") and ({"cut_start"} & set(mutations) or len(mutations) > 1):
         return True  # they are frames without end: each could be the first
     if path.suffix == ".au" and path.read_bytes()[12:16] != (3).to_bytes(4, "big"):
         return True  # another coding than 16 bits, which no other field tells
+    if rate != RATE:
+        return True  # it takes other seconds, and fewer samples at another rate; nothing else tells the rate
     # One damage may make the length one that stands for "unknown", and then hides that another one cut the samples.
     return path.suffix in UNCHECKED and len(mutations) > 1
 
