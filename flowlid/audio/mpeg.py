@@ -18,7 +18,6 @@ _KBPS = {  # by (MPEG 1, layer), index 1 to 14
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _BIT_RATE = 9  # index of a bit rate whose frames hold a tag
 _TAGS = (b"ID3", b"TAG", b"APE", b"LYR", b"3DI")  # how tags of ID3, APE and Lyrics begin
-_TAG_BYTES = 128  # of an ID3 tag at the end
 _DECODER_DELAY = 529  # samples, of layer 3
 
 
@@ -78,8 +77,8 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
 
 def _spare(data: bytes, found: _Frames) -> int:
     """Frames that may be missing: some encoders count the tag's frame. But a disk may have left zeros for the last."""
-    more = _promised_bytes(data, found) - (found.audio[-1][1] - found.tags[0][0])
-    return int(found.whole and more <= _TAG_BYTES)
+    rest = data[found.audio[-1][1] :]
+    return int(found.whole and (not rest or rest.strip(b"\0") != b""))
 
 
 def check_layers(file: BinaryIO) -> None:
