@@ -42,7 +42,7 @@ KINDS: list[Kind] = [*sounds.KINDS, *kaldi_files.KINDS, *directories.KINDS, *set
 SECONDS = 10  # that one case may take
 MEMORY = 2**30  # bytes that one case may take beyond what the process has
 # libmpg123's notes on frames that it passes over; libsndfile has no way to silence it
-MPG123 = re.compile(r"\[src/libmpg123/|Note: (Illegal Audio-MPEG-Header|Trying to resync|Skipped \d+ bytes)")
+MPG123 = re.compile(r"\[src/libmpg123/|Note: (Illegal Audio-MPEG-Header|Trying to resync|Skipped \d+ bytes|Hit end)")
 DEFECTS = ("traceback", "wrong value", "unclear error", "noise", "memory", "hang", "died")
 LOGGERS = ("flowlid", "make_data_dirs")
 

@@ -25,7 +25,7 @@ from .mutations import BYTES, Mutation, flip_head
 
 RATE = 8000
 SECONDS = 0.5
-PACKET = 960  # samples of 20 ms at 48 kHz, as Opus has them
+PACKETS = {".webm": 960, ".aac": 1024}  # samples of a packet; those of Opus are of 20 ms, at 48 kHz
 TAIL = 512
 UNCHECKED = (".wav", ".wav24", ".wavfloat", ".wavulaw", ".wavadpcm", ".rf64", ".w64", ".aiff", ".au", ".caf", ".sph")
 LOUDEST = 4.0  # peak from which on samples are not believable
@@ -134,11 +134,11 @@ def _check(place: Path, value: dict[str, Any], undamaged: dict[str, Any], mutati
 
 def _spare(path: Path, wanted: int) -> int:
     """Samples at the end that may be missing without a word."""
-    if path.suffix == ".webm":
-        return PACKET  # it has no checksums, and ffmpeg passes over a packet whose head a flipped bit made another's
+    if path.suffix in PACKETS:  # they have no checksums, and ffmpeg says nothing of a packet that it makes nothing of
+        return PACKETS[path.suffix]
     twice = 2 if wanted > round(SECONDS * RATE) else 1  # resampled
     # of these as many bytes after the samples as a tag has are taken for one
-    return twice * (TAIL if path.suffix.startswith((".wav", ".aif", ".rf64")) else 1)
+    return twice * (TAIL if path.suffix.startswith((".wav", ".aif", ".rf64", ".au")) else 1)
 
 
 def _cannot_be_known(path: Path, rate: int, mutations: Sequence[str]) -> bool:
