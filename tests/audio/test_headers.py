@@ -290,6 +290,7 @@ def test_aac_with_something_between_its_frames(damage: str, tmp_path: Path) -> N
     subprocess.run(["ffmpeg", "-v", "error", "-i", path, "-c:a", "aac", "-f", "adts", coded], check=True)
     data = bytearray(coded.read_bytes())
     second = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+    first = bytes(data[:second])
     if damage == "drop":
         del data[second - 5 : second]
     elif damage == "zeros":
@@ -299,7 +300,7 @@ def test_aac_with_something_between_its_frames(damage: str, tmp_path: Path) -> N
     coded.write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.aac: damaged: no frame of its AAC at byte [0-9]+; fetch the file again"):
         open_recording(coded, "a")
-    coded.write_bytes(bytes(data[:second]) + bytes(500))  # padding is no sound
+    coded.write_bytes(first + bytes(500))  # padding is no sound
     assert open_recording(coded, "a").num_samples == 1024
 
 
