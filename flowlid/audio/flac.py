@@ -5,6 +5,8 @@ from typing import BinaryIO
 
 _LARGEST = 2**36 - 1  # the most that the field for samples holds: written for "unknown" as 0 is
 _BLOCKS = {1: 192, **{code: 576 << (code - 2) for code in range(2, 6)}, **{c: 256 << (c - 8) for c in range(8, 16)}}
+_RATES = dict(enumerate((88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000), 1))  # Hz
+_HEADER = 16  # bytes of a frame's header, at most
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _OVERHEAD = 1024  # bytes of a frame beside its samples, at most
 _TAG = 128  # bytes of an ID3 tag at the end
@@ -28,13 +30,14 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
 
     Raises:
         ValueError: the file does not end with a whole frame, so it was cut off; or it ends after more samples than
-            its header says.
+            its header says, or its frames are of another rate.
     """
     head = file.read(42)
     if len(head) < 42 or head[4] & 0x7F != 0:
         return None  # libsndfile says what is wrong
     total = int.from_bytes(head[21:26], "big") & _LARGEST
     smallest, largest = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")
+    _check_rate(file, int.from_bytes(head[18:21], "big") >> 4)
     channels, bits = (head[20] >> 1 & 7) + 1, ((head[20] & 1) << 4 | head[21] >> 4) + 1
     longest = _OVERHEAD + largest * channels * (bits // 8 + 2)
     file.seek(max(len(head), size - longest))
@@ -51,6 +54,24 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     data = bytearray(file.read())
     data[21:26] = (int.from_bytes(data[21:26], "big") & ~_LARGEST | samples).to_bytes(5, "big")
     return bytes(data)
+
+
+def _check_rate(file: BinaryIO, rate: int) -> None:
+    """Raise ValueError if the first frame, which is behind the blocks of metadata, is of another rate."""
+    place, last = 4, False
+    while not last:
+        file.seek(place)
+        head = file.read(4)
+        if len(head) < 4:
+            return
+        last = bool(head[0] & 0x80)
+        place += 4 + int.from_bytes(head[1:], "big")
+    file.seek(place)
+    frame = file.read(_HEADER)
+    if _SYNC.match(frame) and _frame_header(frame, 0, 0) and _RATES.get(frame[2] & 15, rate) != rate:
+        raise ValueError(
+            f"damaged: its header says {rate} Hz, its frames {_RATES[frame[2] & 15]}; fetch the file again"
+        )
 
 
 def _samples(data: bytes, block: int, beyond: int = 0) -> int | None:
@@ -72,7 +93,7 @@ def _samples(data: bytes, block: int, beyond: int = 0) -> int | None:
 
 def _frame_header(data: bytes, begin: int, block: int) -> tuple[int, int] | None:
     """(samples before a frame, samples in it); None for bytes that are no header of a frame."""
-    if len(data) < begin + 16:
+    if len(data) < begin + _HEADER:
         return None
     code, rate, place = data[begin + 2] >> 4, data[begin + 2] & 15, begin + 4
     ones = 8 - (data[place] ^ 0xFF).bit_length()  # a number coded as UTF-8 codes characters

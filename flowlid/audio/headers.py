@@ -51,8 +51,10 @@ def open_recording(path: str | Path, name: str, mono: bool = True) -> Recording:
 
 
 def check_file(path: str | Path, name: str = "") -> None:
-    """Raise ValueError, beginning with `name`, for a file that is missing or empty."""
-    where = f"{name}: " if name else ""
+    """Raise ValueError, beginning with `name`, for a file that is missing or empty, or has no name in UTF-8."""
+    where, shown = f"{name}: " if name else "", str(path).encode(errors="backslashreplace").decode()
+    if shown != str(path):  # no table could hold it
+        raise ValueError(f"{where}{shown}: its name is not UTF-8; rename it (convmv -f latin1 -t utf8 does)")
     try:
         status = os.stat(path)
     except OSError:

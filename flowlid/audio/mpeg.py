@@ -18,6 +18,7 @@ _KBPS = {  # by (MPEG 1, layer), index 1 to 14
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _BIT_RATE = 9  # index of a bit rate whose frames hold a tag
 _TAGS = (b"ID3", b"TAG", b"APE", b"LYR", b"3DI")  # how tags of ID3, APE and Lyrics begin
+_ADTS, _ADTS_KIND = 7, b"\xff\xfe\xfd\xc0"  # bytes of an ADTS header; of them, what all frames of a file share
 _DECODER_DELAY = 529  # samples, of layer 3
 
 
@@ -65,8 +66,7 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
         raise ValueError("no frame of MP3 in it; fetch the file again")
     promised = _promised(data, found)
     count = len(found.audio)
-    spare = 1 if found.whole else 0  # some encoders count the tag's frame
-    if promised is not None and count < promised - spare:
+    if promised is not None and count < promised - _spare(data, found):
         raise ValueError(f"cut off, {promised - count} of {promised} frames are missing; fetch the file again")
     _check_last(found)
     if promised == count and found.whole and len(found.tags) == 1 and found.audio[-1][1] == len(data):
@@ -76,21 +76,38 @@ def mended(file: BinaryIO, size: int) -> bytes | None:
     return _tag(data, found, len(sound)) + sound
 
 
+def _spare(data: bytes, found: _Frames) -> int:
+    """Frames that may be missing: some encoders count the tag's frame. But a disk may have left zeros for the last."""
+    rest = data[found.audio[-1][1] :]
+    return int(found.whole and (not rest or rest.strip(b"\0") != b""))
+
+
 def check_layers(file: BinaryIO) -> None:
     """Raise ValueError for a file of layer 1 or 2 whose last frame breaks off."""
     _check_last(_scan(file.read()))
 
 
 def check_adts(file: BinaryIO, size: int) -> None:
-    """Raise ValueError for an ADTS AAC file whose last frame breaks off."""
-    place = file.tell()
+    """Raise ValueError for an ADTS AAC file whose last frame breaks off, or whose frames do not follow one another.
+
+    A decoder looks for the next frame where there is none, and says nothing of what it passed over.
+    """
+    place, kind = file.tell(), b""
     while place < size:
         file.seek(place)
-        head = file.read(7)
-        if head[:3] in (b"TAG", b"ID3", b"APE") or (size - place > 7 and head[:1] != b"\xff"):
+        head = file.read(_ADTS)
+        if head[:3] in _TAGS:
             return
-        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if len(head) == 7 else 0
-        place += max(length, 7)
+        if len(head) == _ADTS:
+            own = bytes(byte & mask for byte, mask in zip(head, _ADTS_KIND, strict=False))
+            kind = kind or own
+            if not is_adts(head) or own != kind:
+                file.seek(place)
+                if not file.read().strip(b"\0"):
+                    return
+                raise ValueError(f"damaged: no frame of its AAC at byte {place}; fetch the file again")
+        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if len(head) == _ADTS else 0
+        place += max(length, _ADTS)
     if place > size:
         raise ValueError(f"cut off, {place - size} bytes of its last frame are missing; fetch the file again")
 

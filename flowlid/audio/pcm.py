@@ -28,13 +28,14 @@ class Samples:
     """Where the samples of a file are: `promised` bytes from `start` on, in frames of `frame` bytes.
 
     `fields` are the places of the header that hold the length: (offset, struct format, what to add to the bytes
-    of samples, by what to divide them).
+    of samples, by what to divide them). `last`: nothing may follow them in this format.
     """
 
     start: int
     promised: int
     frame: int
     fields: list[tuple[int, str, int, int]] = field(default_factory=list)
+    last: bool = False
 
     def is_unknown(self, there: int) -> bool:
         """Whether what is promised is no length, where the file has `there` bytes of samples."""
@@ -85,7 +86,9 @@ def _check(file: BinaryIO, found: Samples, size: int, frame: int, chunks: str | 
     if -more >= frame:
         raise ValueError(f"cut off, {-more} bytes are missing; fetch the file again")
     end = found.start + found.promised + found.promised % 2
-    if chunks and more > max(_TAIL, found.promised // 10) and not _are_chunks(file, end, size, chunks):
+    if more <= max(_TAIL, found.promised // 10) or not (chunks or found.last):
+        return
+    if not (chunks and _are_chunks(file, end, size, chunks)):
         raise ValueError(
             f"damaged: its header promises {found.promised} bytes of samples, and {more} more follow them that are no "
             "chunk; write the file again"
@@ -172,7 +175,7 @@ def _au(file: BinaryIO) -> Samples | None:
     file.seek(0)
     order = ">" if file.read(4) == b".snd" else "<"
     start, length, encoding, _, channels = struct.unpack(order + "5I", _read(file, 4, 20))
-    return Samples(start, length, channels * _AU_BYTES.get(encoding, 1), [(8, order + "I", 0, 1)])
+    return Samples(start, length, channels * _AU_BYTES.get(encoding, 1), [(8, order + "I", 0, 1)], last=True)
 
 
 def _caf(file: BinaryIO) -> Samples | None:

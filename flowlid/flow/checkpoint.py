@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from flowlid.config import Config, config_from_dict
-from flowlid.files import atomic_write, some
+from flowlid.files import atomic_write, brief, some
 from flowlid.flow.flow import Flow, build_flow
 
 _VERSION = 2
@@ -131,14 +131,18 @@ def load_payload(path: str | Path, kind: str) -> dict[str, Any]:
         payload = torch.load(content, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise ValueError(f"{path}: truncated, or no {kind} of flowlid; {REMEDY}") from error
-    if not isinstance(payload, dict) or payload.get("flowlid") != kind:
+    if not isinstance(payload, dict) or not _is(payload.get("flowlid"), kind):
         raise ValueError(f"{path}: no {kind} of flowlid; {REMEDY}")
-    if payload.get("version") != _VERSION:
-        raise ValueError(f"{path}: format {payload.get('version')}, this flowlid reads {_VERSION}; {REMEDY}")
+    if not _is(payload.get("version"), _VERSION):
+        raise ValueError(f"{path}: format {brief(payload.get('version'))}, this flowlid reads {_VERSION}; {REMEDY}")
     wrong = [name for name, kind_of in _PARTS[kind].items() if not isinstance(payload.get(name), kind_of)]
     if wrong:
         raise ValueError(f"{path}: {some(wrong)} of the {kind} missing or of another type; {REMEDY}")
     return payload
+
+
+def _is(found: Any, wanted: str | int) -> bool:  # noqa: ANN401  (a damaged file may hold a tensor, which compares otherwise)
+    return isinstance(found, type(wanted)) and found == wanted
 
 
 def class_names(languages: Sequence[str], model_type: str) -> list[str]:

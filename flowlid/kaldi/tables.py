@@ -82,6 +82,7 @@ _FORMS = {
     "utt2dur": (is_seconds, "a positive number of seconds"),
     "reco2dur": (is_seconds, "a positive number of seconds"),
     "utt2num_frames": (re.compile(r"0*[1-9]\d*").fullmatch, "a positive number of frames"),
+    "feature_options": (_TOKEN, "one value"),
     "spk2gender": (re.compile(r"[mf]").fullmatch, "m or f"),
     "segments": (_is_segment, "RECORDING START END with 0 <= START < END, in seconds (END -1: to the end)"),
 }

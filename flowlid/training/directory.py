@@ -133,4 +133,7 @@ def _checkpoint(exp: Path) -> dict[str, Any]:
 
 def _summary(exp: Path) -> dict[str, Any]:
     path = exp / "train.json"
-    return read_json(path) if path.exists() else {}
+    found = read_json(path) if path.exists() else {"provenance": {}}
+    if not isinstance(found, dict) or not isinstance(found.get("provenance"), dict):
+        raise ValueError(f"{path}: not what training writes; remove it and train again (stage 3)")
+    return found

@@ -1,6 +1,7 @@
 """Recordings opened by their headers: SPHERE, plain and shorten-coded, AAC, RIFF and FLAC, whole, cut and broken."""
 
 import io
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -279,3 +280,32 @@ def test_aac_without_a_decoder_names_it(tmp_path: Path, programs: Path) -> None:
     path.write_bytes(b"\0" * 99)
     with pytest.raises(ValueError, match=r"a\.m4a: AAC; install ffmpeg to decode it"):
         open_recording(path, "u")
+
+
+@ffmpeg
+@pytest.mark.parametrize("damage", ["drop", "zeros", "other"])
+def test_aac_with_something_between_its_frames(damage: str, tmp_path: Path) -> None:
+    path = write_riff(tmp_path / "a.wav", SAMPLES)
+    coded = tmp_path / "a.aac"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", path, "-c:a", "aac", "-f", "adts", coded], check=True)
+    data = bytearray(coded.read_bytes())
+    second = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+    first = bytes(data[:second])
+    if damage == "drop":
+        del data[second - 5 : second]
+    elif damage == "zeros":
+        data[second : second + 100] = bytes(100)
+    else:
+        data[second + 2] ^= 1 << 2  # another rate
+    coded.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.aac: damaged: no frame of its AAC at byte [0-9]+; fetch the file again"):
+        open_recording(coded, "a")
+    coded.write_bytes(first + bytes(500))  # padding is no sound
+    assert open_recording(coded, "a").num_samples == 1024
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xe4.wav")
+    shutil.copy(write_riff(tmp_path / "a.wav", SAMPLES), path)
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/.udce4\.wav: its name is not UTF-8; rename it"):
+        open_recording(path, "a")

@@ -9,7 +9,7 @@ import soundfile
 from replicas.sound import write_sphere
 from sounds import RATE, SAMPLES, cut, decoded, encode, needs_ffmpeg, read_all, refused, write
 
-from flowlid.audio import pcm
+from flowlid.audio import mpeg, pcm
 from flowlid.audio.headers import blocks, open_recording
 from flowlid.audio.samples import read_audio
 
@@ -215,6 +215,28 @@ def test_a_length_that_is_too_short_is_damage(tmp_path: Path) -> None:
     path = write_sphere(tmp_path / "a.sph", SAMPLES, {"database_id": "invented"})
     path.write_bytes(path.read_bytes().replace(b"count -i %d" % len(SAMPLES), b"count -i %04d" % 9))
     refused(path, "damaged: its header promises 9 samples, and [0-9]+ more bytes follow them")
+
+
+def test_a_flac_header_of_another_rate_than_its_frames(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", "FLAC")
+    data = bytearray(path.read_bytes())
+    rate = int.from_bytes(data[18:21], "big") >> 4
+    data[18:21] = (int.from_bytes(data[18:21], "big") ^ 1 << 4).to_bytes(3, "big")
+    path.write_bytes(data)
+    refused(path, f"damaged: its header says {rate ^ 1} Hz, its frames {rate}; fetch the file again")
+
+
+def test_an_au_file_that_goes_on_after_its_samples(tmp_path: Path) -> None:
+    set_length(path := write(tmp_path / "a.AU", "AU"), 9000)
+    refused(path, "damaged: its header promises 9000 bytes of samples, and [0-9]+ more follow them that are no chunk")
+
+
+def test_an_mp3_whose_last_frame_is_zeros(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp3", "MP3")
+    data = path.read_bytes()
+    last = mpeg._scan(data).audio[-1][0]
+    path.write_bytes(data[:last] + bytes(len(data) - last))
+    refused(path, "cut off, 1 of [0-9]+ frames are missing")
 
 
 def test_samples_of_other_bits_than_aiff_counts(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import io
 import json
 import logging
 import os
+import re
 import resource
 import shutil
 import signal
@@ -40,7 +41,8 @@ from .kinds import Kind
 KINDS: list[Kind] = [*sounds.KINDS, *kaldi_files.KINDS, *directories.KINDS, *settings.KINDS, *models.KINDS]
 SECONDS = 10  # that one case may take
 MEMORY = 2**30  # bytes that one case may take beyond what the process has
-MPG123 = "[src/libmpg123/"  # libsndfile has no way to silence it; its notes are of frames that it replaces by silence
+# libmpg123's notes on frames that it passes over; libsndfile has no way to silence it
+MPG123 = re.compile(r"\[src/libmpg123/|Note: (Illegal Audio-MPEG-Header|Trying to resync|Skipped \d+ bytes|Hit end)")
 DEFECTS = ("traceback", "wrong value", "unclear error", "noise", "memory", "hang", "died")
 LOGGERS = ("flowlid", "make_data_dirs")
 
@@ -127,7 +129,8 @@ def heard() -> Iterator[io.StringIO]:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
         file.seek(0)
-        told.writelines(line for line in file.read().decode("utf-8", "replace").splitlines(True) if MPG123 not in line)
+        lines = file.read().decode("utf-8", "replace").splitlines(keepends=True)
+        told.writelines(line for line in lines if line.strip() and not MPG123.match(line))
         told.write("".join(f"{each.category.__name__}: {each.message} ({each.filename})\n" for each in warned))
 
 

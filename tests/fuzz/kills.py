@@ -1,13 +1,14 @@
 """Kill whole runs at random moments, repeat them, and compare what they make with what a run without a kill makes.
 
-Usage:   python3 -m tests.fuzz.kills [--count N] [--seed S]
+Usage:   python3 -m tests.fuzz.kills [--count N] [--seed S] [--in-a-row N]
 Example: python3 -m tests.fuzz.kills --count 100 --seed 1
+Example: python3 -m tests.fuzz.kills --count 10 --in-a-row 5     (two runs, killed five times each: the quick way)
 
 The run is egs/table's, all stages, on made-up speech of two languages. Each time it is killed (-9) at a moment drawn
 uniformly over the time that a whole run takes: either its process group, as a scheduler does, which leaves jobs in
 groups of their own to end by themselves; or all of its processes at once, as when a machine stops. Then the same
 command runs again: it must end with 0, leave no lock, no process and no temporary file, and the same features, models,
-scores and report.
+scores and report. With --in-a-row a run is killed so often, each time in what the kills before left, before it may end.
 """
 
 import argparse
@@ -42,6 +43,7 @@ model: {type: dnf, blocks: 2, hidden: 8, layers: 1}
 training: {epochs: 2, batch_size: 64, warmup_steps: 2}
 """
 MARK = "FLOWLID_KILLS_RUN"  # in the environment of all processes of a run
+SHARE = 2  # whole runs: the time that a run which is killed several times gets at most before the last kill
 PATIENCE = 600  # seconds that a run may take
 # Not compared: logs, locks, and what holds times of files or places. The names of packs follow the times of archives.
 UNCOMPARED = re.compile(r"(.*/)?(log/[^.].*|\.run\.lock|\.train\.lock|\.lock|\.made|made_from\.json|meta\.json)")
@@ -202,8 +204,10 @@ def repeat(killed: Run, place: Path, wanted: dict[str, str]) -> list[str]:
     return problems + ([f"processes {left} are left"] if left else [])
 
 
-def kills(count: int, seed: int, place: Path) -> Iterator[Kill]:
-    """Kill `count` runs in `place`, an empty directory.
+def kills(count: int, seed: int, place: Path, in_a_row: int = 1) -> Iterator[Kill]:
+    """Kill runs in `place`, an empty directory, `count` times in all, and each `in_a_row` times before it is repeated.
+
+    What is wrong after the repeat is told with the last of these kills.
 
     Raises:
         RuntimeError: the run without a kill fails.
@@ -216,27 +220,35 @@ def kills(count: int, seed: int, place: Path) -> Iterator[Kill]:
         raise RuntimeError(f"the run without a kill: {whole.said.read_text(errors='replace')}")
     seconds, wanted = time.monotonic() - began, digests(place)
     print(f"seed {seed}: a whole run takes {seconds:.1f} s, and makes {len(wanted)} files", flush=True)
-    random = Random(seed)
+    random, killed = Random(seed), 0
     while count:
-        remove(place)
-        moment, how, began = random.uniform(0, seconds), random.choice(("group", "all")), time.monotonic()
+        if killed == 0:
+            remove(place)
+        moment, how, began = (
+            random.uniform(0, min(1, SHARE / in_a_row) * seconds),
+            random.choice(("group", "all")),
+            time.monotonic(),
+        )
         run = Run(place)
-        if run.wait(moment) is not None:  # the machine is less busy now
-            seconds = time.monotonic() - began
+        if run.wait(moment) is not None:  # the machine is less busy now, or little was left
+            seconds, killed = min(seconds, time.monotonic() - began) if killed == 0 else seconds, 0
             continue
         (run.kill_group if how == "group" else run.kill_all)()
-        yield Kill(moment, how, run.stage(), repeat(run, place, wanted))
-        count -= 1
+        count, killed = count - 1, killed + 1
+        last = killed == in_a_row or count == 0
+        yield Kill(moment, how, run.stage(), repeat(run, place, wanted) if last else [])
+        killed = 0 if last else killed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10, help="kills")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--in-a-row", type=int, default=1, help="kills of a run before it may end")
     args = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory(prefix="flowlid-kills-") as place:
-        for number, kill in enumerate(kills(args.count, args.seed, Path(place) / "run"), 1):
+        for number, kill in enumerate(kills(args.count, args.seed, Path(place) / "run", args.in_a_row), 1):
             print(f"{number:4}  {kill}", flush=True)
             failed += bool(kill.problems)
     print(f"seed {args.seed}: {args.count} kills, {failed} with another result")

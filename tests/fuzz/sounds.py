@@ -25,7 +25,7 @@ from .mutations import BYTES, Mutation, flip_head
 
 RATE = 8000
 SECONDS = 0.5
-PACKET = 960  # samples of 20 ms at 48 kHz, as Opus has them
+PACKETS = {".webm": 960, ".aac": 1024}  # samples of a packet; those of Opus are of 20 ms, at 48 kHz
 TAIL = 512
 UNCHECKED = (".wav", ".wav24", ".wavfloat", ".wavulaw", ".wavadpcm", ".rf64", ".w64", ".aiff", ".au", ".caf", ".sph")
 LOUDEST = 4.0  # peak from which on samples are not believable
@@ -123,7 +123,7 @@ def _check(place: Path, value: dict[str, Any], undamaged: dict[str, Any], mutati
     count, wanted = value["samples"], undamaged["samples"]
     samples = np.frombuffer(value["content"], np.float32)
     (path,) = place.iterdir()
-    if count < wanted - _spare(path, wanted) and not _cannot_be_known(path, mutations):
+    if count < wanted - _spare(path, wanted) and not _cannot_be_known(path, value["rate"], mutations):
         return f"{count} samples of {wanted}"
     if value["promised"] != count:
         return f"its header was taken to say {value['promised']} samples, and {count} were read"
@@ -134,19 +134,21 @@ def _check(place: Path, value: dict[str, Any], undamaged: dict[str, Any], mutati
 
 def _spare(path: Path, wanted: int) -> int:
     """Samples at the end that may be missing without a word."""
-    if path.suffix == ".webm":
-        return PACKET  # it has no checksums, and ffmpeg passes over a packet whose head a flipped bit made another's
+    if path.suffix in PACKETS:  # they have no checksums, and ffmpeg says nothing of a packet that it makes nothing of
+        return PACKETS[path.suffix]
     twice = 2 if wanted > round(SECONDS * RATE) else 1  # resampled
     # of these as many bytes after the samples as a tag has are taken for one
-    return twice * (TAIL if path.suffix.startswith((".wav", ".aif", ".rf64")) else 1)
+    return twice * (TAIL if path.suffix.startswith((".wav", ".aif", ".rf64", ".au")) else 1)
 
 
-def _cannot_be_known(path: Path, mutations: Sequence[str]) -> bool:
+def _cannot_be_known(path: Path, rate: int, mutations: Sequence[str]) -> bool:
     """Whether nothing in a file contradicts what its length was made by this damage."""
     if path.suffix in (".mp3", ".aac") and ({"cut_start"} & set(mutations) or len(mutations) > 1):
         return True  # they are frames without end: each could be the first
     if path.suffix == ".au" and path.read_bytes()[12:16] != (3).to_bytes(4, "big"):
         return True  # another coding than 16 bits, which no other field tells
+    if rate != RATE:
+        return True  # it takes other seconds, and fewer samples at another rate; nothing else tells the rate
     # One damage may make the length one that stands for "unknown", and then hides that another one cut the samples.
     return path.suffix in UNCHECKED and len(mutations) > 1
 

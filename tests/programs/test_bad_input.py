@@ -240,7 +240,7 @@ def test_a_model_file_with_missing_parts(trained: Experiment) -> None:
     payload = load_payload(path, "model")
     del payload["state"]
     save_payload(path, "model", {key: payload[key] for key in payload if key not in ("flowlid", "version")})
-    assert_refused(trained.score(), f"{path}: parts of the model are missing", "train again")
+    assert_refused(trained.score(), f"{path}: state of the model missing or of another type", "train again")
 
 
 def test_overwriting_keeps_the_old_model_until_the_data_were_read(trained: Experiment) -> None:

@@ -124,6 +124,14 @@ def test_a_summary_that_does_not_name_its_data_is_not_believed(trained: Experime
     assert "epoch 1 of 2: LogLL" in trained.train().log
 
 
+@pytest.mark.parametrize("content", [[], {"provenance": 3}])
+def test_a_summary_that_training_did_not_write(content: object, trained: Experiment) -> None:
+    write_json(trained.exp / "train.json", content)
+    ended = trained.train()
+    assert ended.code == 1
+    assert f"ERROR {trained.exp}/train.json: not what training writes; remove it and train again" in ended.log
+
+
 def test_a_checkpoint_that_a_killed_run_left_beside_its_whole_model_goes(trained: Experiment) -> None:
     state = STATE | {"config": load_model(trained.exp / "final.pt").config.to_dict()}
     state["data"] = read_json(trained.exp / "train.json")["data"]
