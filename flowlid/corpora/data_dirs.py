@@ -12,8 +12,8 @@ from lhotse.supervision import SupervisionSegment
 
 from flowlid.corpora.corpus import read_gender
 from flowlid.corpora.sets import Sets, select
-from flowlid.files import read_lines, temporary_directory, write_tsv
-from flowlid.kaldi.datadir import DataDir
+from flowlid.files import look_alikes, raise_problems, read_lines, temporary_directory, write_tsv
+from flowlid.kaldi.datadir import DataDir, alike
 from flowlid.kaldi.tables import invert, write_table
 
 logger = logging.getLogger("make_data_dirs")
@@ -168,11 +168,20 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
     the old sets.tsv names and the new one does not are removed.
 
     Raises:
-        ValueError: a directory is not valid; all of `data_dir` is as it was.
+        ValueError: a directory is not valid, names in them look the same, or there is a directory of such a name that
+            is not in sets.tsv, and so the user's own; all of `data_dir` is as it was.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     made = data_dir / "sets.tsv"
     before = [line.split("\t")[0] for line in read_lines(made)[1:]] if made.is_file() else []
+    problems = alike({data_dir / name: set_tables for name, set_tables in tables.items()})
+    problems += [f"set {other!r} looks like set {name!r}; rename one" for name, other in look_alikes(tables)]
+    problems += [
+        f"{data_dir / name}: not made by this stage, and so not replaced; move it, or call the set otherwise"
+        for name in tables
+        if name not in before and (data_dir / name).exists()
+    ]
+    raise_problems(problems)
     with temporary_directory(data_dir / "make_data_dirs") as temporary:
         for name, set_tables in tables.items():
             new = temporary / name

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
-from tools import ROOT, load
+from tools import ROOT, contents, load
 
 from flowlid.kaldi.datadir import DataDir, read_table
 
@@ -150,6 +150,28 @@ def test_a_set_that_is_no_longer_made_is_removed(make: Callable[..., Path]) -> N
     (data / "mine").mkdir()  # not of this program
     make.again("disjoint: prompt\nsets: {train_en: {part: train}}")
     assert sorted(path.name for path in data.iterdir()) == ["mine", "sets.tsv", "train_en"]
+
+
+def test_a_directory_of_the_user_is_not_replaced(make: Callable[..., Path]) -> None:
+    data = make()
+    (data / "train_my").mkdir()
+    before = contents(data)
+    with pytest.raises(
+        ValueError, match="data/train_my: not made by this stage, and so not replaced; move it, or call"
+    ):
+        make.again("sets: {train_my: {part: train}}")
+    assert contents(data) == before
+
+
+def test_sets_and_languages_that_look_the_same_are_refused(make: Callable[..., Path]) -> None:
+    data = make()
+    before = contents(data)
+    with pytest.raises(ValueError, match="set 'train_EN' looks like set 'train_en'; rename one"):
+        make.again("sets: {train_en: {part: train}, train_EN: {part: train}}")
+    assert contents(data) == before
+    with pytest.raises(ValueError, match=r"utt2lang:\d: language '\w+' looks like '\w+' in .*; write both in one way"):
+        make("sets: {train_x: {part: train}}", ann_en_bye={"language": "EN"})
+    assert contents(data) == before
 
 
 def test_a_run_killed_between_the_sets_forgets_none(make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
