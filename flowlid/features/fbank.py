@@ -203,6 +203,12 @@ class _Filterbank(Wav2LogFilterBank):
             high_freq=options.high_freq,
             num_filters=options.num_mel_bins,
         )
+        empty = int((self._fb == 0).all(dim=0).sum())
+        if empty:  # a dimension that is the same for every frame; Kaldi ends here too
+            raise ValueError(
+                f"conf/fbank.conf: {empty} of --num-mel-bins={options.num_mel_bins} bins hold no frequency of a "
+                "frame's spectrum; give fewer, or a longer --frame-length"
+            )
         self.wav2win = _Frames(**shared, pad_length=self.fft_length)
         self.double()
         self.length, self.shift = self.wav2win._length, self.wav2win._shift

@@ -203,3 +203,9 @@ def test_defaults_of_lhotse_are_not_kaldis(recordings: dict[str, np.ndarray]) ->
 def test_extraction_can_be_repeated(recordings: dict[str, np.ndarray]) -> None:
     first, again = (FeatureExtractor(FbankOptions(sample_frequency=8000))(recordings["en"])[0] for _ in range(2))
     assert (first == again).all()
+
+
+def test_more_bins_than_a_frame_has_frequencies() -> None:
+    message = r"fbank\.conf: 1 of --num-mel-bins=128 bins hold no frequency of a frame's spectrum; give fewer"
+    with pytest.raises(ValueError, match=message):
+        FeatureExtractor(FbankOptions(num_mel_bins=128))
