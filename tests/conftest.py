@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 # the same examples for everyone, and no stopwatch: the machine may be busy with other jobs
 settings.register_profile("flowlid", deadline=None, derandomize=True)
 settings.load_profile("flowlid")
-# A shell that runs the tests in the background has them ignore Ctrl-C, and so would the programs that are interrupted.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that runs the tests in the background has them ignore Ctrl-C, nohup a hang-up: and so would the programs that
+# the tests interrupt.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 # Files of long tests, started first, so that no process is left with one of them at the end.
 LONG = ("fuzz/", "recipes/", "training/", "programs/")
 
