@@ -66,12 +66,15 @@ def _check_repeats(rows: Sequence[Row], problems: Problems) -> None:
 
 
 def _check_spellings(rows: Sequence[Row], problems: Problems) -> None:
-    """Names of one kind that are the same to a person: one name was meant, or two that files and people mix up."""
+    """Names of one kind that are the same to a person: one name was meant, or two that files and people mix up.
+
+    Ids that differ in case alone may be meant: those of videos do.
+    """
     for kind in ("language", "speaker", "set", "utt_id"):
         first: dict[str, Row] = {}
         for row in rows:
             first.setdefault(getattr(row, kind), row)
-        for one, other in look_alikes(name for name in first if name):
+        for one, other in look_alikes(name for name in first if name and not (kind == "utt_id" and name.isascii())):
             problems.add(
                 f"{kind} {spelling(other)} is {spelling(one)} in {first[one]}: names that differ only in case or in "
                 "how Unicode writes them; write it the same everywhere, or rename one",
