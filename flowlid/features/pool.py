@@ -40,7 +40,9 @@ def gather(data: DataDir, jobs: Sequence[Path], max_bad: float) -> None:
     reasons = data.path / "left_out.tsv"
     _gather_channels(data.path, jobs)
     everything = Counter(("", language[utt]) for utt in utts)
-    for line in [*left_out.write(reasons), *left_out.check(everything, max_bad, data.path, reasons)]:
+    for line in left_out.write(reasons):
+        log.warning("%s: %s", data.path, line)
+    for line in left_out.check(everything, max_bad, data.path, reasons):
         log.warning("%s: %s", data.path, line)
     write_options(data.path, float(read_text(jobs[0] / "frame_shift")), read_table(jobs[0] / "feature_options"))
     for name, table in tables.items():

@@ -60,12 +60,14 @@ def test_bad_audio_is_named_and_too_much_of_it_fails(tmp_path: Path, conf: tuple
     reasons = {"u-short": "short", "u-silent": "no speech"}
     for line, (utt, message) in zip(left_out(data / "fbank" / "1" / "left_out.tsv"), expected.items(), strict=True):
         reason = reasons.get(utt, "unreadable")
-        assert line.startswith(f"({reason}): {utt}: {data}/wav.scp: utterance {utt}: ") and message in line
+        assert line.startswith(f"({reason}): {wav}/{utt}.wav: {data}/wav.scp: utterance {utt}: ") and message in line
     assert list(read_table(data / "fbank" / "1" / "feats.scp")) == ["u-good"]
     ended = call("gather_fbank", data, 1)
-    assert_refused(ended, f"features of 1 of 11 utterances, less than 95%; see {data}/left_out.tsv")
+    assert_refused(
+        ended, "10 of 11 utterances cannot be used, more than 0.05 of all", f"all are named in {data}/left_out.tsv"
+    )
     assert f"WARNING {data}: left out (unreadable): 8, named in {data}/left_out.tsv" in ended.log
-    assert [line.split(": ")[1] for line in left_out(data / "left_out.tsv")] == list(expected)
+    assert [line.split(": ")[1] for line in left_out(data / "left_out.tsv")] == [f"{wav}/{utt}.wav" for utt in expected]
     made = ("fbank", "left_out.tsv")
     assert {name: content for name, content in contents(data).items() if not name.startswith(made)} == before
 
@@ -114,7 +116,7 @@ def test_nothing_usable(tmp_path: Path, conf: tuple[Path, Path]) -> None:
     data = audio_dir(tmp_path / "data", {"a-1": "en"}, seconds=0.01)
     assert call("compute_fbank", *conf, data, data / "fbank/1").code == 0  # one job of many may find nothing
     ended = call("gather_fbank", data, 1)
-    assert ended.code == 1 and f"{data}: features of 0 of 1 utterances" in ended.log
+    assert ended.code == 1 and f"{data}: 1 of 1 utterances cannot be used" in ended.log
 
 
 def test_disk_full_while_extracting(tmp_path: Path, conf: tuple[Path, Path]) -> None:
@@ -145,7 +147,7 @@ def test_pipes_in_wav_scp(tmp_path: Path, conf: tuple[Path, Path]) -> None:
         (
             "fbank.conf",
             "--num-mel-bin=40\n",
-            "fbank.conf:1: unknown option --num-mel-bin (did you mean '--num-mel",
+            "fbank.conf:1: unknown option '--num-mel-bin' (did you mean '--num-mel",
         ),
         ("vad.conf", "--vad-energy-threshold=low\n", "vad.conf:1: --vad-energy-threshold must be a number, not 'low'"),
     ],
@@ -170,7 +172,7 @@ def test_segment_past_the_end_of_its_recording(tmp_path: Path, conf: tuple[Path,
     write_table(data / "segments", {"a-1": "a-1 0 0.25", "a-2": "a-2 0.1 0.9"})
     call("compute_fbank", *conf, data, tmp_path / "out")
     (row,) = left_out(tmp_path / "out/left_out.tsv")
-    assert f"a-2: {data}/wav.scp: utterance a-2: " in row and "segment is 0.1 to 0.9 s, but" in row
+    assert f"a-2.wav: {data}/wav.scp: utterance a-2: " in row and "segment is 0.1 to 0.9 s, but" in row
     assert read_table(tmp_path / "out" / "utt2num_frames") == {"a-1": "23"}  # 1 + (2000 - 200) / 80
 
 
@@ -182,6 +184,7 @@ def test_utterances_that_no_job_wrote_are_named(tmp_path: Path, conf: tuple[Path
     ended = call("gather_fbank", data, 3)  # the third job never ran
     assert ended.code == 0 and "left out (not extracted): 2, named in" in ended.log
     assert left_out(data / "left_out.tsv") == [
-        f"(not extracted): a-{number}: no job wrote it; see log/make_fbank.*.log" for number in (38, 39)
+        f"(not extracted): {data}/wav.scp: a-{number}: no job wrote it; see {data}/log/make_fbank.*.log"
+        for number in (38, 39)
     ]
     assert len(read_table(data / "feats.scp")) == 38

@@ -27,7 +27,7 @@ MakeFrames = Callable[..., FrameSet]
 NORMALIZATIONS = ("actnorm", "batchnorm", "none")
 PARTS = {"even": (4, 4), "uneven": (7, 2), "empty": (5, 0)}  # rows of the two processes
 SMALL = {  # batches whose shares lack a class, or one of which is empty
-    "tiny": ("batchnorm", {"batch_size": 3, "epochs": 1}),
+    "tiny": ("batchnorm", {"batch_size": 4, "epochs": 1}),
     "one": ("actnorm", {"batch_size": 1, "epochs": 1, "learning_rate": 1e-4}),
 }
 TIMES = ("seconds", "frames_per_second")
