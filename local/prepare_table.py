@@ -329,14 +329,14 @@ def write(
 ) -> None:
     """Write the manifests of the utterances that can be used, each with its row."""
     corpus, opened = Corpus(args.name, args.table), {}
-    corpus.left_out = left_out
     for row, utt in pairs:
         recording = written[row.path].recordings[row.channel] if row.path in written else recordings[row.path]
         path = row.path if row.path not in written else Path(recording.sources[0].source)
         opened[path] = recording
         whole = utt.start == 0 and utt.duration > recording.duration - 1 / recording.sampling_rate
         corpus.add(replace(utt, path=path, duration=None if whole else utt.duration))
-    corpus.open(args.nj, lambda path, name: replace(opened[path], id=name), max_bad=1)  # checked before
+    corpus.open(args.nj, lambda path, name: replace(opened[path], id=name), max_bad=0)
+    corpus.left_out = left_out  # counted before
     corpus.write(args.out_dir)
 
 

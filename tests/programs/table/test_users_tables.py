@@ -197,3 +197,14 @@ def test_tabs_that_an_editor_stripped(prepare: Callable[..., Path]) -> None:
     text = table(ROWS, "utt_id path language set speaker").replace("\tdev", "")
     with pytest.raises(ValueError, match="4 fields, but the header names 5"):  # a speaker is needed
         prepare(text)
+
+
+def test_what_cannot_be_used_is_counted_once_and_half_may_be_lost(
+    prepare: Callable[..., Path], corpus: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (3, 4):
+        (corpus / f"wav/{number}.wav").write_bytes(b"")
+    manifests = prepare(table(), "--max-bad", "0.5")
+    told = [line for line in caplog.messages if "utterances cannot be used: " in line]
+    assert told == ["2 of 4 utterances cannot be used: dev en 1, test es 1"]
+    assert len(left_out(manifests / "table_left_out.tsv")) == 2
