@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from flowlid.files import brief, nearest, read_yaml, shortened
+from flowlid.files import read_yaml
+from flowlid.wording import brief, nearest, shortened
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,23 @@
-"""Files that are whole or absent, JSON and YAML, and the wording that errors share: near names, lists cut short."""
+"""Files that are whole or absent, text, JSON and YAML, and problems that make one error."""
 
 import codecs
 import contextlib
-import difflib
 import errno
 import fcntl
 import json
 import os
 import re
 import shutil
-import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
+
+from flowlid.wording import SHOWN, brief, shortened
 
 
 @contextmanager
@@ -251,75 +251,8 @@ for _kind, _form in (
     )
 
 
-_SHOWN = 20  # problems, or known names, that one error lists
-
-
-def closest(word: str, names: Collection[str]) -> str | None:
-    """The one of some names that is most like a word, whatever their case; None if none is near."""
-    of = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), of, 1)
-    return of[close[0]] if close else None
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """What an error says after an unknown name: " (did you mean 'x'?)", or the known ones if none is near.
-
-    They keep their order; those of a set are sorted.
-    """
-    names = sorted(known) if isinstance(known, Set) else list(known)
-    close = closest(word, names)
-    return f" (did you mean {close!r}?)" if close else f"; known: {some(names, _SHOWN, ' ')}"
-
-
-def some(names: Sequence[object], most: int = 8, separator: str = ", ") -> str:
-    """The first of these names, and how many more there are: "a, b and 3 more"."""
-    return separator.join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def brief(text: object, most: int = 100) -> str:
-    """What is said of a text in an error, `repr` for a string: its beginning, if it is long."""
-    return shortened(repr(text) if isinstance(text, str) else str(text), most)
-
-
-def shortened(text: str, most: int = 100) -> str:
-    """The beginning of a text, if it is long."""
-    return text if len(text) <= most else f"{text[:most]}..."
-
-
-def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of different names that are the same to a person: the spelling that came first, and another.
-
-    The same are names that differ in case, in how Unicode writes a letter (an accent in it or after it, full or half
-    width: NFKC), in blanks, or in characters that nobody sees; as file names most of them are one on a Mac or on
-    Windows. The joiners of Indic scripts and Persian are unseen too, but carry meaning: they count.
-    """
-    first: dict[str, str] = {}
-    pairs = []
-    for name in dict.fromkeys(names):
-        other = first.setdefault(" ".join((name.lower() if name.isascii() else _folded(name)).split()), name)
-        if other != name:
-            pairs.append((other, name))
-    return pairs
-
-
-def spelling(name: str) -> str:
-    """A name as an error shows it that looks like another: in quotes, and where it is not ASCII by its characters."""
-    return repr(name) if name.isascii() else f"{name!r} ({name!a})"
-
-
-_JOINERS = "\u200c\u200d"
-
-
-def _folded(name: str) -> str:
-    """What names have in common that look the same (Unicode's caseless compatibility match, less unseen characters)."""
-    seen = "".join(char for char in name if char in _JOINERS or unicodedata.category(char) != "Cf")
-    for _ in range(2):  # folding case may leave what has another normal form
-        seen = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", seen).casefold())
-    return seen
-
-
 def raise_problems(
-    problems: Sequence[str], heading: str = "", most: int = _SHOWN, full_list: str | Path | None = None
+    problems: Sequence[str], heading: str = "", most: int = SHOWN, full_list: str | Path | None = None
 ) -> None:
     """Raise ValueError if there are problems: the first three of each cause, one per line, and how many more there are.
 

@@ -23,9 +23,10 @@ from pathlib import Path
 
 from flowlid.corpora.corpus import Corpus, Utterance, split_speakers, take_hours
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
-from flowlid.files import read_lines, some
+from flowlid.files import read_lines
 from flowlid.left_out import MAX_BAD
 from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
+from flowlid.wording import some
 
 log = logging.getLogger("flowlid")
 

@@ -14,19 +14,8 @@ from damage import full_disk
 from tools import ROOT
 
 from flowlid import files
-from flowlid.files import (
-    atomic_directory,
-    atomic_write,
-    closest,
-    look_alikes,
-    nearest,
-    raise_problems,
-    read_json,
-    read_lines,
-    read_text,
-    read_yaml,
-    some,
-)
+from flowlid.files import atomic_directory, atomic_write, raise_problems, read_json, read_lines, read_text, read_yaml
+from flowlid.wording import closest, look_alikes, nearest, some
 
 
 def yaml_of(folder: Path, text: str) -> object:

@@ -2,8 +2,8 @@
 """Split a Kaldi data directory into N parts: DIR/splitN/1 to DIR/splitN/N, for N parallel jobs.
 
 Speakers stay whole, in their order, and the parts have about equally many utterances. With --per-utt
-speakers may be cut, and the parts are DIR/splitNutt/1 to N. frame_shift and conf/ are copied into each. A split that
-is newer than DIR is kept.
+speakers may be cut, and the parts are DIR/splitNutt/1 to N. What is said of the features (frame_shift,
+feature_options, conf/) is copied into each. A split that is newer than DIR is kept.
 
 Example: utils/split_data.py data/train 8
 """

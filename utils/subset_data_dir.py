@@ -2,8 +2,8 @@
 """Make a Kaldi data directory of some utterances of another one.
 
 Without an option, N utterances evenly spaced through the sorted list, as Kaldi chooses them: no random
-numbers, and the same choice each time. Only the speakers and recordings of the chosen ones remain; frame_shift and
-conf/ are copied.
+numbers, and the same choice each time. Only the speakers and recordings of the chosen ones remain; what is said
+of the features (frame_shift, feature_options, conf/) is copied.
 
 Examples:
   utils/subset_data_dir.py data/train 1000 data/train_1k

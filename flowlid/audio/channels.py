@@ -5,7 +5,7 @@ Channels are numbered from 0, as Kaldi's; "mix" is the mean of all of them.
 
 import numpy as np
 
-from flowlid.files import brief
+from flowlid.wording import brief
 
 Channel = int | str  # a number from 0, or MIX
 MIX = "mix"

@@ -37,6 +37,7 @@ def read_audio(
     upsample: bool = False,
     channel: Channel | None = None,
     meter: ChannelMeter | None = None,
+    of_several: Channel | None = None,
 ) -> tuple[np.ndarray, int]:
     """Samples of one channel in [-1, 1], float32 of shape (n,), and the rate in Hz that they were recorded at.
 
@@ -47,8 +48,9 @@ def read_audio(
         start, end: part of the recording in seconds, as in segments; end None is the file's end.
         allow_pipes: whether a command may be run.
         downsample, upsample: whether a file of a higher or of a lower rate is resampled, by lhotse.
-        channel: of a file with several, or "mix" for the mean of all; None: such a file is an error.
+        channel: which one of the file, or "mix" for the mean of all; None: not named.
         meter: is given the samples of all channels, if there are several.
+        of_several: which one of a file that has several where `channel` names none; None: such a file is an error.
 
     Raises:
         SilentChannel: the channel, or the mean, is silent in this part of the file, and another channel is not.
@@ -59,6 +61,8 @@ def read_audio(
     where = f"{name}: {specifier}"
     with open_sound(_source(specifier, name, allow_pipes), where) as sound:
         _check_header(sound, where, sampling_rate, downsample, upsample)
+        if channel is None and sound.channels > 1:
+            channel = of_several
         _check_channel(sound.channels, channel, where)
         if start * sound.samplerate >= sound.frames or (
             end is not None and end > sound.frames / sound.samplerate + _OVERSHOOT
@@ -115,7 +119,8 @@ def _check_channel(channels: int, channel: Channel | None, where: str) -> None:
             "or --channel=mix for their mean"
         )
     if channel not in (None, MIX) and channel >= channels:
-        raise ValueError(f"{where}: no channel {channel}, it has {channels}; correct --channel in conf/fbank.conf")
+        remedy = "correct --channel in conf/fbank.conf, or segments"
+        raise ValueError(f"{where}: no channel {channel}, it has {channels}; {remedy}")
 
 
 def _read(sound: soundfile.SoundFile, where: str, start: float, end: float | None) -> np.ndarray:

@@ -3,8 +3,9 @@
 - `corpus`: what every `local/prepare_<corpus>.py` needs on the way to lhotse manifests (`Corpus`, `Utterance`).
 - `layout`: what is below a corpus's root (`walk`, `find`), and whether it is that corpus (`check_root`).
 - `sets`: sets.yaml, which says which recordings make which set, and refuses a split that leaks.
-- `speech_table`, `speech_table_checks`, `speech_table_audio`, `speech_table_channels`: a corpus that is one table, what
-  its rows say of each other, the recordings it names, and the channels of those that have several.
+- `speech_table`, `speech_table_checks`, `speech_table_audio`, `speech_table_channels`, `speech_table_utterances`: a
+  corpus that is one table, what its rows say of each other, the recordings it names, the channels of those that have
+  several, and the utterances that come of it.
 - `duplicates`: recordings that are the same as others.
 - `data_dirs`: manifests to data directories.
 """

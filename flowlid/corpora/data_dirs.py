@@ -11,10 +11,11 @@ from lhotse.audio import Recording
 from lhotse.supervision import SupervisionSegment
 
 from flowlid.corpora.corpus import read_gender
-from flowlid.corpora.sets import Sets, select
-from flowlid.files import look_alikes, raise_problems, read_lines, temporary_directory, write_tsv
+from flowlid.corpora.sets import Sets, is_set_name, select
+from flowlid.files import raise_problems, read_lines, temporary_directory, write_tsv
 from flowlid.kaldi.datadir import DataDir, alike
 from flowlid.kaldi.tables import invert, write_table
+from flowlid.wording import look_alikes
 
 logger = logging.getLogger("make_data_dirs")
 TABLES = (
@@ -174,6 +175,9 @@ def write_dirs(tables: Mapping[str, Tables], counts: list[list[str]], data_dir: 
     data_dir.mkdir(parents=True, exist_ok=True)
     made = data_dir / "sets.tsv"
     before = [line.split("\t")[0] for line in read_lines(made)[1:]] if made.is_file() else []
+    strange = [name for name in before if not is_set_name(name)]
+    if strange:
+        raise ValueError(f"{made}: {strange[0]!r} is no name of a set; remove the line")
     problems = alike({data_dir / name: set_tables for name, set_tables in tables.items()})
     problems += [f"set {other!r} looks like set {name!r}; rename one" for name, other in look_alikes(tables)]
     problems += [

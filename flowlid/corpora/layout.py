@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowlid.files import some
+from flowlid.wording import some
 
 
 def walk(root: str | Path, *suffixes: str) -> Iterator[Path]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lhotse import SupervisionSegment
 
-from flowlid.files import nearest, read_yaml, some
+from flowlid.files import read_yaml
+from flowlid.wording import nearest, some
 
 log = logging.getLogger("flowlid")
 
@@ -114,8 +115,13 @@ def _classes(path: Path, classes: object) -> dict[str, str]:
     return class_of
 
 
+def is_set_name(name: str) -> bool:
+    """Whether a name is that of a train, dev or test set, and of a directory."""
+    return re.fullmatch(r"(train|dev|test)[\w.-]*", name) is not None
+
+
 def _selection(path: Path, name: object, value: object, before: Collection[str]) -> Selection | list[str]:
-    if not re.fullmatch(r"(train|dev|test)[\w.-]*", str(name)):
+    if not is_set_name(str(name)):
         raise ValueError(f"{path}: set {name!r}: a set's name starts with train, dev or test, and is a file name")
     if isinstance(value, list) and value:
         for other in value:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from flowlid.audio.channels import Channel, read_channel
 from flowlid.corpora.corpus import GENDERS
-from flowlid.files import closest, raise_problems
+from flowlid.files import raise_problems
+from flowlid.wording import closest
 
 REQUIRED = ("utt_id", "path", "speaker", "language")
 OPTIONAL = ("set", "start", "end", "channel", "gender", "score")

@@ -13,8 +13,8 @@ from flowlid.audio.channels import MIX, Channel
 from flowlid.audio.headers import MissingDecoder, open_recording
 from flowlid.corpora.layout import walk
 from flowlid.corpora.speech_table import Problems, Row, check_language, is_broken
-from flowlid.files import some
 from flowlid.left_out import LeftOut
+from flowlid.wording import some
 
 log = logging.getLogger("flowlid")
 

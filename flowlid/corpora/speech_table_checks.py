@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 
 from flowlid.corpora.speech_table import SIDES, Problems, Row
-from flowlid.files import look_alikes, spelling
+from flowlid.wording import look_alikes, spelling
 
 
 def check_known(rows: Iterable[Row], languages: Collection[str], problems: Problems) -> None:

@@ -24,7 +24,8 @@ from flowlid.evaluation.calibration import (
 )
 from flowlid.evaluation.decisions import class_numbers
 from flowlid.evaluation.scored import ScoredSet
-from flowlid.files import atomic_write, read_json, some, write_json
+from flowlid.files import atomic_write, read_json, write_json
+from flowlid.wording import some
 
 Result = dict[str, Any]
 

@@ -133,8 +133,10 @@ class Job:
         name, options = self.name(utt), self.extract.options
         rate, resampling = round(options.sample_frequency), (options.allow_downsample, options.allow_upsample)
         specifier = self.data.table("wav.scp")[recording]
-        meter, channel = ChannelMeter(), options.chosen_channel if channel is None else channel
-        samples, recorded = read_audio(specifier, name, rate, start, end, self.allow_pipes, *resampling, channel, meter)
+        meter, of_several = ChannelMeter(), options.chosen_channel
+        samples, recorded = read_audio(
+            specifier, name, rate, start, end, self.allow_pipes, *resampling, channel, meter, of_several
+        )
         if promised and end is None:  # decoders end well where a coded file was cut off
             seconds, whole = len(samples) / rate, float(promised[recording]) - start
             if seconds < whole - MISSING:

@@ -27,8 +27,8 @@ from lhotse.features.kaldi.layers import Wav2LogFilterBank, Wav2Win
 from torch import Tensor
 
 from flowlid.audio.channels import Channel, read_channel
-from flowlid.files import brief
 from flowlid.kaldi.options import Fixed, check_ranges
+from flowlid.wording import brief
 
 _WINDOWS = ("povey", "hanning", "hamming", "blackman", "rectangular")
 _CHUNK = 512  # frames: of 8 kHz their buffers and spectra take 4 MB, and more at once are hardly faster

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid.files import atomic_write, read_text, some, write_tsv
+from flowlid.files import atomic_write, read_text, write_tsv
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir, fix_directory
 from flowlid.kaldi.tables import read_table, write_table
 from flowlid.left_out import LeftOut
+from flowlid.wording import some
 
 log = logging.getLogger("flowlid")
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from flowlid.config import Config, config_from_dict
-from flowlid.files import atomic_write, brief, some
+from flowlid.files import atomic_write
 from flowlid.flow.flow import Flow, build_flow
+from flowlid.wording import brief, some
 
 _VERSION = 2
 REMEDY = "remove it and train again (stage 3)"

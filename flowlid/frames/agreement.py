@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flowlid.config import Config
-from flowlid.files import some
 from flowlid.flow.checkpoint import Model
 from flowlid.kaldi.datadir import DataDir
+from flowlid.wording import some
 
 
 def features_of(data: DataDir, pipes: bool = False) -> dict[str, str]:

@@ -19,7 +19,8 @@ from typing import BinaryIO
 import numpy as np
 from kaldiio.matio import read_matrix_or_vector, write_array
 
-from flowlid.files import atomic_write, brief
+from flowlid.files import atomic_write
+from flowlid.wording import brief
 
 _SPECIFIER = re.compile(r"(.+?)(?::(\d+))?(?:\[([\d:,]*)\])?")  # PATH[:OFFSET][[ROWS[,COLUMNS]]]
 _MAGIC = re.compile(rb"\0B(FM|FV|DM|DV|CM|CM2|CM3) ")

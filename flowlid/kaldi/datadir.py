@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowlid.files import brief, look_alikes, raise_problems, read_text
+from flowlid.files import raise_problems, read_text
 from flowlid.kaldi.arks import AGAIN, read_matrix, read_vector
 from flowlid.kaldi.tables import (
     Segment,
@@ -22,6 +22,7 @@ from flowlid.kaldi.tables import (
     table_names,
     write_directory,
 )
+from flowlid.wording import brief, look_alikes
 
 _FRAME_SHIFT = 0.01  # seconds, Kaldi's default
 

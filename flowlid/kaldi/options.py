@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from flowlid.files import brief, nearest, read_lines
+from flowlid.files import read_lines
+from flowlid.wording import brief, nearest
 
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 

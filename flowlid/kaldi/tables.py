@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from flowlid.files import atomic_write, brief, raise_problems, read_content, sync, sync_tree, temporary_directory
+from flowlid.files import atomic_write, raise_problems, read_content, sync, sync_tree, temporary_directory
+from flowlid.wording import brief
 
 _SPACE = " \t\n\r\v\f"  # what separates fields for Kaldi; Python's str.split takes more
 _STAGE_2 = ("feats.scp", "vad.scp", "utt2num_frames", "cmvn.scp")

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowlid.files import nearest, read_yaml
+from flowlid.files import read_yaml
 from flowlid.report.tables import NONE, Result, Table, count_text, nats_text
+from flowlid.wording import nearest
 
 _KEYS = ("source", "figures")
 _FIGURE = ("quantity", "notebook", "ours", "note")

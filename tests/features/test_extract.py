@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import pytest
+import soundfile
 from tools import audio_dir, call, left_out, speech, write_wav
 
+from flowlid.features.fbank import FbankOptions, FeatureExtractor
 from flowlid.features.pool import gather, write_options
 from flowlid.files import write_tsv
 from flowlid.kaldi.datadir import DataDir, read_table
+from flowlid.kaldi.tables import write_table
 
 
 @pytest.fixture
@@ -42,6 +46,24 @@ def test_channels(data: Path, channel: str, told: dict[str, str], silent: list[s
     assert all(
         utt in line and "choose that one with --channel" in line for utt, line in zip(silent, lines, strict=True)
     )
+
+
+def test_a_recording_of_one_channel_is_taken_as_it_is(data: Path) -> None:
+    """Whatever --channel says of others; a channel that segments name has to be there."""
+    table = read_table(data / "wav.scp")
+    samples = speech(0.6, seed=3)
+    write_wav(Path(table["u-same"]), samples)
+    conf = data.parent / "fbank.conf"
+    conf.write_text("--sample-frequency=8000\n--channel=1\n")
+    assert call("compute_fbank", conf, data.parent / "vad.conf", data, data / "fbank/1").code == 0
+    assert "u-same" in read_table(data / "fbank/1/feats.scp")
+    write_table(data / "segments", {utt: f"{utt} 0 0.5 {0 if utt == 'u-call' else 1}" for utt in table})
+    assert call("compute_fbank", conf, data.parent / "vad.conf", data, data / "fbank/2").code == 0
+    (row,) = left_out(data / "fbank/2/left_out.tsv")
+    assert "no channel 1, it has 1; correct --channel in conf/fbank.conf, or segments" in row
+    found = kaldiio.load_scp(str(data / "fbank/2/feats.scp"))
+    expected, _ = FeatureExtractor(FbankOptions(sample_frequency=8000))(soundfile.read(table["u-call"])[0][:4000, 0])
+    assert np.abs(found["u-call"] - expected).max() < 1e-3  # the segment's channel, not the option's
 
 
 def test_channels_of_all_jobs_are_told_once(data: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -163,6 +163,17 @@ def test_a_directory_of_the_user_is_not_replaced(make: Callable[..., Path]) -> N
     assert contents(data) == before
 
 
+@pytest.mark.parametrize("name", ["", "..", "../wav", "manifests"])
+def test_a_damaged_list_of_sets_removes_nothing(make: Callable[..., Path], tmp_path: Path, name: str) -> None:
+    data = make()
+    with (data / "sets.tsv").open("a") as file:
+        file.write(f"{name}\t1\n")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"sets.tsv: '.*' is no name of a set; remove the line"):
+        make.again()
+    assert contents(tmp_path) == before
+
+
 def test_sets_and_languages_that_look_the_same_are_refused(make: Callable[..., Path]) -> None:
     data = make()
     before = contents(data)

@@ -15,6 +15,7 @@ from lhotse import RecordingSet, SupervisionSet
 from speech_tables import CALL, COLUMNS, ROWS, one, stereo, table
 from tools import ROOT, call, contents, load, speech, write_wav
 
+from flowlid.corpora.speech_table_utterances import SHARES
 from flowlid.features.fbank import FbankOptions
 from flowlid.kaldi.datadir import DataDir, read_table
 from flowlid.kaldi.options import read_options
@@ -273,9 +274,7 @@ def test_a_tree_is_split_by_speakers(prepare: Callable[..., Path], corpus: Path)
         assert item.custom["set"] == item.custom["part"]
     assert all(len(parts) == 1 for parts in part_of.values())
     counts = {
-        language: [
-            sum(part_of[name] == {part} for name in part_of if f"-{language}" in name) for part in program.SHARES
-        ]
+        language: [sum(part_of[name] == {part} for name in part_of if f"-{language}" in name) for part in SHARES]
         for language in ("en", "es")
     }
     assert counts == {"en": [16, 2, 2], "es": [2, 1, 1]}
