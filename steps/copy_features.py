@@ -7,7 +7,7 @@ without features in the pool (POOL/left_out.tsv says why) are taken out of the d
 """
 
 from flowlid import program
-from flowlid.features.pool import check_features, copy_features
+from flowlid.features.pool import check_coverage, copy_features
 from flowlid.kaldi.datadir import DataDir
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     args = parser.parse_args()
     pool = DataDir(args.pool)
     sets = [DataDir(path) for path in args.data]
-    check_features(pool, sets, args.max_bad)
+    check_coverage(pool, sets, args.max_bad)
     for data in sets:
         copy_features(pool, data)
 

@@ -62,7 +62,7 @@ def _gather_channels(path: Path, jobs: Sequence[Path]) -> None:
         log.warning("channels differ in %d utterances (%s): %s; all in %s", len(rows), kinds, names, listed)
 
 
-def check_features(pool: DataDir, sets: Sequence[DataDir], max_bad: float) -> None:
+def check_coverage(pool: DataDir, sets: Sequence[DataDir], max_bad: float) -> None:
     """Log how many utterances of these directories have no features in the pool, by directory and language.
 
     Raises:
