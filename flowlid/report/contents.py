@@ -19,7 +19,7 @@ NOTES = (
     "0 for certainty of the truth, log2 K for knowing nothing, more for confident errors. The least is what the same "
     "map would reach if fitted on the set itself. Cllr is the mean over pairs of languages, its minimum by PAV; the "
     "costs are those of the NIST evaluations of 2017 and 2022 (1 is that of knowing nothing). A calibration of "
-    "known voices says nothing of others.",
+    "known voices says nothing of others, and the dev set's own figures are of the data that it was fitted on.",
     "Durations: windows are cut one after another from the selected (voiced) frames of an utterance, and each is "
     "decided by the sum over its own frames; the rest at the utterance's end is not used. Longer windows come from "
     "fewer and longer utterances, so the columns are not about the same speech. Intervals are 95% bootstrap intervals "
