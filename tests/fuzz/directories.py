@@ -114,7 +114,7 @@ def _contents(place: Path) -> dict[str, Any]:
 def _make_sets(place: Path) -> None:
     """Two sets that stage 1 made, one that it made before, and a directory of the user's."""
     soundfile.write(place / "1.wav", tone(SECONDS, 1, RATE), RATE)
-    _write_sets(place, "train", "test", "old")
+    _write_sets(place, "train", "test", "test_old")
     (place / "data/mine").mkdir()
     (place / "data/mine/notes").write_text("mine\n")
 
@@ -137,7 +137,7 @@ def _write_sets(place: Path, *names: str) -> None:
 def _read_sets(place: Path) -> dict[str, Any]:
     """What is there after stage 1 ran again; a damaged list may keep what it would have removed."""
     _write_sets(place, "train", "test")
-    return {name: content for name, content in _contents(place).items() if not name.startswith("data/old/")}
+    return {name: content for name, content in _contents(place).items() if not name.startswith("data/test_old/")}
 
 
 KINDS = [
