@@ -78,14 +78,13 @@ class _Coupling(torch.autograd.Function):
         if bound is not None:  # b tanh(a / b): the last layer gives tanh(a / b)
             ends[half - 2 : half] = [(p / bound).to(precision) for p in parameters[half - 2 : half]]
             last = "tanh"
-        packed = [_packed(p, len(x) // pieces) if p.dim() == 2 else p for p in ends]
         z, logdet = torch.empty_like(x), x.new_empty(len(x))
         saved = []
         for x_part, z_part, logdet_part in zip(*(t.tensor_split(pieces) for t in (x, z, logdet)), strict=True):
             k, m = x_part[:, kept], x_part[:, moved]
             inputs = k.to(precision).contiguous()
-            s_layers = _network(inputs, packed[:half], "tanh", last)
-            t_layers = _network(inputs, packed[half:], "relu", "none")
+            s_layers = _network(inputs, ends[:half], "tanh", last)
+            t_layers = _network(inputs, ends[half:], "relu", "none")
             s, t = s_layers[-1].float(), t_layers.pop().float()
             if bound is not None:
                 s = s * bound
@@ -111,7 +110,7 @@ class _Coupling(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         kept, moved, bound, precision, inverse, pieces = ctx.settings
         grads = [torch.zeros(p.shape) for p in ctx.low]
-        turned = [_packed(p.t().contiguous(), len(grad_z) // pieces) if p.dim() == 2 else p for p in ctx.low]
+        turned = [p.t() if p.dim() == 2 else p for p in ctx.low]
         half = len(grads) // 2
         grad_x = torch.empty_like(grad_z)
         parts = zip(*(t.tensor_split(pieces) for t in (grad_z, grad_logdet, grad_x)), ctx.saved, strict=True)
@@ -169,8 +168,3 @@ def _network_grad(
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, activation, [], "")
-
-
-def _packed(weight: Tensor, frames: int) -> Tensor:
-    """The weight in the layout that oneDNN's product of so many frames wants."""
-    return torch.ops.mkldnn._reorder_linear_weight(weight, frames)
