@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
 from flowlid.flow.flow import real_nvp
+from flowlid.flow.mixing import LUMixing
 from flowlid.flow.transforms import (
     ActNorm,
     AffineCoupling,
@@ -31,6 +32,7 @@ CASES: dict[str, Callable[[int], Transform]] = {
     "coupling": lambda dim: AffineCoupling(dim, True, hidden=7),
     "coupling without bound": lambda dim: AffineCoupling(dim, True, hidden=7, scale_bound=None),
     "coupling of one hidden layer, tight bound": lambda dim: AffineCoupling(dim, False, 7, layers=1, scale_bound=0.3),
+    "LU mixing": LUMixing,
     "actnorm": ActNorm,
     "batchnorm": BatchNorm,
     "composition": lambda dim: Composition(
@@ -39,6 +41,7 @@ CASES: dict[str, Callable[[int], Transform]] = {
     "real_nvp, actnorm": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="actnorm")),
     "real_nvp, batchnorm": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="batchnorm")),
     "real_nvp, none": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="none", scale_bound=None)),
+    "real_nvp, LU mixing": lambda dim: Composition(real_nvp(dim, 3, 7, mixing="lu")),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 both_directions = pytest.mark.parametrize("direction", ["forward", "inverse"])
