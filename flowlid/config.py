@@ -50,7 +50,8 @@ class ModelConfig:
     class_variance: float = 1.0
     residual_variance: float = 1.0
     normalization: str = "actnorm"  # between couplings: actnorm, batchnorm or none
-    mixing: str = "none"  # of all dims before each coupling: none, or lu, by a trained matrix
+    coupling: str = "separate"  # networks of scale and shift: separate, or shared but for the last layer
+    mixing: str = "none"  # of all dims between couplings: none, or lu, by a trained matrix
     scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
     precision: str = "auto"  # of products: float32, bfloat16, or auto: bfloat16 if the device has units for it
 
@@ -92,6 +93,7 @@ _CHOICES = {
     "model.type": ("dnf", "nf"),
     "model.precision": PRECISIONS,
     "model.normalization": ("actnorm", "batchnorm", "none"),
+    "model.coupling": ("separate", "shared"),
     "model.mixing": ("none", "lu"),
     "training.decay": ("cosine", "none"),
     "training.select": ("last", "dev_loglik", "dev_accuracy"),

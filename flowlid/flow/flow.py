@@ -16,6 +16,7 @@ from flowlid.flow.transforms import (
     BatchNorm,
     Composition,
     Permutation,
+    SharedCoupling,
     Standardization,
     Transform,
 )
@@ -143,8 +144,9 @@ def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> 
     """
     dim = len(mean)
     blocks = real_nvp(
-        dim, config.blocks, config.hidden, config.layers, config.normalization, config.scale_bound, config.mixing
-    )
+        dim, config.blocks, config.hidden, config.layers, config.normalization, config.scale_bound, config.mixing,
+        config.coupling,
+    )  # fmt: skip
     base = ClassGaussians(
         classes=classes,
         dim=dim,
@@ -164,28 +166,28 @@ def real_nvp(
     normalization: str = "actnorm",
     scale_bound: float | None = 2.0,
     mixing: str = "none",
+    coupling: str = "separate",
 ) -> list[Transform]:
     """The blocks of a RealNVP: couplings that keep the even and the odd dims in turn, each normalized.
 
     The even dims come before the odd ones from the start to the last coupling, so that the halves of each coupling
     are contiguous.
 
-    With mixing "lu" a trained matrix mixes all dims before each coupling, and the first of them starts by whitening
-    the frames; the couplings then keep the first and the second half of the mixed dims in turn.
-
     Args:
         dim: D, 2 or more.
         blocks: number of couplings.
         normalization: "actnorm", "batchnorm" or "none", after each coupling.
-        mixing: "none" or "lu", before each coupling.
+        mixing: "none" or "lu": all dims by a trained matrix that starts as the identity, between couplings.
+        coupling: whether scale and shift have "separate" networks, or a "shared" one but for the last layer.
     """
+    kind = {"separate": AffineCoupling, "shared": SharedCoupling}[coupling]
     apart = Permutation([*range(0, dim, 2), *range(1, dim, 2)])
     together = Permutation(apart.back.tolist())
     norms = {"actnorm": [ActNorm], "batchnorm": [BatchNorm], "none": []}[normalization]
-    chain: list[Transform] = [] if mixing == "lu" else [apart]
+    chain: list[Transform] = [apart]
     for block in range(blocks):
-        chain.extend([LUMixing(dim, whitens=block == 0)] if mixing == "lu" else [])
-        chain.append(AffineCoupling(dim, block % 2 == 0, hidden, layers, scale_bound))
-        chain.extend([together] if mixing == "none" and block == blocks - 1 else [])
+        chain.extend([LUMixing(dim)] if mixing == "lu" and block else [])
+        chain.append(kind(dim, block % 2 == 0, hidden, layers, scale_bound))
+        chain.extend([together] if block == blocks - 1 else [])
         chain.extend(norm(dim) for norm in norms)
     return chain

@@ -19,6 +19,7 @@ from flowlid.flow.transforms import (
     BatchNorm,
     Composition,
     Permutation,
+    SharedCoupling,
     Standardization,
     Transform,
     refresh_batchnorm,
@@ -32,6 +33,8 @@ CASES: dict[str, Callable[[int], Transform]] = {
     "coupling": lambda dim: AffineCoupling(dim, True, hidden=7),
     "coupling without bound": lambda dim: AffineCoupling(dim, True, hidden=7, scale_bound=None),
     "coupling of one hidden layer, tight bound": lambda dim: AffineCoupling(dim, False, 7, layers=1, scale_bound=0.3),
+    "shared coupling": lambda dim: SharedCoupling(dim, True, hidden=7),
+    "shared coupling of one hidden layer": lambda dim: SharedCoupling(dim, False, 7, layers=1, scale_bound=None),
     "LU mixing": LUMixing,
     "actnorm": ActNorm,
     "batchnorm": BatchNorm,
@@ -42,6 +45,7 @@ CASES: dict[str, Callable[[int], Transform]] = {
     "real_nvp, batchnorm": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="batchnorm")),
     "real_nvp, none": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="none", scale_bound=None)),
     "real_nvp, LU mixing": lambda dim: Composition(real_nvp(dim, 3, 7, mixing="lu")),
+    "real_nvp, shared": lambda dim: Composition(real_nvp(dim, 3, 7, coupling="shared")),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 both_directions = pytest.mark.parametrize("direction", ["forward", "inverse"])
@@ -149,12 +153,13 @@ def test_real_nvp_of_any_size(
 
 @pytest.mark.parametrize("dim", [2, 5, 6])
 @pytest.mark.parametrize("keeps_first", [True, False])
+@pytest.mark.parametrize("kind", [AffineCoupling, SharedCoupling])
 def test_a_coupling_keeps_its_half_and_moves_each_other_dim_alone(
-    dim: int, keeps_first: bool, randomize: Randomize
+    kind: type[AffineCoupling], dim: int, keeps_first: bool, randomize: Randomize
 ) -> None:
     halves = list(range((dim + 1) // 2)), list(range((dim + 1) // 2, dim))
     kept, moved = halves if keeps_first else halves[::-1]
-    coupling = randomize(AffineCoupling(dim, keeps_first, hidden=6).double())
+    coupling = randomize(kind(dim, keeps_first, hidden=6).double())
     x = frames(3, dim)
     for value in (coupling(x)[0], coupling.inverse(x)[0]):
         assert torch.equal(value[:, kept], x[:, kept])
@@ -165,9 +170,10 @@ def test_a_coupling_keeps_its_half_and_moves_each_other_dim_alone(
     assert matrix[moved][:, kept].abs().max() > 0
 
 
-def test_a_fresh_coupling_is_the_identity() -> None:
+@pytest.mark.parametrize("kind", [AffineCoupling, SharedCoupling])
+def test_a_fresh_coupling_is_the_identity(kind: type[AffineCoupling]) -> None:
     x = frames(3, 5).float()
-    z, logdet = AffineCoupling(5, True, hidden=6)(x)
+    z, logdet = kind(5, True, hidden=6)(x)
     assert torch.equal(z, x)
     assert torch.equal(logdet, torch.zeros(3))
 
