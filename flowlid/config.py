@@ -49,6 +49,7 @@ class ModelConfig:
     class_dim: int | None = None  # latent dims that tell classes apart; null: all
     class_variance: float = 1.0
     residual_variance: float = 1.0
+    whitening: bool = False  # start from white frames: their covariance is taken away before the first coupling
     normalization: str = "actnorm"  # between couplings: actnorm, batchnorm or none
     scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
     precision: str = "auto"  # of products: float32, bfloat16, or auto: bfloat16 if the device has units for it

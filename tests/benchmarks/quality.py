@@ -264,7 +264,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of weights and of the order of frames")
     parser.add_argument("--notebook", type=Path, default=_NOTEBOOK, help="whose training settings set the target")
-    parser.add_argument("--target", type=float, help="report, and have peers train to, this LogLL instead")
+    parser.add_argument("--target", type=float, help="dev LogLL to reach, instead of the notebook's")
     parser.add_argument(
         "--max-passes", type=float, default=30, help="passes over the training set that a peer may take"
     )
@@ -283,7 +283,8 @@ def main() -> None:
         config = dataclasses.replace(config, frames=dataclasses.replace(config.frames, subsampling=args.subsampling))
     task = read_task(config, args.data)
     record = read_record(args.results, f"{fingerprint(task.frames)}; dev {fingerprint(task.dev)}")
-    measure_target(task, record, load_config(args.notebook), args.results)
+    if args.target is None:
+        measure_target(task, record, load_config(args.notebook), args.results)
     ours = {f"ours, {path.stem}": load_config(path) for path in (args.config, *args.ours)}
     peers = []
     for row in map(ROWS.__getitem__, args.peers):

@@ -67,13 +67,17 @@ def report(record: Record, target: float | None = None) -> str:
     lines = [
         f"- command: `{program.provenance()['command']}`",
         f"- machine: {processor(torch.device('cpu'))}; {torch.get_num_threads()} threads",
-        f"- the notebook's settings: dev LogLL {found['loglik']:.3f} after {found['frames']} frame passes, "
-        f"{found['seconds']:.1f} s, {found['cpu']:.1f} s of CPU time",
         "- medians over the seeds (least to most); the ratio is to the first row's CPU time of the same seed",
         "",
         f"| to dev LogLL {wanted:.2f} | seeds | frame passes | seconds | CPU seconds | ratio | last dev LogLL |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    if found:
+        lines.insert(
+            2,
+            f"- the notebook's settings: dev LogLL {found['loglik']:.3f} after {found['frames']} frame passes, "
+            f"{found['seconds']:.1f} s, {found['cpu']:.1f} s of CPU time",
+        )
     first = next(iter(record.rows.values()), None)
     for name, row in record.rows.items():
         if row["seeds"]:
