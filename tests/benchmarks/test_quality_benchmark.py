@@ -65,7 +65,7 @@ def test_rows_are_trained_to_the_target_and_kept(
     assert other["target"] == kept["target"] and other["rows"]["ours, slow"] == kept["rows"]["ours, slow"]
     assert other["rows"]["ours, tiny"]["seeds"]["1"][-1][0] == 6400
     (tmp_path / "kept.json").unlink()
-    assert run([*few, "--target", "-1e3"], monkeypatch, capsys)["ours, slow"][0] == "1"
+    assert run([*few, "--target", "-1000"], monkeypatch, capsys)["ours, slow"][0] == "1"
     assert json.loads((tmp_path / "kept.json").read_text())["target"] == {}
 
 
