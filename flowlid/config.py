@@ -49,6 +49,7 @@ class ModelConfig:
     class_dim: int | None = None  # latent dims that tell classes apart; null: all
     class_variance: float = 1.0
     residual_variance: float = 1.0
+    whitening: bool = False  # start from white frames: their covariance is taken away before the first coupling
     normalization: str = "actnorm"  # between couplings: actnorm, batchnorm or none
     coupling: str = "separate"  # networks of scale and shift: separate, or shared but for the last layer
     mixing: str = "none"  # of all dims between couplings: none, or lu, by a trained matrix

@@ -20,6 +20,7 @@ from flowlid.flow.transforms import (
     Standardization,
     Transform,
 )
+from flowlid.flow.whitening import Whitening
 
 log = logging.getLogger("flowlid")
 
@@ -155,7 +156,8 @@ def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> 
         residual_variance=config.residual_variance,
         trained=config.type == "dnf",
     )
-    return Flow(Composition([Standardization(mean, std), *blocks]), base, dim)
+    whitening = [Whitening(dim)] if config.whitening else []
+    return Flow(Composition([Standardization(mean, std), *whitening, *blocks]), base, dim)
 
 
 def real_nvp(

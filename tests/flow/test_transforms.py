@@ -24,11 +24,13 @@ from flowlid.flow.transforms import (
     Transform,
     refresh_batchnorm,
 )
+from flowlid.flow.whitening import Whitening
 
 Randomize = Callable[..., nn.Module]
 
 CASES: dict[str, Callable[[int], Transform]] = {
     "standardization": lambda dim: Standardization(torch.zeros(dim), torch.ones(dim)),
+    "whitening": Whitening,
     "permutation": lambda dim: Permutation([*range(1, dim), 0]),
     "coupling": lambda dim: AffineCoupling(dim, True, hidden=7),
     "coupling without bound": lambda dim: AffineCoupling(dim, True, hidden=7, scale_bound=None),
@@ -106,7 +108,7 @@ def test_every_parameter_gets_a_gradient(case: str, randomize: Randomize) -> Non
     transform = randomize(CASES[case](5)).eval()
     z, logdet = transform(frames(20, 5).float())
     parameters = dict(transform.named_parameters())
-    assert bool(parameters) == (case not in ("standardization", "permutation"))
+    assert bool(parameters) == (case not in ("standardization", "whitening", "permutation"))
     if parameters:
         (z.square().sum() - logdet.sum()).backward()
     assert [name for name, p in parameters.items() if p.grad is None or not p.grad.abs().max() > 1e-6] == []
