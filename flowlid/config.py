@@ -52,7 +52,7 @@ class ModelConfig:
     whitening: bool = False  # start from white frames: their covariance is taken away before the first coupling
     normalization: str = "actnorm"  # between couplings: actnorm, batchnorm or none
     coupling: str = "separate"  # networks of scale and shift: separate, or shared but for the last layer
-    mixing: str = "none"  # of all dims between couplings: none, or lu, by a trained matrix
+    mixing: str = "none"  # of all dims between pairs of couplings: none, or lu, by a trained matrix
     scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
     precision: str = "auto"  # of products: float32, bfloat16, or auto: bfloat16 if the device has units for it
 

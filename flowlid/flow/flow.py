@@ -179,7 +179,7 @@ def real_nvp(
         dim: D, 2 or more.
         blocks: number of couplings.
         normalization: "actnorm", "batchnorm" or "none", after each coupling.
-        mixing: "none" or "lu": all dims by a trained matrix that starts as the identity, between couplings.
+        mixing: "none", or "lu": a trained matrix mixes all dims after each two couplings, which have moved each once.
         coupling: whether scale and shift have "separate" networks, or a "shared" one but for the last layer.
     """
     kind = {"separate": AffineCoupling, "shared": SharedCoupling}[coupling]
@@ -188,7 +188,7 @@ def real_nvp(
     norms = {"actnorm": [ActNorm], "batchnorm": [BatchNorm], "none": []}[normalization]
     chain: list[Transform] = [apart]
     for block in range(blocks):
-        chain.extend([LUMixing(dim)] if mixing == "lu" and block else [])
+        chain.extend([LUMixing(dim)] if mixing == "lu" and block and block % 2 == 0 else [])
         chain.append(kind(dim, block % 2 == 0, hidden, layers, scale_bound))
         chain.extend([together] if block == blocks - 1 else [])
         chain.extend(norm(dim) for norm in norms)

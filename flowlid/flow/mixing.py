@@ -1,4 +1,4 @@
-"""Mixing of all dims by a trained matrix, between couplings."""
+"""Mixing of all dims by a trained matrix, between pairs of couplings."""
 
 import torch
 from torch import Tensor, nn

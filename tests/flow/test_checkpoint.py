@@ -31,7 +31,7 @@ def make_model(randomize: Randomize, normalization: str = "actnorm", seed: int =
             "data": {"train": "train_a"},
             "frames": {"context": 1, "cmvn": "global"},
             "model": {
-                "type": "dnf", "blocks": 2, "hidden": 5, "class_dim": 4, "normalization": normalization, **settings,
+                "type": "dnf", "blocks": 3, "hidden": 5, "class_dim": 4, "normalization": normalization, **settings,
             },
         },
         "here",

@@ -46,7 +46,7 @@ CASES: dict[str, Callable[[int], Transform]] = {
     "real_nvp, actnorm": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="actnorm")),
     "real_nvp, batchnorm": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="batchnorm")),
     "real_nvp, none": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="none", scale_bound=None)),
-    "real_nvp, LU mixing": lambda dim: Composition(real_nvp(dim, 3, 7, mixing="lu")),
+    "real_nvp, LU mixing": lambda dim: Composition(real_nvp(dim, 4, 7, mixing="lu")),
     "real_nvp, shared": lambda dim: Composition(real_nvp(dim, 3, 7, coupling="shared")),
 }
 every_case = pytest.mark.parametrize("case", CASES)
