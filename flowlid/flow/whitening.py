@@ -5,17 +5,18 @@ from torch import Tensor
 
 from flowlid.flow.transforms import Transform
 
-_RIDGE = 1e-4  # added to the variances: far below what filterbanks leave a dim (0.004), enough for a dim that is a sum
+_NOISE = 0.1  # variance of the white noise that counts as part of the frames, which come standardized
 
 
 class Whitening(Transform):
-    """z = W (x - mean), frozen: W is lower triangular and makes the covariance of the start's frames the identity.
+    """z = W (x - mean), frozen: W is lower triangular and makes frames of the start's covariance white.
 
         logdet = sum_i log |w_ii|
 
     With C = L L' (Cholesky), W = L^(-1): z_i is what x_i has beyond its best linear prediction from the dims before
-    it, in units of that error's standard deviation. So a flow starts at the Gaussian of full covariance, and couplings
-    are left with what is not linear.
+    it, in units of that error's standard deviation. So couplings are left with what is not linear. C is the covariance
+    of the frames with a little white noise on them: without it the faintest directions, which differ most from one
+    voice or channel to another, would be blown up to the size of all others.
     """
 
     def __init__(self, dim: int) -> None:
@@ -43,7 +44,7 @@ class Whitening(Transform):
         x = x.double()
         mean = x.mean(0)
         identity = torch.eye(dim, dtype=x.dtype, device=x.device)
-        covariance = (x - mean).t() @ (x - mean) / frames + _RIDGE * identity
+        covariance = (x - mean).t() @ (x - mean) / frames + _NOISE * identity
         self.mean.copy_(mean)
         self.weight.copy_(torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), identity, upper=False))
 
