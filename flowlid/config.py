@@ -49,7 +49,10 @@ class ModelConfig:
     class_dim: int | None = None  # latent dims that tell classes apart; null: all
     class_variance: float = 1.0
     residual_variance: float = 1.0
+    whitening: bool = False  # start from white frames: their covariance is taken away before the first coupling
     normalization: str = "actnorm"  # between couplings: actnorm, batchnorm or none
+    coupling: str = "separate"  # networks of scale and shift: separate, or shared but for the last layer
+    mixing: str = "none"  # of all dims between pairs of couplings: none, or lu, by a trained matrix
     scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
     precision: str = "auto"  # of products: float32, bfloat16, or auto: bfloat16 if the device has units for it
 
@@ -91,6 +94,8 @@ _CHOICES = {
     "model.type": ("dnf", "nf"),
     "model.precision": PRECISIONS,
     "model.normalization": ("actnorm", "batchnorm", "none"),
+    "model.coupling": ("separate", "shared"),
+    "model.mixing": ("none", "lu"),
     "training.decay": ("cosine", "none"),
     "training.select": ("last", "dev_loglik", "dev_accuracy"),
 }

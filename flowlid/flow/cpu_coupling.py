@@ -47,10 +47,12 @@ def _inverse(layer: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _coupling(layer: nn.Module, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-    linears = [m for net in (layer.log_scale, layer.shift) for m in net if isinstance(m, nn.Linear)]
-    parameters = [parameter for linear in linears for parameter in (linear.weight, linear.bias)]
-    pieces = max(1, round(len(x) * linears[0].out_features / _PIECE))
-    settings = _Settings(layer.kept, layer.moved, layer.scale_bound, layer.precision, inverse, pieces)
+    networks = getattr(layer, "trunk", ()), layer.log_scale, layer.shift
+    linears = [[m for m in network if isinstance(m, nn.Linear)] for network in networks]
+    parameters = [parameter for layers in linears for m in layers for parameter in (m.weight, m.bias)]
+    pieces = max(1, round(len(x) * parameters[0].shape[0] / _PIECE))
+    trunk = 2 * len(linears[0])
+    settings = _Settings(layer.kept, layer.moved, layer.scale_bound, layer.precision, inverse, pieces, trunk)
     return _Coupling.apply(x, settings, torch.is_grad_enabled(), *parameters)
 
 
@@ -61,6 +63,7 @@ class _Settings(NamedTuple):
     precision: torch.dtype
     inverse: bool
     pieces: int
+    trunk: int  # how many of the parameters are those of the layers that scale and shift share
 
 
 class _Coupling(torch.autograd.Function):
@@ -72,9 +75,9 @@ class _Coupling(torch.autograd.Function):
         keep: bool,  # what `backward` needs; here torch has gradients switched off already
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        kept, moved, bound, precision, inverse, pieces = settings
+        kept, moved, bound, precision, inverse, pieces, trunk = settings
         low = [parameter.to(precision) for parameter in parameters]
-        half, ends, last = len(low) // 2, list(low), "none"
+        half, ends, last = (trunk + len(low)) // 2, list(low), "none"
         if bound is not None:  # b tanh(a / b): the last layer gives tanh(a / b)
             ends[half - 2 : half] = [(p / bound).to(precision) for p in parameters[half - 2 : half]]
             last = "tanh"
@@ -83,8 +86,10 @@ class _Coupling(torch.autograd.Function):
         for x_part, z_part, logdet_part in zip(*(t.tensor_split(pieces) for t in (x, z, logdet)), strict=True):
             k, m = x_part[:, kept], x_part[:, moved]
             inputs = k.to(precision).contiguous()
-            s_layers = _network(inputs, ends[:half], "tanh", last)
-            t_layers = _network(inputs, ends[half:], "relu", "none")
+            trunk_layers = _network(inputs, ends[:trunk], "relu", "relu")
+            features = trunk_layers[-1] if trunk else inputs
+            s_layers = _network(features, ends[trunk:half], "tanh", last)
+            t_layers = _network(features, ends[half:], "relu", "none")
             s, t = s_layers[-1].float(), t_layers.pop().float()
             if bound is not None:
                 s = s * bound
@@ -99,7 +104,7 @@ class _Coupling(torch.autograd.Function):
                 torch.addcmul(t, m, scale, out=z_part[:, moved])
             z_part[:, kept] = k
             if keep:
-                saved.append((inputs, s_layers, t_layers, scale, changed))
+                saved.append((inputs, trunk_layers, s_layers, t_layers, scale, changed))
         ctx.saved, ctx.low, ctx.settings = saved, low, settings
         return z, logdet.neg_() if inverse else logdet
 
@@ -108,13 +113,14 @@ class _Coupling(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, grad_z: Tensor, grad_logdet: Tensor
     ) -> tuple[Tensor | None, ...]:
-        kept, moved, bound, precision, inverse, pieces = ctx.settings
+        kept, moved, bound, precision, inverse, pieces, trunk = ctx.settings
         grads = [torch.zeros(p.shape) for p in ctx.low]
         turned = [p.t() if p.dim() == 2 else p for p in ctx.low]
-        half = len(grads) // 2
+        half = (trunk + len(grads)) // 2
         grad_x = torch.empty_like(grad_z)
         parts = zip(*(t.tensor_split(pieces) for t in (grad_z, grad_logdet, grad_x)), ctx.saved, strict=True)
-        for z_part, logdet_part, x_part, (inputs, s_layers, t_layers, scale, values) in parts:
+        for z_part, logdet_part, x_part, (inputs, trunk_layers, s_layers, t_layers, scale, values) in parts:
+            features = trunk_layers[-1] if trunk else inputs
             # z = m e^s + t, so dz/ds = m e^s; its inverse x = (z - t) e^-s, so dx/ds = -x, dx/dt = -e^-s
             grad_moved = torch.mul(z_part[:, moved], scale, out=x_part[:, moved])
             if inverse:
@@ -126,8 +132,11 @@ class _Coupling(torch.autograd.Function):
             grad_s, grad_t = grad_s.to(precision), grad_t.to(precision).contiguous()
             if bound is not None:  # d b tanh(a / b) / da = 1 - tanh^2
                 grad_s = torch.ops.aten.tanh_backward(grad_s, s_layers[-1])
-            grad_kept = _network_grad(grad_s, inputs, s_layers, turned[:half], grads[:half], "tanh")
-            grad_kept = _network_grad(grad_t, inputs, t_layers, turned[half:], grads[half:], "relu", grad_kept)
+            grad_kept = _network_grad(grad_s, features, s_layers, turned[trunk:half], grads[trunk:half], "tanh")
+            grad_kept = _network_grad(grad_t, features, t_layers, turned[half:], grads[half:], "relu", grad_kept)
+            if trunk:
+                grad_kept = torch.ops.aten.threshold_backward(grad_kept, features, 0)
+                grad_kept = _network_grad(grad_kept, inputs, trunk_layers, turned[:trunk], grads[:trunk], "relu")
             torch.add(z_part[:, kept], grad_kept, out=x_part[:, kept])
         return grad_x, None, None, *grads
 

@@ -9,15 +9,18 @@ from torch import Tensor, nn
 from flowlid.config import ModelConfig
 from flowlid.flow import cpu_coupling, precision
 from flowlid.flow.bases import ClassGaussians
+from flowlid.flow.mixing import LUMixing
 from flowlid.flow.transforms import (
     ActNorm,
     AffineCoupling,
     BatchNorm,
     Composition,
     Permutation,
+    SharedCoupling,
     Standardization,
     Transform,
 )
+from flowlid.flow.whitening import Whitening
 
 log = logging.getLogger("flowlid")
 
@@ -141,7 +144,10 @@ def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> 
         ValueError: a value that does not fit the dimension.
     """
     dim = len(mean)
-    blocks = real_nvp(dim, config.blocks, config.hidden, config.layers, config.normalization, config.scale_bound)
+    blocks = real_nvp(
+        dim, config.blocks, config.hidden, config.layers, config.normalization, config.scale_bound, config.mixing,
+        config.coupling,
+    )  # fmt: skip
     base = ClassGaussians(
         classes=classes,
         dim=dim,
@@ -150,7 +156,8 @@ def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> 
         residual_variance=config.residual_variance,
         trained=config.type == "dnf",
     )
-    return Flow(Composition([Standardization(mean, std), *blocks]), base, dim)
+    whitening = [Whitening(dim)] if config.whitening else []
+    return Flow(Composition([Standardization(mean, std), *whitening, *blocks]), base, dim)
 
 
 def real_nvp(
@@ -160,6 +167,8 @@ def real_nvp(
     layers: int = 2,
     normalization: str = "actnorm",
     scale_bound: float | None = 2.0,
+    mixing: str = "none",
+    coupling: str = "separate",
 ) -> list[Transform]:
     """The blocks of a RealNVP: couplings that keep the even and the odd dims in turn, each normalized.
 
@@ -170,13 +179,17 @@ def real_nvp(
         dim: D, 2 or more.
         blocks: number of couplings.
         normalization: "actnorm", "batchnorm" or "none", after each coupling.
+        mixing: "none", or "lu": a trained matrix mixes all dims after each two couplings, which have moved each once.
+        coupling: whether scale and shift have "separate" networks, or a "shared" one but for the last layer.
     """
+    kind = {"separate": AffineCoupling, "shared": SharedCoupling}[coupling]
     apart = Permutation([*range(0, dim, 2), *range(1, dim, 2)])
     together = Permutation(apart.back.tolist())
     norms = {"actnorm": [ActNorm], "batchnorm": [BatchNorm], "none": []}[normalization]
     chain: list[Transform] = [apart]
     for block in range(blocks):
-        chain.append(AffineCoupling(dim, block % 2 == 0, hidden, layers, scale_bound))
+        chain.extend([LUMixing(dim)] if mixing == "lu" and block and block % 2 == 0 else [])
+        chain.append(kind(dim, block % 2 == 0, hidden, layers, scale_bound))
         chain.extend([together] if block == blocks - 1 else [])
         chain.extend(norm(dim) for norm in norms)
     return chain

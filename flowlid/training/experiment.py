@@ -198,7 +198,7 @@ def summary(name: str, trainer: Trainer, inputs: Inputs, report: dict[str, float
         **report,
         "parameters": sum(p.numel() for p in flow.parameters()),
         "cmvn": config.frames.cmvn + ("+variance" if config.frames.norm_vars else ""),
-        "normalization": config.model.normalization,
+        "normalization": "whitening, " * config.model.whitening + config.model.normalization,
         "precision": flow.precision,
         "device": str(flow.base.means.device),
         "processes": trainer.processes.world_size,

@@ -35,6 +35,15 @@ class Model(nn.Module):
         """log p(x) in nats: (N, D) -> (N,)."""
         raise NotImplementedError
 
+    def log_prob_and_latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log p(x) (N,) and z (N, D) from one pass; for flows that are given a mean per class."""
+        z, logdet = self.latents_and_logdet(x)
+        return logdet - 0.5 * (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi)), z
+
+    def latents_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (N, D) -> z (N, D) and log |det dz/dx| (N,), by the library's own call."""
+        raise NotImplementedError
+
     def latents(self, x: Tensor) -> Tensor:
         """x (N, D) -> z (N, D), without its log-determinant: what `log_prob` is checked against."""
         raise NotImplementedError
@@ -57,6 +66,9 @@ class Ours(Model):
     def log_prob(self, x: Tensor) -> Tensor:
         return self.flow.log_prob(x).squeeze(1)
 
+    def latents_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.flow(x)
+
     def latents(self, x: Tensor) -> Tensor:
         return self.flow(x)[0]
 
@@ -77,6 +89,9 @@ class NormflowsMasked(Model):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return self.flow.log_prob(x)
+
+    def latents_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.flow.inverse_and_log_det(x)
 
     def latents(self, x: Tensor) -> Tensor:
         return self.flow.inverse(x)
@@ -114,8 +129,10 @@ class FreiaRnvp(Model):
             self.flow.append(modules.ActNorm)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        z, logdet = self.flow(x)
-        return logdet - 0.5 * (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi))
+        return self.log_prob_and_latents(x)[0]
+
+    def latents_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.flow(x)
 
     def latents(self, x: Tensor) -> Tensor:
         return self.flow(x, jac=False)[0]
@@ -160,6 +177,9 @@ class Nflows(Model):
     def log_prob(self, x: Tensor) -> Tensor:
         return self.flow.log_prob(x)
 
+    def latents_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.flow._transform(x)
+
     def latents(self, x: Tensor) -> Tensor:
         return self.flow.transform_to_noise(x)
 
@@ -175,6 +195,9 @@ class Zuko(Model):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return self.flow().log_prob(x)
+
+    def latents_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.flow().transform.call_and_ladj(x)
 
     def latents(self, x: Tensor) -> Tensor:
         return self.flow().transform(x)

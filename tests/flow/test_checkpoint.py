@@ -25,15 +25,17 @@ Randomize = Callable[..., nn.Module]
 quiet = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
 
-def make_model(randomize: Randomize, normalization: str = "actnorm", seed: int = 1) -> Model:
+def make_model(randomize: Randomize, normalization: str = "actnorm", seed: int = 1, **settings: str) -> Model:
     config = config_from_dict(
         {
             "data": {"train": "train_a"},
             "frames": {"context": 1, "cmvn": "global"},
-            "model": {"type": "dnf", "blocks": 2, "hidden": 5, "class_dim": 4, "normalization": normalization},
+            "model": {
+                "type": "dnf", "blocks": 3, "hidden": 5, "class_dim": 4, "normalization": normalization, **settings,
+            },
         },
         "here",
-    )
+    )  # fmt: skip
     flow = build_flow(config.model, 2, torch.zeros(9), torch.ones(9))
     stats = np.random.default_rng(1).normal(size=(2, 4))
     return Model(randomize(flow, seed).eval(), config, ["en", "es"], 3, stats)
@@ -45,9 +47,17 @@ def saved(randomize: Randomize, tmp_path: Path) -> Path:
     return tmp_path / "final.pt"
 
 
-@pytest.mark.parametrize("normalization", ["actnorm", "batchnorm", "none"])
-def test_a_loaded_model_gives_bit_equal_outputs(normalization: str, randomize: Randomize, tmp_path: Path) -> None:
-    model = make_model(randomize, normalization)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"normalization": "actnorm"},
+        {"normalization": "batchnorm"},
+        {"normalization": "none"},
+        {"mixing": "lu", "coupling": "shared"},
+    ],
+)
+def test_a_loaded_model_gives_bit_equal_outputs(settings: dict[str, str], randomize: Randomize, tmp_path: Path) -> None:
+    model = make_model(randomize, **settings)
     save_model(tmp_path / "new" / "final.pt", model)
     loaded = load_model(tmp_path / "new" / "final.pt")
     x = torch.randn(20, 9, generator=torch.Generator().manual_seed(1))
@@ -131,6 +141,17 @@ def test_a_training_state_is_no_model(tmp_path: Path) -> None:
     assert load_payload(path, "training state")["trainer"]["step"] == 3
     with pytest.raises(ValueError, match=r"checkpoint\.pt: no model of flowlid"):
         load_model(path)
+
+
+def test_a_model_of_before_there_was_mixing_loads_as_a_real_nvp(saved: Path, randomize: Randomize) -> None:
+    payload = torch.load(saved, weights_only=True)
+    for key in ("mixing", "coupling"):
+        del payload["config"]["model"][key]
+    torch.save(payload, saved)
+    loaded, model = load_model(saved), make_model(randomize)
+    assert loaded.config == model.config
+    x = torch.randn(20, 9, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(loaded.flow.log_prob(x), model.flow.log_prob(x))
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, torch.zeros(3)], ids=["list", "dict", "tensor"])

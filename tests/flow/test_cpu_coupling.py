@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flowlid.config import ModelConfig
 from flowlid.flow import cpu_coupling
 from flowlid.flow.flow import Flow, build_flow
-from flowlid.flow.transforms import AffineCoupling
+from flowlid.flow.transforms import AffineCoupling, SharedCoupling
 
 Randomize = Callable[..., nn.Module]
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
@@ -21,8 +21,17 @@ COUPLINGS = {
     "unbounded": {"dim": 6, "keeps_first": False, "hidden": 24, "scale_bound": None},
     "one hidden layer": {"dim": 5, "keeps_first": True, "hidden": 32, "layers": 1, "scale_bound": 0.5},
     "three hidden layers": {"dim": 2, "keeps_first": False, "hidden": 16, "layers": 3, "scale_bound": 1.0},
+    "shared": {"dim": 7, "keeps_first": True, "hidden": 24, "scale_bound": 2.0, "shared": True},
+    "shared, unbounded": {"dim": 6, "keeps_first": False, "hidden": 24, "scale_bound": None, "shared": True},
+    "shared, one hidden layer": {"dim": 5, "keeps_first": True, "hidden": 32, "layers": 1, "shared": True},
 }
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 4e-2}  # relative, of a norm
+
+
+def make_coupling(case: str) -> AffineCoupling:
+    shared = COUPLINGS[case].get("shared", False)
+    settings = {name: value for name, value in COUPLINGS[case].items() if name != "shared"}
+    return (SharedCoupling if shared else AffineCoupling)(**settings)
 
 
 def noise(count: int, dim: int, seed: int = 7) -> Tensor:
@@ -56,7 +65,7 @@ def test_values_and_gradients_are_those_of_the_plain_formulas_in_float64(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cpu_coupling, "_PIECE", 900 * COUPLINGS[case]["hidden"])
-    coupling = randomize(AffineCoupling(**COUPLINGS[case]))
+    coupling = randomize(make_coupling(case))
     reference = copy.deepcopy(coupling).double()
     coupling.precision = precision
     x = noise(count, COUPLINGS[case]["dim"])
@@ -67,14 +76,16 @@ def test_values_and_gradients_are_those_of_the_plain_formulas_in_float64(
     assert ours.keys() == theirs.keys() and len(ours) > 6
     # of one frame the error of bfloat16 does not average out
     allowed = TOLERANCE[precision] * (3 if count == 1 else 1)
+    allowed *= 2 if "shared" in case else 1  # a rounding that switches a ReLU of the trunk moves scale and shift
     assert {
         name: distance(ours[name], theirs[name]) for name in ours if not distance(ours[name], theirs[name]) < allowed
     } == {}
 
 
+@pytest.mark.parametrize("case", ["bounded", "shared"])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_the_plain_formulas_compute_the_same(precision: torch.dtype, randomize: Randomize) -> None:
-    coupling = randomize(AffineCoupling(**COUPLINGS["bounded"]))
+def test_the_plain_formulas_compute_the_same(precision: torch.dtype, case: str, randomize: Randomize) -> None:
+    coupling = randomize(make_coupling(case))
     coupling.precision = precision
     plain = results(coupling, noise(300, 7), inverse=False)
     coupling.zero_grad()
@@ -125,7 +136,7 @@ def test_without_onednn_the_plain_formulas_run(randomize: Randomize, monkeypatch
 
 @pytest.fixture
 def bounded(randomize: Randomize) -> nn.Module:
-    coupling = randomize(AffineCoupling(**COUPLINGS["bounded"]))
+    coupling = randomize(make_coupling("bounded"))
     cpu_coupling.install(coupling)
     return coupling
 

@@ -12,25 +12,32 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
 from flowlid.flow.flow import real_nvp
+from flowlid.flow.mixing import LUMixing
 from flowlid.flow.transforms import (
     ActNorm,
     AffineCoupling,
     BatchNorm,
     Composition,
     Permutation,
+    SharedCoupling,
     Standardization,
     Transform,
     refresh_batchnorm,
 )
+from flowlid.flow.whitening import Whitening
 
 Randomize = Callable[..., nn.Module]
 
 CASES: dict[str, Callable[[int], Transform]] = {
     "standardization": lambda dim: Standardization(torch.zeros(dim), torch.ones(dim)),
+    "whitening": Whitening,
     "permutation": lambda dim: Permutation([*range(1, dim), 0]),
     "coupling": lambda dim: AffineCoupling(dim, True, hidden=7),
     "coupling without bound": lambda dim: AffineCoupling(dim, True, hidden=7, scale_bound=None),
     "coupling of one hidden layer, tight bound": lambda dim: AffineCoupling(dim, False, 7, layers=1, scale_bound=0.3),
+    "shared coupling": lambda dim: SharedCoupling(dim, True, hidden=7),
+    "shared coupling of one hidden layer": lambda dim: SharedCoupling(dim, False, 7, layers=1, scale_bound=None),
+    "LU mixing": LUMixing,
     "actnorm": ActNorm,
     "batchnorm": BatchNorm,
     "composition": lambda dim: Composition(
@@ -39,6 +46,8 @@ CASES: dict[str, Callable[[int], Transform]] = {
     "real_nvp, actnorm": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="actnorm")),
     "real_nvp, batchnorm": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="batchnorm")),
     "real_nvp, none": lambda dim: Composition(real_nvp(dim, 3, 7, normalization="none", scale_bound=None)),
+    "real_nvp, LU mixing": lambda dim: Composition(real_nvp(dim, 4, 7, mixing="lu")),
+    "real_nvp, shared": lambda dim: Composition(real_nvp(dim, 3, 7, coupling="shared")),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 both_directions = pytest.mark.parametrize("direction", ["forward", "inverse"])
@@ -99,7 +108,7 @@ def test_every_parameter_gets_a_gradient(case: str, randomize: Randomize) -> Non
     transform = randomize(CASES[case](5)).eval()
     z, logdet = transform(frames(20, 5).float())
     parameters = dict(transform.named_parameters())
-    assert bool(parameters) == (case not in ("standardization", "permutation"))
+    assert bool(parameters) == (case not in ("standardization", "whitening", "permutation"))
     if parameters:
         (z.square().sum() - logdet.sum()).backward()
     assert [name for name, p in parameters.items() if p.grad is None or not p.grad.abs().max() > 1e-6] == []
@@ -146,12 +155,13 @@ def test_real_nvp_of_any_size(
 
 @pytest.mark.parametrize("dim", [2, 5, 6])
 @pytest.mark.parametrize("keeps_first", [True, False])
+@pytest.mark.parametrize("kind", [AffineCoupling, SharedCoupling])
 def test_a_coupling_keeps_its_half_and_moves_each_other_dim_alone(
-    dim: int, keeps_first: bool, randomize: Randomize
+    kind: type[AffineCoupling], dim: int, keeps_first: bool, randomize: Randomize
 ) -> None:
     halves = list(range((dim + 1) // 2)), list(range((dim + 1) // 2, dim))
     kept, moved = halves if keeps_first else halves[::-1]
-    coupling = randomize(AffineCoupling(dim, keeps_first, hidden=6).double())
+    coupling = randomize(kind(dim, keeps_first, hidden=6).double())
     x = frames(3, dim)
     for value in (coupling(x)[0], coupling.inverse(x)[0]):
         assert torch.equal(value[:, kept], x[:, kept])
@@ -162,9 +172,10 @@ def test_a_coupling_keeps_its_half_and_moves_each_other_dim_alone(
     assert matrix[moved][:, kept].abs().max() > 0
 
 
-def test_a_fresh_coupling_is_the_identity() -> None:
+@pytest.mark.parametrize("kind", [AffineCoupling, SharedCoupling])
+def test_a_fresh_coupling_is_the_identity(kind: type[AffineCoupling]) -> None:
     x = frames(3, 5).float()
-    z, logdet = AffineCoupling(5, True, hidden=6)(x)
+    z, logdet = kind(5, True, hidden=6)(x)
     assert torch.equal(z, x)
     assert torch.equal(logdet, torch.zeros(3))
 
