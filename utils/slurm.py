@@ -70,9 +70,7 @@ export SRUN_CPUS_PER_TASK=@THREADS@
 ( srun --kill-on-bad-exit=1 torchrun --nnodes @NODES@ --nproc-per-node @PROCESSES@ --rdzv-id "$SLURM_JOB_ID" \\
   --rdzv-backend c10d --rdzv-endpoint "${__address:-$__first}:$((20000 + SLURM_JOB_ID % 20000))" """
 FORMAT = "%j|%A|%F|%K|%T|%r|%S|%N|%m|%l"
-NOT_NOW = re.compile(
-    "Unable to contact|timed out|[Tt]emporarily|Connection refused|ommunication|Zero Bytes|submit limit"
-)
+NOT_NOW = re.compile("Unable to contact|timed out|[Tt]emporarily|refused|ommunication|Zero Bytes|submit limit")
 NEVER = {
     "BadConstraints": "no node is as asked for",
     "DependencyNeverSatisfied": "a job that it comes after has failed",
