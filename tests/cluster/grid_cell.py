@@ -48,7 +48,7 @@ scheduler_threads 1
 """
 # What differs from the package's own configuration, by qconf's names.
 CLUSTER = {"min_uid": "0", "min_gid": "0", "load_report_time": "00:00:01", "mailer": "/bin/true"}
-CLUSTER |= {"max_aj_tasks": "20", "finished_jobs": "0"}
+CLUSTER |= {"max_aj_tasks": "20", "finished_jobs": "0", "login_shells": "none"}
 SCHEDULER = {"schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finish_sec": "1"}
 SCHEDULER |= {"job_load_adjustments": "NONE", "load_adjustment_decay_time": "0:0:0"}
 QUEUE = {"qname": "all.q", "hostlist": HOST, "load_thresholds": "NONE", "slots": str(SLOTS), "pe_list": "smp"}
@@ -138,14 +138,19 @@ def start(root: Path) -> None:
     call(qconf, "-as", HOST)
     daemon(root, "sge_execd")
     change("-Msconf", "scheduler", with_values(call(qconf, "-ssconf"), SCHEDULER))
-    # As most sites have it, memory is counted per slot and taken away from what the host has.
-    centries = call(qconf, "-sc")
-    centries = re.sub(r"(?m)^(h_vmem\s+\S+\s+\S+\s+\S+\s+)YES(\s+)NO", r"\1YES\2YES", centries)
+    # As on most sites, memory is counted: each slot has 512M unless it asks, and a host has no more than it has.
+    memory = "h_vmem h_vmem MEMORY <= YES YES 512M 0"
+    centries, count = re.subn(r"(?m)^h_vmem\s.*$", memory, call(qconf, "-sc"))
+    assert count == 1, centries
     change("-Mc", "complexes", centries + "gpu gpu INT <= YES YES 0 0\n")
     change("-Ap", "smp", (SHARE / "util/resources/pe/smp").read_text())
     until(root, qconf, "-se", HOST)
-    change("-Me", "host", f"hostname {HOST}\nload_scaling NONE\ncomplex_values slots={SLOTS},h_vmem=8G,gpu=2\n"
-           "user_lists NONE\nxuser_lists NONE\nprojects NONE\nxprojects NONE\nusage_scaling NONE\nreport_variables NONE\n")
+    change(
+        "-Me",
+        "host",
+        f"hostname {HOST}\nload_scaling NONE\ncomplex_values slots={SLOTS},h_vmem=8G,gpu=2\n"
+        "user_lists NONE\nxuser_lists NONE\nprojects NONE\nxprojects NONE\nusage_scaling NONE\nreport_variables NONE\n",
+    )
     change("-Aq", "queue", with_values(call(qconf, "-sq"), QUEUE))
     until(root, LIBRARY / "qstat", "-f")
 
