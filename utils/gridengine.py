@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run a command, or N numbered copies of it, with Grid Engine, as utils/run.py does on one machine: Kaldi's queue.pl."""
+"""Run a command, or N numbered copies of it, with Grid Engine, as utils/run.py does on one machine."""
 
 import os
 import re
@@ -53,7 +53,7 @@ option priority=* -p $0
 # group, and other groups survive even KILL: the command stays in this one. 99 puts the job back into the queue.
 PROLOGUE = """\
 exec >>@OUT@."$SGE_TASK_ID" 2>&1
-__task=$SGE_TASK_ID __host=${HOSTNAME:-$(hostname)} __job="Grid Engine job $JOB_ID, task $SGE_TASK_ID" __monitor=+m
+__task=$SGE_TASK_ID __host=${HOSTNAME:-$(hostname)} __job="Grid Engine job $JOB_ID@TASK@" __monitor=+m
 printf x >>@TOKEN@."$__task".tries && __attempt=$(wc -c <@TOKEN@."$__task".tries) || exit 1
 __again() { if [ "$1" = USR1 ]; then exit 99; fi; }
 __group() { # PROCESS
@@ -153,7 +153,8 @@ def main() -> None:
 
     def prepare() -> None:
         token = str(work.file("").absolute()).rstrip(".")
-        parts = {"OUT": shlex.quote(f"{token}.out"), "TOKEN": shlex.quote(token), "ENVIRONMENT": environment()}
+        parts = {"TASK": ", task $SGE_TASK_ID" if call.jobs > 1 else ""}
+        parts |= {"OUT": shlex.quote(f"{token}.out"), "TOKEN": shlex.quote(token), "ENVIRONMENT": environment()}
         work.file("sh").touch(mode=0o600)  # it holds the environment
         work.write_script(re.sub("@([A-Z]+)@", lambda match: parts[match[1]], PROLOGUE), LAUNCHER)
         if "no_test" not in call.texts:

@@ -15,6 +15,7 @@ from cluster import Block, Busy, Refused, Seen
 from jobscript import Work
 
 NOT_NOW = re.compile(r"commlib error|[Uu]nable to (send|contact)|got \w+ error|timed? ?out|refused\)|try again later")
+KNOWN = {"arch", "num_proc"}  # of what hosts measure, -w v knows these; it refuses all else, such as mem_free
 TOO_MANY = 25  # qsub's exit status where the user may have no more jobs now
 
 
@@ -62,9 +63,10 @@ class GridEngine:
     def test(self, work: Work) -> None:
         """Raise Refused where no host could ever run the job: qsub would take it, and it would wait for ever."""
         call = work.call
-        words = [*self._words(work, Block(call.first, call.first)), "-w", "v", str(work.file("sh"))]
-        asked = self._ask(*words)
-        said = asked.stdout + asked.stderr
+        measured = set(re.findall(r"\b[gh]l:(\w+)=", self._ask("qhost", "-F").stdout)) - KNOWN
+        words = without(self._words(work, Block(call.first, call.first)), measured)
+        asked = self._ask(*words, "-w", "v", str(work.file("sh")))
+        said = asked.stderr or asked.stdout
         if asked.returncode and not NOT_NOW.search(said):
             raise Refused(f"the cluster cannot run this: {reason(said)}; asked for: {self.asks}")
 
@@ -72,7 +74,7 @@ class GridEngine:
         words = [*self._words(work, block), *(["-tc", str(limit)] if limit else []), str(work.file("sh"))]
         asked = self._ask(*words)
         if asked.returncode:
-            said = asked.stdout + asked.stderr
+            said = asked.stderr or asked.stdout
             now = asked.returncode == TOO_MANY or NOT_NOW.search(said)
             raise (Busy if now else Refused)(reason(said))
         if match := re.search(r"^(\d+)\.", asked.stdout, re.MULTILINE):
@@ -161,6 +163,19 @@ class GridEngine:
 
     def _ids(self, seen: Iterable[Seen]) -> list[str]:
         return sorted({each.job.partition(".")[0] for each in seen if each.job})
+
+
+def without(words: list[str], names: set[str]) -> list[str]:
+    """The command without the resources of these names in its options -l."""
+    kept: list[str] = []
+    for word in words:
+        if kept and kept[-1] == "-l":
+            word = ",".join(each for each in word.split(",") if each.partition("=")[0] not in names)
+            if not word:
+                kept.pop()
+                continue
+        kept.append(word)
+    return kept
 
 
 def title(work: Work) -> str:

@@ -6,7 +6,8 @@ e.g.:  tests/cluster/grid_cell.py python3 -m pytest tests/cluster/test_gridengin
 
 The daemons of Debian's gridengine-master and gridengine-exec run in namespaces of their own (network, mounts, host
 name, processes) beside the command. When the command ends, or this program dies in whatever way, nothing of them is
-left. Exit status: the command's; 77 where the cell cannot start here, with the reason.
+left. A master that was told to end is started again, once there is no file `down` in $FLOWLID_GRIDENGINE.
+Exit status: the command's; 77 where the cell cannot start here, with the reason.
 Seen with Son of Grid Engine 8.1.9 of Debian 12: ready in 1.3 to 2 seconds.
 """
 
@@ -49,10 +50,11 @@ scheduler_threads 1
 # What differs from the package's own configuration, by qconf's names.
 CLUSTER = {"min_uid": "0", "min_gid": "0", "load_report_time": "00:00:01", "mailer": "/bin/true"}
 CLUSTER |= {"max_aj_tasks": "20", "finished_jobs": "0", "login_shells": "none"}
+CLUSTER |= {"reporting_params": "accounting=true reporting=false flush_time=00:00:00 joblog=false sharelog=00:00:00"}
 SCHEDULER = {"schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finish_sec": "1"}
 SCHEDULER |= {"job_load_adjustments": "NONE", "load_adjustment_decay_time": "0:0:0"}
 QUEUE = {"qname": "all.q", "hostlist": HOST, "load_thresholds": "NONE", "slots": str(SLOTS), "pe_list": "smp"}
-QUEUE |= {"notify": "00:00:02", "rerun": "TRUE", "min_cpu_interval": "00:00:01"}
+QUEUE |= {"notify": "00:00:05", "rerun": "TRUE", "min_cpu_interval": "00:00:01"}
 
 
 def why_not() -> str | None:
@@ -104,20 +106,20 @@ def prepare(root: Path) -> None:
         call(LIBRARY / "spooldefaults", kind, SHARE / "util" / "resources" / folder)
 
 
-def daemon(root: Path, name: str) -> None:
+def daemon(root: Path, name: str) -> int:
     with (root / f"{name}.out").open("w") as out:
         # SGE_ND: do not go into the background
-        subprocess.Popen(
+        return subprocess.Popen(
             [LIBRARY / name], env=os.environ | {"SGE_ND": "1"}, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-        )
+        ).pid
 
 
-def until(root: Path, *command: str | Path) -> str:
-    """The first output of a command that succeeds and says something."""
+def until(root: Path, said: str, *command: str | Path) -> str:
+    """The first output of a command that succeeds and says this."""
     deadline = time.monotonic() + PATIENCE
     while True:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-        if done.returncode == 0 and done.stdout:
+        if done.returncode == 0 and said in done.stdout:
             return done.stdout
         if time.monotonic() > deadline:
             logs = "".join(path.read_text() for path in root.glob("*.out"))
@@ -125,16 +127,16 @@ def until(root: Path, *command: str | Path) -> str:
         time.sleep(0.05)
 
 
-def start(root: Path) -> None:
-    """Start master and execution daemon, and configure scheduler, memory, parallel environment and queue."""
+def start(root: Path) -> int:
+    """Start master and execution daemon, and configure what jobs can ask for; the master's process."""
     qconf = LIBRARY / "qconf"
 
     def change(option: str, name: str, text: str) -> None:
         (root / name).write_text(text)
         call(qconf, option, root / name)
 
-    daemon(root, "sge_qmaster")
-    until(root, qconf, "-sh")
+    master = daemon(root, "sge_qmaster")
+    until(root, HOST, qconf, "-sh")
     call(qconf, "-as", HOST)
     daemon(root, "sge_execd")
     change("-Msconf", "scheduler", with_values(call(qconf, "-ssconf"), SCHEDULER))
@@ -142,9 +144,9 @@ def start(root: Path) -> None:
     memory = "h_vmem h_vmem MEMORY <= YES YES 512M 0"
     centries, count = re.subn(r"(?m)^h_vmem\s.*$", memory, call(qconf, "-sc"))
     assert count == 1, centries
-    change("-Mc", "complexes", centries + "gpu gpu INT <= YES YES 0 0\n")
+    change("-Mc", "complexes", centries + "gpu gpu INT <= YES JOB 0 0\n")
     change("-Ap", "smp", (SHARE / "util/resources/pe/smp").read_text())
-    until(root, qconf, "-se", HOST)
+    until(root, "mem_free=", qconf, "-se", HOST)  # of its first report
     change(
         "-Me",
         "host",
@@ -152,7 +154,8 @@ def start(root: Path) -> None:
         "user_lists NONE\nxuser_lists NONE\nprojects NONE\nxprojects NONE\nusage_scaling NONE\nreport_variables NONE\n",
     )
     change("-Aq", "queue", with_values(call(qconf, "-sq"), QUEUE))
-    until(root, LIBRARY / "qstat", "-f")
+    until(root, "lx-", LIBRARY / "qstat", "-f")
+    return master
 
 
 def inside(root: Path, command: list[str]) -> int:
@@ -164,11 +167,15 @@ def inside(root: Path, command: list[str]) -> int:
 
     threading.Thread(target=die_with_the_outer_process, daemon=True).start()
     prepare(root)
-    start(root)
+    master = start(root)
     environment = os.environ | {"FLOWLID_GRIDENGINE": str(root)}
     wanted = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL).pid
     while True:
         pid, status = os.wait()
+        if pid == master:
+            while (root / "down").exists():
+                time.sleep(0.1)
+            master = daemon(root, "sge_qmaster")
         if pid == wanted:
             return os.waitstatus_to_exitcode(status)
 
