@@ -113,6 +113,14 @@ def add_max_bad_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-bad", metavar="SHARE", type=_share, default=MAX_BAD, help=words)
 
 
+def part_of_jobs(text: str) -> tuple[int, int]:
+    """The type of an option such as `--part 2/4`: the second of four jobs."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part such as 2/4, the second of four")
+    return int(number), int(count)
+
+
 def _share(text: str) -> float:
     share = float(text)
     if not 0 <= share <= 1:
