@@ -146,6 +146,18 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sets", nargs="+", help="names of data directories")
 
 
+def add_part_of_sets_option(parser: argparse.ArgumentParser) -> None:
+    """Give a program `--part`, by which several jobs share its sets (`own_sets`)."""
+    words = "as the J-th of N jobs, which share the sets"
+    parser.add_argument("--part", metavar="J/N", type=part_of_jobs, default=(1, 1), help=words)
+
+
+def own_sets(args: argparse.Namespace) -> list[str]:
+    """The sets that this job takes."""
+    number, count = args.part
+    return args.sets[number - 1 :: count]
+
+
 def choose_device(name: str, local_rank: int | None = None) -> "torch.device":
     """The device that `--device` names.
 

@@ -7,6 +7,7 @@
 
 exec 3>&1 4>&2   # where lines and errors go, whatever the output of a program is redirected to
 live_job=
+live_file=   # where a live line goes that is one of several (utils/parallel.sh)
 
 fail() { # MESSAGE
   echo "run.sh: $1" >&2
@@ -43,57 +44,45 @@ logged() { # LABEL LOG COMMAND...
   if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
 }
 
-# Run PROGRAM through the cluster's wrapper CMD, which writes LOG, under a live line.
+# Run PROGRAM through the cluster's wrapper CMD, which writes LOG, under a live line; several jobs of it if CMD ends in
+# JOB=1:N and LOG has JOB in its name.
 run_job() { # LABEL CMD LOG PROGRAM...
   local label=$1 cmd=$2 log=$3 said
   shift 3
   mkdir -p "$(dirname "$log")"
-  rm -f "$log"   # of an earlier run: it must not pass for this one's
+  find_logs "$log" -delete   # of an earlier run: not to pass for this one's
   said=$(dirname "$log")/.said
   # shellcheck disable=SC2086  # $cmd holds a program and its options
-  under_live_line "$label" "$log" $cmd "$log" "$@" 2>"$said"
+  under_live_line "$label" "${log/JOB/1}" $cmd "$log" "$@" 2>"$said"
   cat "$said" >&2
   rm -f "$said"
   if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
 }
 
-under_live_line() { # LABEL LOG COMMAND...
-  local label=$1 log=$2
-  stage_began=${stage_began:-$SECONDS}
-  FLOWLID_PROGRESS=$(realpath -m "$(dirname "$log")")/.progress
-  export FLOWLID_PROGRESS
-  shift 2
-  rm -f "$FLOWLID_PROGRESS"
-  live_line "$label" "$log" &
-  live_job=$!
-  foreground "$@"
-  end_live_line
-}
-
-end_live_line() {
-  if [ -z "$live_job" ]; then return 0; fi
-  kill "$live_job" 2>/dev/null || true
-  wait "$live_job" 2>/dev/null || true
-  live_job=
-  rm -f "$FLOWLID_PROGRESS"
-  if [ -t 3 ]; then printf '\r\033[K' >&3; fi
-}
-
-live_line() { # LABEL LOG: until it is killed, or run.sh is
-  local began=$SECONDS next=30 idle text size columns
+under_live_line() { # LABEL LOG: until it is killed, or run.sh is
+  local began=$SECONDS next=30 idle text
   exec {idle}<> <(:)
   while is_running $$; do
     text="$1: $(lasted $((SECONDS - began)))$(progress "$2")"
-    if [ -t 3 ]; then
-      size=$(stty size <&3 2>/dev/null || echo 24 80)
-      columns=${size#* }
-      printf '\r\033[K%s' "${text:0:columns > 0 ? columns - 1 : 79}" >&3
+    if [ -n "$live_file" ]; then
+      if [[ $text =~ ^(stage .).*\ ([0-9]+%) || $text =~ ^(stage .).*:\ ([^,]*) ]]; then
+        echo "${BASH_REMATCH[1]} ${BASH_REMATCH[2]}" >"$live_file"
+      fi
+    elif [ -t 3 ]; then
+      live_text "$text"
     elif ((SECONDS - began >= next)); then
       echo "$text" >&3
       next=$((next + 30))
     fi
     read -rt 0.5 -u "$idle" || true
   done
+}
+
+live_text() { # TEXT: as the live line, cut to what fits
+  local size columns
+  size=$(stty size <&3 2>/dev/null || echo 24 80)
+  columns=${size#* }
+  printf '\r\033[K%s' "${1:0:columns > 0 ? columns - 1 : 79}" >&3
 }
 
 # How far it is: ", 12% [#         ] dnf_120, epoch 5 of 40, loss 122.30, 3 min 2 s left", else the log's last message.
@@ -105,6 +94,7 @@ progress() { # LOG
     if [ "$left" -gt 0 ]; then printf ', %s left' "$(lasted "$left")"; fi
   else
     words=$(message_of "$1" .)
+    words=${words:-$(tail -n 1 "$(dirname "$1")/.said" 2>/dev/null)}   # the wrapper's, of a job that waits
     echo "${words:+, $words}"
   fi
 }
@@ -119,13 +109,33 @@ tell() { # WHAT LOG-TO-NAME LOG...
   stage_began=
 }
 
-# The end of the log of what failed, as its exit status told, and its name; ends the run.
+# The end of the log of what failed, as its exit status told, and its name; ends the run. Of several jobs, three logs.
 failed() { # LABEL LOG
-  if [ -f "$2" ]; then
-    echo "run.sh: the end of $(shown "$2"):" >&2
-    why "$2" >&2
-  fi
+  local logs log
+  mapfile -t logs < <(failed_logs "$2")
+  if [ ${#logs[@]} -eq 0 ] && [ -f "$2" ]; then logs=("$2"); fi
+  for log in "${logs[@]:0:3}"; do
+    echo "run.sh: the end of $(shown "$log"):" >&2
+    why "$log" >&2
+  done
+  if [ ${#logs[@]} -gt 3 ]; then echo "run.sh: and $((${#logs[@]} - 3)) more" >&2; fi
   fail "$1 failed"
+}
+
+# The log, if it is there; where it is of several jobs, or says that jobs failed, those of them that did not end well.
+failed_logs() { # LOG
+  local pattern='' log
+  if [ -f "$1" ]; then pattern=$(sed -n 's/^[a-z]*\.p[yl]: .* failed, log is in //p' "$1" | tail -n 1); fi
+  pattern=${pattern:-$1}
+  find_logs "$pattern" | sort -V | while IFS= read -r log; do
+    if [ "$log" = "$pattern" ] || ! [[ $(tail -n 1 "$log") =~ ^'# Ended (code 0)' ]]; then echo "$log"; fi
+  done
+}
+
+find_logs() { # LOG [WHAT FIND DOES]: LOG, or those of several jobs where its name has JOB or *
+  local name
+  name=$(basename "$1")
+  find "$(dirname "$1")" -maxdepth 1 -name "${name//JOB/*}" "${@:2}" 2>/dev/null || true
 }
 
 why() { # LOG: its last error and what follows, else its last lines; what a job wrapper says of a job that said nothing
