@@ -4,9 +4,11 @@ r"""Train the flow of one experiment, in one process or several; do nothing wher
 Examples: steps/train.py conf/dnf_120.yaml data exp/dnf_120
           steps/train.py --num-procs 2 conf/dnf_120.yaml data exp/dnf_120
           torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400 --max-restarts 3 \
-            steps/train.py conf/dnf_120.yaml data exp/dnf_120   (on each of two machines that share the directories)
+            steps/train.py --nodes 2 --num-procs 4 conf/dnf_120.yaml data exp/dnf_120
+            (on each of two machines that share the directories)
 Writes EXP/final.pt (the model), config.yaml (resolved), train.jsonl (one line per epoch) and train.json. After each
-epoch EXP/checkpoint.pt is replaced; a training that was cut off goes on from it.
+epoch, and every --save-minutes within one, EXP/checkpoint.pt is replaced; a training that was cut off goes on from it,
+with the same result. INT, TERM and USR1 end training after the next step, which is saved; exit status 128 + signal.
 """
 
 import argparse
@@ -28,16 +30,13 @@ def main() -> None:
     processes = Processes.from_environment()
     again = "the same command" + (" without --overwrite true" if args.overwrite == "true" else "")
     with interruptible(again) as progress:
-        if args.num_procs > 1 and processes.world_size == 1:
+        launcher.check_numbers(processes, args.nodes, args.num_procs)
+        if args.num_procs not in (None, 1) and not launcher.is_worker():
             with locked(args.exp):  # wrong inputs are reported before any process starts
                 wanted = prepare(*inputs, processes)
             if wanted:
                 launcher.launch(args.num_procs)
             return
-        if args.num_procs not in (1, processes.local_world_size):
-            raise ValueError(
-                f"--num-procs {args.num_procs}: torchrun's own number of processes holds; leave the option out"
-            )
         program.log_as(processes.rank)
         provenance = program.log_provenance()
         device = program.choose_device(args.device, processes.local_rank if processes.world_size > 1 else None)
@@ -45,7 +44,7 @@ def main() -> None:
             with launcher.together(processes, device, args.hang_timeout):
                 wanted = prepare(*inputs, processes)
                 if wanted:
-                    make_model(wanted, device, args.exp, processes, provenance, progress)
+                    make_model(wanted, device, args.exp, processes, provenance, progress, args.save_minutes)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -61,8 +60,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--num-procs",
         type=int,
-        default=1,
-        help="processes on this machine that train together, each on a GPU if it has any",
+        help="processes on each machine that train together, each on a GPU if it has any; 1 without torchrun, whose "
+        "number must be this one if the option is given",
+    )
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        help="machines that torchrun starts the processes on: checked, and an error without torchrun if above 1",
+    )
+    parser.add_argument(
+        "--save-minutes",
+        type=float,
+        default=10,
+        help="minutes between two saves of the training state within an epoch",
     )
     parser.add_argument(
         "--hang-timeout",
@@ -74,9 +84,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="where the data directories are")
     parser.add_argument("exp", type=Path, help="experiment directory")
     args = parser.parse_args()
-    for option, value in (("--num-procs", args.num_procs), ("--hang-timeout", args.hang_timeout)):
-        if not value > 0:
-            raise ValueError(f"{option} {value}: it must be above 0")
+    for name in ("num_procs", "nodes", "hang_timeout", "save_minutes"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be above 0")
     return args
 
 

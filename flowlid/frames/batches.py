@@ -1,5 +1,6 @@
 """Random batches for training, from a set that may be larger than memory."""
 
+import bisect
 import functools
 import hashlib
 import itertools
@@ -39,27 +40,32 @@ class ShuffledBatches:
         self._batch_size = batch_size
         self.blocks = math.ceil(len(frames) / max(block_frames, batch_size))
         self._bounds = [block * len(frames) // self.blocks for block in range(self.blocks + 1)]
+        self._sizes = [high - low for low, high in itertools.pairwise(self._bounds)]
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return sum(self._steps(high - low) for low, high in itertools.pairwise(self._bounds))
+        return sum(map(self._steps, self._sizes))
 
     @property
     def smallest(self) -> int:
         """Frames of the smallest batch."""
-        sizes = [high - low for low, high in itertools.pairwise(self._bounds)]
-        return min((size // self._steps(size) for size in sizes if size), default=0)
+        return min((size // self._steps(size) for size in self._sizes if size), default=0)
 
-    def epoch(self, epoch: int, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def epoch(self, epoch: int, share: tuple[int, int] = (0, 1), skip: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
         """The batches of an epoch: their size, spliced frames (n, D), and numbers of their utterances in the set (n,).
 
         With several processes each draws the same batches and, by `share` (rank, processes), gets its part of each.
+        The first `skip` batches are left out; a block that has no other is not loaded.
         """
         rank, processes = share
-        for block, order in self._drawn(self._generator(epoch)):
-            for batch in order.tensor_split(self._steps(len(block))):
+        before = [0, *itertools.accumulate(map(self._steps, self._sizes))]
+        done = bisect.bisect_right(before, skip) - 1
+        first = skip - before[done]
+        for block, order in self._drawn(self._generator(epoch), done):
+            for batch in order.tensor_split(self._steps(len(block)))[first:]:
                 chosen = batch.tensor_split(processes)[rank]
                 yield len(batch), block.batch(chosen), block.utt_of[chosen]
+            first = 0
 
     def _steps(self, frames: int) -> int:
         return math.ceil(frames / self._batch_size)
@@ -68,9 +74,12 @@ class ShuffledBatches:
         digest = hashlib.sha256(f"{self._seed} {epoch}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
-    def _drawn(self, generator: torch.Generator) -> Iterator[tuple[Block, Tensor]]:
-        """The blocks of an epoch, with a random order of the frames of each."""
-        for block in [self._all()] if self.blocks == 1 else prefetch(self._loads(generator)):
+    def _drawn(self, generator: torch.Generator, done: int) -> Iterator[tuple[Block, Tensor]]:
+        """The blocks of an epoch but the first `done`, with a random order of the frames of each."""
+        pieces = self._pieces(generator) if self.blocks > 1 else None
+        for size in self._sizes[:done]:
+            torch.randperm(size, generator=generator)
+        for block in [self._all()][done:] if pieces is None else prefetch(self._loads(*pieces, done)):
             order = torch.randperm(len(block), generator=generator)
             yield block, order.to(self._device)
 
@@ -79,14 +88,16 @@ class ShuffledBatches:
             self._whole = self._frames.block(torch.arange(len(self._frames)), self._device)
         return self._whole
 
-    def _loads(self, generator: torch.Generator) -> Iterator[Callable[[], Block]]:
+    def _pieces(self, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Pieces in random order: the first frame of each, and where it would end if all were concatenated."""
         frames = len(self._frames)
         size = min(_PIECE, max(1, frames // self.blocks // _PIECES))
         first = torch.randperm(math.ceil(frames / size), generator=generator).numpy() * size
-        # where each piece would end and start if all were concatenated in this order
-        end = np.minimum(size, frames - first).cumsum()
+        return first, np.minimum(size, frames - first).cumsum()
+
+    def _loads(self, first: np.ndarray, end: np.ndarray, done: int) -> Iterator[Callable[[], Block]]:
         start = np.concatenate([[0], end[:-1]])
-        for low, high in itertools.pairwise(self._bounds):
+        for low, high in itertools.islice(itertools.pairwise(self._bounds), done, None):
             own = slice(np.searchsorted(end, low, side="right"), np.searchsorted(end, high) + 1)
             cut = np.maximum(low - start[own], 0)  # a piece at the edge is shared with the block before
             begin, count = first[own] + cut, np.minimum(end[own], high) - start[own] - cut

@@ -4,8 +4,9 @@
 - `directory`: an experiment's directory: its lock, and what earlier trainings left there.
 - `trainer`: the epochs (`Trainer`).
 - `schedule`, `epoch`: the learning rate of each step; an epoch's sums and its record.
+- `saving`: when its state is saved within an epoch.
 - `saved_state`: whether a trainer can go on from a file.
 - `divergence`: steps that must not be taken, found on the device.
 - `processes`, `launcher`: several processes that train one flow: how they communicate, how they start and fail.
-- `interruption`: what Ctrl-C and SIGTERM do.
+- `interruption`: what Ctrl-C, SIGTERM and SIGUSR1 do.
 """

@@ -28,7 +28,7 @@ def locked(exp: Path) -> Iterator[None]:
     The lock ends with the process, in whatever way that ends.
 
     Raises:
-        BlockingIOError: another one does; its process id and host are named.
+        BlockingIOError: another one does; its process id and host are named, and its job on a cluster.
     """
     exp.mkdir(parents=True, exist_ok=True)
     path = exp / ".train.lock"
@@ -37,15 +37,28 @@ def locked(exp: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            who = file.read() or "it has just begun"
+            who = ", ".join([file.read() or "it has just begun", *_submitted(exp)])
             raise BlockingIOError(f"{exp}: another training is at work here ({who}); wait for it, or end it") from error
         file.truncate(0)
-        file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        file.write(f"pid {os.getpid()} on {socket.gethostname()}{_job()}")
         file.flush()
         try:
             yield
         finally:
             file.truncate(0)
+
+
+def _job() -> str:
+    """This process's job on a cluster, as a lock tells it."""
+    for system, name in (("Slurm", "SLURM_JOB_ID"), ("Grid Engine", "JOB_ID")):
+        if os.environ.get(name):
+            return f", {system} job {os.environ[name]}"
+    return ""
+
+
+def _submitted(exp: Path) -> list[str]:
+    """The jobs that the programs of utils/ have submitted for this directory and note in its q/."""
+    return [f"{path}: {' '.join(path.read_text(errors='replace').split())}" for path in sorted(exp.glob("q/*.job"))]
 
 
 def check_configuration(config: Config, exp: Path) -> None:

@@ -1,5 +1,6 @@
 """The sums of an epoch while it is trained, and its record in train.jsonl."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,15 @@ from typing import Any
 from flowlid.files import atomic_write
 from flowlid.training.divergence import Step
 
+SNAPSHOT = ("flow", "optimizer")  # parts of a trainer that training goes back to together
+
 
 @dataclass
 class Epoch:
-    """An epoch that is being trained: its good states (weights and optimizer), its recoveries, and sums over frames."""
+    """An epoch that is being trained: its good states (weights and optimizer), its recoveries, and sums over frames.
+
+    `done` is its steps that were looked at, `seconds` the time that they took, `rate` the last one's learning rate.
+    """
 
     number: int
     good: dict[str, Any]
@@ -23,6 +29,22 @@ class Epoch:
     logp: float = 0.0
     logdet: float = 0.0
     norm: float = 0.0
+    done: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], present: dict[str, Any]) -> "Epoch":
+        """An epoch from its `state_dict`; `present` is a snapshot of the weights and optimizer saved with it."""
+        return cls(**state | {"candidate": present if state["candidate"] else None})
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the epoch depends on, after a look at the losses: a candidate is then the present state.
+
+        So it is enough to say whether there is one.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return fields | {"candidate": self.candidate is not None}
 
     def add(self, step: Step) -> None:
         """Count a step that was taken."""
@@ -32,7 +54,7 @@ class Epoch:
         self.norm += step.norm * step.frames
         self.in_a_row, self.since_snapshot = 0, self.since_snapshot + 1
 
-    def record(self, dev: tuple[float | None, float | None], rate: float) -> dict[str, Any]:
+    def record(self, dev: tuple[float | None, float | None]) -> dict[str, Any]:
         """Means over the frames of all steps that were taken, in nats per frame; `dev`: LogLL and frame accuracy.
 
         Raises:
@@ -49,7 +71,7 @@ class Epoch:
             "logdet": logdet,
             "dev_loglik": dev[0],
             "dev_accuracy": dev[1],
-            "learning_rate": rate,
+            "learning_rate": self.rate,
             "grad_norm": norm,
             "recoveries": self.recoveries,
         }

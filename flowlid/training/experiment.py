@@ -24,6 +24,7 @@ from flowlid.training import directory
 from flowlid.training.epoch import epoch_line, write_history
 from flowlid.training.interruption import Progress
 from flowlid.training.processes import Processes, score_together
+from flowlid.training.saving import Saves
 from flowlid.training.trainer import Trainer
 
 log = logging.getLogger("flowlid")
@@ -106,6 +107,7 @@ def make_model(
     processes: Processes,
     provenance: dict[str, str],
     progress: Progress,
+    save_minutes: float,
 ) -> None:
     """Train the flow and write all files of `exp`."""
     config, frames = inputs.config, inputs.frames
@@ -113,7 +115,7 @@ def make_model(
     dev = None if inputs.dev is None else (inputs.dev, labels_of(inputs.dev, inputs.classes, config))
     trainer = Trainer(flow, frames, labels_of(frames, inputs.classes, config), config.training, dev, processes)
     begin(trainer, inputs, exp / "checkpoint.pt")
-    train(trainer, inputs, exp, progress)
+    train(trainer, inputs, exp, progress, save_minutes)
 
     trained = trainer.finish()
     if processes.first:
@@ -159,14 +161,28 @@ def begin(trainer: Trainer, inputs: Inputs, checkpoint: Path) -> None:
             trainer.flow.set_precision(state["precision"])
     except ValueError as error:
         raise ValueError(f"{checkpoint}: does not fit this training ({error}); {REMEDY}") from error
-    epochs = inputs.config.training.epochs
-    log.info("going on after epoch %d of %d, from %s", len(trainer.history), epochs, checkpoint)
+    progress = Progress()
+    _note(progress, trainer)
+    log.info("going on after %s, from %s", progress, checkpoint)
 
 
-def train(trainer: Trainer, inputs: Inputs, exp: Path, progress: Progress) -> None:
-    """Run the epochs that are left, with a checkpoint after each."""
+def train(trainer: Trainer, inputs: Inputs, exp: Path, progress: Progress, save_minutes: float) -> None:
+    """Run the epochs that are left, with a checkpoint after each, and within one every so many minutes."""
     first, epochs, history = trainer.processes.first, inputs.config.training.epochs, trainer.history
-    progress.epoch, progress.epochs = len(history), epochs
+
+    def save() -> None:
+        state = {"config": inputs.config.to_dict(), "data": inputs.data, "trainer": trainer.state_dict()}
+        state["precision"] = trainer.flow.precision
+        save_payload(exp / "checkpoint.pt", "training state", state)
+
+    def save_within() -> None:
+        began = time.monotonic()
+        save()
+        _note(progress, trainer)
+        log.info("saved after %s, in %.1f s", progress, time.monotonic() - began)
+
+    _note(progress, trainer)
+    trainer.saves = Saves(trainer.processes, save_within, 60 * save_minutes, progress)
     total = epochs * trainer.steps_per_epoch
     with program.progress_bar(exp.name, total, hidden=not first) as show:
 
@@ -175,12 +191,17 @@ def train(trainer: Trainer, inputs: Inputs, exp: Path, progress: Progress) -> No
 
         for record in trainer.epochs(tell):
             if first:
-                state = {"config": inputs.config.to_dict(), "data": inputs.data, "trainer": trainer.state_dict()}
-                state["precision"] = trainer.flow.precision
-                save_payload(exp / "checkpoint.pt", "training state", state)
+                save()
                 write_history(exp / "train.jsonl", history)
                 log.info("%s", epoch_line(record, epochs))  # after it is saved
-            progress.epoch = record["epoch"]
+            trainer.saves.done()
+            _note(progress, trainer)
+
+
+def _note(progress: Progress, trainer: Trainer) -> None:
+    """Note how far a trainer got."""
+    progress.epoch, progress.epochs = len(trainer.history), trainer.config.epochs
+    progress.step, progress.steps = 0 if trainer.run is None else trainer.run.done, trainer.steps_per_epoch
 
 
 def summary(name: str, trainer: Trainer, inputs: Inputs, report: dict[str, float]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to a training."""
+"""What Ctrl-C, SIGTERM and SIGUSR1 do to a training."""
 
 import logging
 import signal
@@ -6,16 +6,56 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 log = logging.getLogger("flowlid")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # a scheduler may send the last one before it ends a job
 
 
 @dataclass
 class Progress:
-    """How far training got: whole epochs, and those to do."""
+    """How far a training got that is saved, and the signal that is to end it.
+
+    Attributes:
+        epoch, epochs: whole epochs, and those to do.
+        step, steps: steps of the epoch after them, and those to do.
+        signal: one that came in a block of `deferred`, or None.
+    """
 
     epoch: int = 0
     epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    signal: int | None = None
+    _deferred: bool = False
+
+    def __str__(self) -> str:
+        """ "epoch 5 of 40", or "epoch 5 of 40 and 120 of 6000 steps"."""
+        within = f" and {self.step} of {self.steps} steps" if self.step else ""
+        return f"epoch {self.epoch} of {self.epochs}{within}"
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """A block that a signal does not end: it is noted, for the block to look at, and ends the training after it."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.signal is not None:
+            self.end(self.signal)
+
+    def note(self, number: int) -> None:
+        """A signal came."""
+        if self._deferred:
+            self.signal = number
+        else:
+            self.end(number)
+
+    def end(self, number: int) -> NoReturn:
+        """End the training, as a signal does."""
+        raise _Interrupted(number)
 
 
 class _Interrupted(BaseException):
@@ -24,7 +64,7 @@ class _Interrupted(BaseException):
 
 @contextmanager
 def interruptible(again: str) -> Iterator[Progress]:
-    """A block that SIGINT or SIGTERM ends, with exit status 130 or 143 and a last line in the log.
+    """A block that each of SIGNALS ends, with exit status 128 + its number and a last line in the log.
 
     Args:
         again: what continues, as the line says: "interrupted after epoch 5 of 40; the same command continues".
@@ -33,16 +73,16 @@ def interruptible(again: str) -> Iterator[Progress]:
     def end(number: int, frame: object) -> None:
         for each in before:
             signal.signal(each, signal.SIG_IGN)  # a second one must not disturb the end
-        raise _Interrupted(number)
+        progress.note(number)
 
     # a signal that is ignored stays ignored, as nohup wants it
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in numbers}
+    numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     progress = Progress()
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield progress
     except _Interrupted as interrupted:
-        far = f"after epoch {progress.epoch} of {progress.epochs}" if progress.epochs else "before the first epoch"
+        far = f"after {progress}" if progress.epochs else "before the first epoch"
         log.warning("interrupted %s; %s continues", far, again)
         sys.exit(128 + interrupted.args[0])
     finally:

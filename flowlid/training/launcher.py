@@ -18,13 +18,14 @@ from contextlib import contextmanager
 
 import torch
 
+from flowlid.training.interruption import SIGNALS
 from flowlid.training.processes import Lost, Processes
 
 log = logging.getLogger("flowlid")
 
 RESTARTS = 3
 _LOST = 75  # exit status of a process that has lost the others: sysexits' EX_TEMPFAIL
-_TRIED_AGAIN = {_LOST, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # and every death by a signal
+_TRIED_AGAIN = {_LOST, *(128 + number for number in SIGNALS)}  # and every death by a signal
 _ROOM = 15.0  # seconds that a process waits for another one to report an error that both may have
 _LAUNCHER = "FLOWLID_LAUNCHER"  # environment of the workers: who started them
 _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
@@ -40,7 +41,8 @@ def launch(num_procs: int) -> None:
         SystemExit: 1 after a failure, 128 + the number of the signal that ended this program.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // num_procs)))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "10")  # seconds between SIGTERM and SIGKILL
+    # seconds between a signal and SIGKILL, in which training saves; Slurm gives as many
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "30")
     os.environ[_LAUNCHER] = str(os.getpid())
     for restart in range(RESTARTS + 1):
         ended = _run_workers(num_procs)
@@ -61,6 +63,34 @@ def started_anew() -> bool:
     return _LAUNCHER not in os.environ and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
 
 
+def is_worker() -> bool:
+    """Whether torchrun, or its engine in `launch`, has started this process."""
+    return "RANK" in os.environ
+
+
+def check_numbers(processes: Processes, nodes: int | None, num_procs: int | None) -> None:
+    """Check what was asked for, machines and processes on each (None: whatever there is), against what was started.
+
+    Raises:
+        ValueError: too few, or too many, have been started, so that training would be another one.
+    """
+    if not is_worker():
+        if (nodes or 1) > 1:
+            raise ValueError(
+                f"--nodes {nodes}: this process is alone, nothing has started it on {nodes} machines; start it with "
+                "torchrun on each (--help shows how), or by run.sh on a cluster"
+            )
+        return
+    asked, per_node = (nodes or 1) * (num_procs or 1), num_procs or 1
+    came = (processes.world_size, processes.local_world_size)
+    if (nodes is not None or num_procs is not None) and came != (asked, per_node):
+        raise ValueError(
+            f"--nodes {nodes or 1} --num-procs {per_node} asks for {asked} processes, {per_node} per machine; torchrun "
+            f"has started {came[0]}, {came[1]} on this machine: give it --nnodes {nodes or 1} --nproc-per-node "
+            f"{per_node}, or these options what it has"
+        )
+
+
 def _run_workers(num_procs: int) -> dict[int, int]:
     """Start the processes and wait; the exit status of each that failed by rank, below 0 for a signal."""
     # imported here, because a process that launches nothing starts faster without them
@@ -71,6 +101,12 @@ def _run_workers(num_procs: int) -> dict[int, int]:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # `launch` says how each process ended
+
+    def stop(number: int, frame: object) -> None:
+        raise SignalException("told to end", signal.Signals(number))
+
+    if signal.getsignal(signal.SIGUSR1) is not signal.SIG_IGN:
+        signal.signal(signal.SIGUSR1, stop)  # as the engine does with SIGTERM and SIGINT: it passes them on
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

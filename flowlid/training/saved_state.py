@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowlid.training.epoch import Epoch
+from flowlid.training.epoch import SNAPSHOT, Epoch
 
 _MEASURED = {"seconds": 0.0, "frames_per_second": 0.0}  # what a trainer adds to an epoch's record
 _UNKNOWN = ("dev_loglik", "dev_accuracy")  # None without a development set
@@ -39,20 +39,44 @@ def check_state(
         number: {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
         for number, weight in enumerate(parameters)
     }
-    best = selects and history != []
+    best, run = selects and history != [], state.get("run")
+    begun = moments if history else {}  # of the optimizer where an epoch began
     wanted = {
         **own,
         "history": history,
-        "step": steps_per_epoch * len(history),
         "running_loss": 0.0 if isinstance(state.get("running_loss"), float) else None,
         "best": {"epoch": 0, "value": 0.0, "state": own["flow"]} if best else None,
-        "optimizer": {**own["optimizer"], "state": moments if history else {}},
+        "optimizer": _optimizer(state, own, moments, begun),
     }
+    if isinstance(run, dict):
+        good = {part: own[part] for part in SNAPSHOT} | {"optimizer": _optimizer(run.get("good"), own, moments, begun)}
+        wanted["run"] = Epoch(len(history) + 1, good).state_dict()
     _check(state, wanted, "state")
-    if state["step"] != wanted["step"] or not 0 < state["rate_scale"] <= 1:
-        raise ValueError("state/step or state/rate_scale does not fit the epochs")
+    _check_counters(state, len(history), steps_per_epoch)
     if best and not 1 <= state["best"]["epoch"] <= len(history):
         raise ValueError("state/best/epoch is no epoch that was trained")
+
+
+def _optimizer(
+    state: Any,  # noqa: ANN401  (from a file)
+    own: Mapping[str, Any],
+    moments: dict[int, Any],
+    begun: dict[int, Any],
+) -> dict[str, Any]:
+    """What the optimizer of `state` looks like: after any step it has moments; in the first epoch it may have none."""
+    found = state.get("optimizer") if isinstance(state, dict) else None
+    fresh = isinstance(found, dict) and found.get("state") == {}
+    return {**own["optimizer"], "state": begun if fresh else moments}
+
+
+def _check_counters(state: dict[str, Any], epochs: int, steps_per_epoch: int) -> None:
+    """Check the numbers of a state whose parts are of the right types."""
+    run = state["run"]
+    if run is not None and (run["number"] != epochs + 1 or not 1 <= run["done"] <= steps_per_epoch):
+        raise ValueError("state/run is not of the epoch after the last whole one")
+    done = steps_per_epoch * epochs + (0 if run is None else run["done"])
+    if state["step"] != done or not 0 < state["rate_scale"] <= 1:
+        raise ValueError("state/step or state/rate_scale does not fit the epochs")
 
 
 def _history(history: Any) -> list[dict[str, Any]]:  # noqa: ANN401  (from a file)
@@ -61,7 +85,7 @@ def _history(history: Any) -> list[dict[str, Any]]:  # noqa: ANN401  (from a fil
         raise ValueError("state/history is no list of epochs")
     if [record.get("epoch") for record in history] != list(range(1, len(history) + 1)):
         raise ValueError("state/history lacks an epoch")
-    record = Epoch(1, {}, frames=1).record((0.0, 0.0), 0.0) | _MEASURED
+    record = Epoch(1, {}, frames=1).record((0.0, 0.0)) | _MEASURED
     return [record | {key: None for key in _UNKNOWN if each.get(key) is None} for each in history]
 
 

@@ -17,9 +17,10 @@ from flowlid.flow.transforms import BatchNorm, refresh_batchnorm
 from flowlid.frames.batches import ShuffledBatches
 from flowlid.frames.frameset import FrameSet
 from flowlid.training.divergence import Step, Watch
-from flowlid.training.epoch import Epoch
+from flowlid.training.epoch import SNAPSHOT, Epoch
 from flowlid.training.processes import Processes, score_together
 from flowlid.training.saved_state import check_state
+from flowlid.training.saving import Saves
 from flowlid.training.schedule import learning_rate
 
 log = logging.getLogger("flowlid")
@@ -34,8 +35,8 @@ _STEPS_BETWEEN_LOOKS = 50  # on a GPU, where each look is a wait; fewer in short
 class Trainer:
     """Minimizes -log p(x_t | y_t) in nats per frame, over voiced frames in a new random order each epoch.
 
-    Everything that the next epoch depends on is in `state_dict`: on a CPU, training that was cut
-    off and loaded again gives bit for bit what it would have given.
+    Everything that the next step depends on is in `state_dict`, in an epoch (where `saves` looks) as after one: on a
+    CPU, training that was cut off and loaded again gives bit for bit what it would have given.
 
     A step whose loss or gradient is not finite, or whose loss jumps by more than
     `config.jump` x D nats above its running mean, is not taken: weights and optimizer go back to
@@ -76,6 +77,8 @@ class Trainer:
         # reading the losses makes a GPU wait, and costs nothing on a CPU
         looks = 1 if device.type == "cpu" else max(1, min(_STEPS_BETWEEN_LOOKS, self.steps_per_epoch // 10))
         self.watch = Watch(config.jump * flow.dim, device, looks)
+        self.saves = Saves(self.processes)  # none within an epoch
+        self.run: Epoch | None = None  # the epoch that is being trained
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None  # {"epoch", "value", "state"} of the selected epoch so far
         self.step = 0  # steps done or skipped
@@ -135,6 +138,7 @@ class Trainer:
         """
         while len(self.history) < self.config.epochs:
             record = self._epoch(len(self.history) + 1, progress)
+            self.run = None
             self.history.append(record)
             self._select(record)
             yield record
@@ -165,46 +169,59 @@ class Trainer:
         return len(self.history) if self.best is None else self.best["epoch"]
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer, history and counters after the last whole epoch."""
+        """Weights, optimizer, history and counters, after a whole epoch or where `saves` looks."""
         return {
-            "flow": self.flow.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **{part: getattr(self, part).state_dict() for part in SNAPSHOT},
             "history": self.history,
             "best": self.best,
             "step": self.step,
             "rate_scale": self.rate_scale,
             "running_loss": self.watch.mean_loss,
+            "run": None if self.run is None else self.run.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict` of the same configuration and training frames; ValueError for anything else."""
         selects, weights = self.config.select != "last", list(self.flow.parameters())
         check_state(state, self.state_dict(), weights, self.steps_per_epoch, selects)
-        self.flow.load_state_dict(state["flow"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for part in SNAPSHOT:
+            getattr(self, part).load_state_dict(state[part])
         self.history, self.best = state["history"], state["best"]
         self.step, self.rate_scale, self.watch.mean_loss = state["step"], state["rate_scale"], state["running_loss"]
+        self.run = None if state["run"] is None else Epoch.from_state(state["run"], self._snapshot())
 
     def _epoch(self, epoch: int, progress: Callable[..., None]) -> dict[str, Any]:
-        began = time.monotonic()
+        # where it starts, so that its first step has something to go back to; or where it was cut off
+        run = self.run = self.run or Epoch(epoch, self._snapshot())
+        began = time.monotonic() - run.seconds
         self.flow.train()
-        run = Epoch(epoch, self._snapshot())  # where it starts, so that its first step has something to go back to
-        for number, batch in enumerate(self._batches(epoch), 1):
-            rate = learning_rate(self.config, self.step, self.steps_per_epoch) * self.rate_scale
-            self.step += 1
-            self._update(*batch, rate)
-            self.processes.alive()
-            if self.watch.pending == self.watch.capacity or number == self.steps_per_epoch:
-                self._settle(run, number, progress)
+        with self.saves.progress.deferred():
+            batch = self._steps(run, began, progress)
         with torch.no_grad():  # no next step shows whether the last update was sound
             _, terms = self._loss(*batch)
         mean = self.watch.mean_loss
         last = Step(batch[0], *terms.tolist(), 0.0, math.nan if mean is None else mean)
         if self.watch.trouble(last) is not None:
-            self._recover(run, number, last)
+            self._recover(run, run.done, last)
         seconds = time.monotonic() - began
         speed = {"seconds": round(seconds, 3), "frames_per_second": round(len(self.frames) / seconds, 1)}
-        return run.record(self._evaluate_dev(), rate) | speed
+        return run.record(self._evaluate_dev()) | speed
+
+    def _steps(self, run: Epoch, began: float, progress: Callable[..., None]) -> tuple[int, Tensor, Tensor]:
+        """Train what is left of an epoch, which would have begun at `began` in one go; gives its last batch."""
+        batch = None
+        for number, batch in enumerate(self._batches(run.number, run.done), run.done + 1):
+            run.rate = learning_rate(self.config, self.step, self.steps_per_epoch) * self.rate_scale
+            self.step += 1
+            self._update(*batch, run.rate)
+            self.processes.alive()
+            if self.watch.pending == self.watch.capacity or number == self.steps_per_epoch:
+                self._settle(run, number, progress)
+                run.done, run.seconds = number, time.monotonic() - began
+                self.saves.look()
+        if batch is None:  # it was cut off after its last step
+            batch = next(self._batches(run.number, run.done - 1))
+        return batch
 
     def _update(self, size: int, x: Tensor, labels: Tensor, rate: float) -> None:
         """One step of Adam on a batch, which is not taken if `watch` finds the loss or the gradient bad."""
@@ -244,7 +261,7 @@ class Trainer:
         logp, logdet = self._terms(x, labels)
         own = torch.stack([logp.sum(), logdet.sum()]) / size
         terms = own.detach().clone()
-        self.processes.sum_(terms)
+        self.processes.sum_(terms, *self.saves.wishes(terms))
         return -own.sum(), terms
 
     def _terms(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -253,7 +270,7 @@ class Trainer:
         return logp.gather(1, labels.unsqueeze(1)).squeeze(1), logdet
 
     def _snapshot(self) -> dict[str, Any]:
-        return copy.deepcopy({"flow": self.flow.state_dict(), "optimizer": self.optimizer.state_dict()})
+        return copy.deepcopy({part: getattr(self, part).state_dict() for part in SNAPSHOT})
 
     def _recover(self, run: Epoch, step: int, bad: Step, lost: int = 0) -> None:
         """Go back to the last good state, with half the learning rate."""
@@ -265,8 +282,8 @@ class Trainer:
                 "training.learning_rate or set training.clip_norm and model.scale_bound"
             )
         state = copy.deepcopy(run.good)
-        self.flow.load_state_dict(state["flow"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for part in SNAPSHOT:
+            getattr(self, part).load_state_dict(state[part])
         self.rate_scale *= 0.5
         log.warning(
             "%s: %s; went back to the last good state, learning rate now x %g of its plan%s",
@@ -295,7 +312,7 @@ class Trainer:
             state = copy.deepcopy(self.flow.state_dict())
             self.best = {"epoch": record["epoch"], "value": value, "state": state}
 
-    def _batches(self, epoch: int, whole: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Frames of each batch, and of this process's share (or all of it) spliced frames (n, D) and classes (n,)."""
+    def _batches(self, epoch: int, skip: int = 0, whole: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Frames of each batch but the first ones, and of this process's share (or all) x (n, D) and classes (n,)."""
         share = (0, 1) if whole else (self.processes.rank, self.processes.world_size)
-        return ((size, x, self.labels[utts]) for size, x, utts in self.shuffled.epoch(epoch, share))
+        return ((size, x, self.labels[utts]) for size, x, utts in self.shuffled.epoch(epoch, share, skip))

@@ -1,6 +1,7 @@
 """Random batches: each frame once an epoch, in an order of seed and epoch, from one block or from many."""
 
 import hashlib
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -138,6 +139,19 @@ def loads(frames: FrameSet, monkeypatch: pytest.MonkeyPatch, fail_at: int = 0) -
 
     monkeypatch.setattr(FrameSet, "block", block)
     return given_out, alive
+
+
+@pytest.mark.parametrize(("block_frames", "blocks"), [(1000, 1), (100, 6)])
+def test_the_rest_of_an_epoch_is_as_it_was(block_frames: int, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = numbered([100] * 6)
+    given_out, _ = loads(frames, monkeypatch)
+    batches = ShuffledBatches(frames, 30, block_frames, 1, CPU)
+    whole = drawn(batches, 1)
+    for skip in range(len(whole) + 1):
+        given_out.clear()
+        assert drawn(batches, 1, skip=skip) == whole[skip:]
+        if blocks > 1:
+            assert len(given_out) == math.ceil((len(whole) - skip) * blocks / len(whole))  # nothing is read in vain
 
 
 def test_one_block_is_loaded_once_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A checkpoint of which a part is missing or another's is refused by name, before any of it is taken."""
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from flowlid.config import config_from_dict
 from flowlid.flow.checkpoint import load_payload, save_payload
 from flowlid.frames.frameset import FrameSet
 from flowlid.training.experiment import Inputs, begin
+from flowlid.training.saving import Saves
 from flowlid.training.trainer import Trainer
 
 MakeFrames = Callable[..., FrameSet]
@@ -77,6 +79,43 @@ def test_parts_that_do_not_fit(
     before = weights(other)
     message = rf"checkpoint\.pt: does not fit this training \({what}.*\); remove it and train again"
     with pytest.raises(ValueError, match=message):
+        resumed(other, state, tmp_path)
+    assert equal(weights(other), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (put(None, "run"), "state/step or state/rate_scale does not fit the epochs"),
+        (put([], "run"), "state/run is of another type"),
+        (drop("run", "frames"), "state/run has other parts"),
+        (drop("run", "good", "flow"), "state/run/good has other parts"),
+        (put({}, "run", "good", "optimizer", "state"), "state/run/good/optimizer/state has other parts"),
+        (
+            put(torch.zeros(3), "run", "good", "flow", "base.means"),
+            "state/run/good/flow/base.means is of another shape",
+        ),
+        (put("x", "run", "good"), "state/run/good has other parts"),
+        (put(1, "run", "number"), "state/run is not of the epoch after the last whole one"),
+        (put(0, "run", "done"), "state/run is not of the epoch"),
+        (put(7, "run", "done"), "state/run is not of the epoch"),
+        (put(4, "run", "done"), "state/step or state/rate_scale does not fit"),
+        (put(math.inf, "run", "logp"), "state/run/logp is no number"),
+        (put(None, "run", "candidate"), "state/run/candidate is of another type"),
+    ],
+)
+def test_parts_of_an_epoch_that_do_not_fit(
+    change: Callable[[dict], None], what: str, make_frames: MakeFrames, tmp_path: Path
+) -> None:
+    trainer, states = make_trainer(make_frames, epochs=2), []
+    trainer.start()
+    trainer.saves = Saves(trainer.processes, lambda: states.append(copy.deepcopy(trainer.state_dict())), seconds=0)
+    list(trainer.epochs())
+    state = states[8]  # after three of six steps of the second epoch
+    other = make_trainer(make_frames, seed=5, epochs=2)
+    before = weights(other)
+    change(state)
+    with pytest.raises(ValueError, match=rf"does not fit this training \({what}.*\); remove it and train again"):
         resumed(other, state, tmp_path)
     assert equal(weights(other), before)
 
