@@ -1,6 +1,8 @@
 """Features on their way into the flow.
 
 - `pack`: the features of a data directory, written once into files that are mapped into memory (`open_or_build`).
+- `packing`: how a pack is written, in parts by any number of processes, and joined (`write_part`, `join`).
+- `checksums`: of files that are written or read in pieces at once.
 - `selection`: which of their frames are a set's: voiced, non-speech, every n-th.
 - `normalization`: the shift and scale of each utterance.
 - `frameset`: a set's frames, normalized and spliced where they are used (`load_frames`, `FrameSet`).

@@ -8,32 +8,24 @@ the sources, so that a pack never changes: another one takes its place. It may b
 import contextlib
 import errno
 import fcntl
-import functools
 import hashlib
-import io
-import json
 import logging
 import os
 import shutil
 import tempfile
-import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from flowlid.files import atomic_directory, read_json, write_json
+from flowlid.files import read_json, sync
+from flowlid.frames.checksums import checksum
+from flowlid.frames.packing import ARRAYS, FORMAT, HEADER, described, join, number_of_parts, write_part, written
 from flowlid.kaldi.arks import ark_path, is_pipe
-from flowlid.kaldi.cmvn import check_dim, cmvn_stats
 from flowlid.kaldi.datadir import DataDir
 
-_FORMAT = 2  # of the files: those of another format are made again
-_ARRAYS = ("feats.npy", "ends.npy", "stats.npy", "voiced.npy", "utt_of.npy")
-_HEADER = 128  # bytes before the data of our .npy files
-_CHUNK = 2**20  # bytes that are read at once to be checked
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 log = logging.getLogger("flowlid")
 
@@ -78,29 +70,58 @@ def open_or_build(data: DataDir, allow_pipes: bool = False) -> Pack:
         OSError: the disk is full.
     """
     signature = _signature(data)
-    write = functools.partial(_write, data, allow_pipes, signature)
     if signature is None:
-        return _build_for_once(write, signature)
+        return _build_for_once(data, allow_pipes, signature)
     place = data.path / "packed"
     path = place / signature
     with contextlib.suppress(FileNotFoundError):  # none yet, or removed by a process with newer sources
         return _open(path, signature)
-    try:
-        place.mkdir(exist_ok=True)
-        lock = open(place / ".lock", "ab")
-    except OSError as error:
-        if error.errno not in _READ_ONLY:
-            raise
-        log.warning("%s: cannot be written to; each program packs the features anew in %s", place, _scratch())
-        return _build_for_once(write, signature)
+    lock = _lock_of(place)
+    if lock is None:
+        return _build_for_once(data, allow_pipes, signature)
     with lock:
         _wait_for(lock, place)
-        if not path.is_dir():
-            _remove_others(place)
-            with atomic_directory(path) as new, full_disk_named(new):
-                write(new)
+        if _build(data, allow_pipes, place, signature):
             return _open(path, signature, check=False)  # it was just written
         return _open(path, signature)
+
+
+def pack_part(data: DataDir, part: int, parts: int, allow_pipes: bool = False) -> None:
+    """Write part 1, 2, ... of `parts` of a pack; whichever part comes last joins them, and `open_or_build` finds it.
+
+    Parts may be written at the same time, on any machines that share the directory; one that is there is left alone.
+    There may be fewer (`number_of_parts`): then the last ones have nothing to do. Nor has any part where
+    `open_or_build` keeps no pack.
+
+    Raises:
+        ValueError, OSError: as `open_or_build`, and as `write_part`.
+    """
+    signature, place, parts = _signature(data), data.path / "packed", number_of_parts(data, parts)
+    lock = _lock_of(place) if signature is not None and part <= parts else None
+    if lock is None:
+        log.info("%s: nothing to pack in part %d", data.path, part)
+        return
+    path, building = place / signature, _building(place, signature, parts)
+    with lock:
+        _wait_for(lock, place)
+        if _join_if_whole(data, place, signature):
+            log.info("%s: packed already", data.path)
+            return
+        if parts == 1:
+            _build(data, allow_pipes, place, signature)
+            return
+        _remove_others(place, signature)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        try:
+            if part not in written(building):
+                log.info("%s: packing part %d of %d", data.path, part, parts)
+                with full_disk_named(place):
+                    write_part(data, allow_pipes, building, part, parts)
+        except FileNotFoundError:
+            if not path.is_dir():  # else another process has packed all of it meanwhile
+                raise
+        _wait_for(lock, place)
+        _join_if_whole(data, place, signature)
 
 
 def global_cmvn(data: DataDir, allow_pipes: bool = False) -> np.ndarray:
@@ -141,7 +162,7 @@ def _signature(data: DataDir) -> str | None:
 
     None where one of them has a command.
     """
-    digest = hashlib.sha256(f"{_FORMAT}\n".encode())
+    digest = hashlib.sha256(f"{FORMAT}\n".encode())
     for name in ["feats.scp"] + ["vad.scp"] * data.has("vad.scp"):
         digest.update(f"{name}\n".encode())
         archives = set()
@@ -160,81 +181,61 @@ def _signature(data: DataDir) -> str | None:
 # Building
 
 
-class _Writer:
-    """A .npy file that grows by rows; at the end, `finish` gives its checksum."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "wb")
-        self._file.write(bytes(_HEADER))
-        self._crc, self._rows, self._like = 0, 0, np.empty(0, np.int64)
-
-    def add(self, rows: np.ndarray) -> None:
-        """Append rows (n, ...)."""
-        content = np.ascontiguousarray(rows).data.cast("B") if rows.size else b""
-        self._file.write(content)
-        self._crc = zlib.crc32(content, self._crc)
-        self._rows, self._like = self._rows + len(rows), rows
-
-    def finish(self) -> str:
-        header = io.BytesIO()
-        shape = (self._rows, *self._like.shape[1:])
-        described = {"descr": self._like.dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(header, described)
-        assert header.tell() == _HEADER, "numpy pads headers to a multiple of 64 bytes, with room for a longer shape"
-        self._file.seek(0)
-        self._file.write(header.getvalue())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return f"{zlib.crc32(header.getvalue(), self._crc):08x}"
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _write(data: DataDir, allow_pipes: bool, signature: str | None, place: Path) -> None:
-    """Fill an empty directory with a pack."""
-    began, end, utterances = time.monotonic(), 0, len(data.table("feats.scp"))
-    log.info("%s: packing %d utterances", data.path, utterances)
-    with contextlib.ExitStack() as stack:
-        writers = {name: stack.enter_context(contextlib.closing(_Writer(place / name))) for name in _ARRAYS}
-        for number, (x, voiced) in enumerate(_utterances(data, allow_pipes)):
-            writers["feats.npy"].add(x)
-            writers["stats.npy"].add(cmvn_stats(x)[np.newaxis])
-            writers["voiced.npy"].add(voiced + end)
-            writers["utt_of.npy"].add(np.full(len(voiced), number))
-            end += len(x)
-            writers["ends.npy"].add(np.array([end]))
-        checksums = {name: writer.finish() for name, writer in writers.items()}
-    write_json(place / "meta.json", _describe(signature, checksums))
-    log.info("%s: packed %d frames of %d utterances in %.1f s", data.path, end, utterances, time.monotonic() - began)
-
-
-def _utterances(data: DataDir, allow_pipes: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features (T, F) of each utterance and the numbers of its voiced frames; without vad.scp, of all."""
-    dim, has_vad = None, data.has("vad.scp")
-    for utt in sorted(data.table("feats.scp")):
-        x = data.feats(utt, allow_pipes)
-        dim = dim or x.shape[1]
-        check_dim(data, utt, x.shape[1], dim, "where those before it have")
-        yield x, np.flatnonzero(_vad(data, utt, len(x), allow_pipes)) if has_vad else np.arange(len(x))
-
-
-def _vad(data: DataDir, utt: str, length: int, allow_pipes: bool) -> np.ndarray:
-    vad = data.vad(utt, allow_pipes)
-    if len(vad) != length:
-        raise ValueError(
-            f"{data.path}/vad.scp: utterance {utt}: {len(vad)} decisions for {length} frames of features; "
-            "compute both from the same audio with the same frame shift (stage 2)"
-        )
-    return vad
-
-
-def _build_for_once(write: Callable[[Path], None], signature: str | None) -> Pack:
+def _build_for_once(data: DataDir, allow_pipes: bool, signature: str | None) -> Pack:
     with tempfile.TemporaryDirectory(prefix="flowlid-pack-") as scratch:
         place = Path(scratch)
         with full_disk_named(place):
-            write(place)
-        return _open(place, signature, check=False)
+            write_part(data, allow_pipes, place, 1, 1)
+            return _open(join(data, place, 1, signature), signature, check=False)
+
+
+def _build(data: DataDir, allow_pipes: bool, place: Path, signature: str) -> bool:
+    """Make the pack that is missing, if it is, in one part unless others are all there; for the holder of the lock."""
+    if (place / signature).is_dir():
+        return False
+    _remove_others(place, signature)
+    if not _join_if_whole(data, place, signature):
+        building = _building(place, signature, 1)
+        log.info("%s: packing %d utterances", data.path, len(data.table("feats.scp")))
+        try:
+            with full_disk_named(place):
+                write_part(data, allow_pipes, building, 1, 1)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        _join_if_whole(data, place, signature)
+    return True
+
+
+def _join_if_whole(data: DataDir, place: Path, signature: str) -> bool:
+    """Whether there is a pack now: joined if all its parts are there; for the holder of the lock."""
+    path = place / signature
+    for building in sorted(place.glob(_building("", signature, "*").name)):
+        parts = int(building.suffixes[-2][1:])
+        if not path.is_dir() and written(building) >= set(range(1, parts + 1)):
+            with full_disk_named(place):
+                os.rename(join(data, building, parts, signature), path)
+                sync(place)
+        if path.is_dir():
+            shutil.rmtree(building, ignore_errors=True)
+    return path.is_dir()
+
+
+def _building(place: str | Path, signature: str, parts: int | str) -> Path:
+    """Where a pack of a number of parts grows."""
+    return Path(place, f".{signature}.{parts}.tmp")
+
+
+def _lock_of(place: Path) -> IO[bytes] | None:
+    """The file that is locked by those who make packs in a directory; None if it cannot be written to."""
+    try:
+        place.mkdir(exist_ok=True)
+        return open(place / ".lock", "ab")
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        log.warning("%s: cannot be written to; each program packs the features anew in %s", place, _scratch())
+        return None
 
 
 def _wait_for(lock: IO[bytes], place: Path) -> None:
@@ -245,12 +246,11 @@ def _wait_for(lock: IO[bytes], place: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def _remove_others(place: Path) -> None:
-    """Remove packs of other sources or an older format, and what killed processes left behind."""
+def _remove_others(place: Path, signature: str) -> None:
+    """Remove packs of other sources or an older format, and what killed processes left of such."""
     for left in place.glob(".*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)  # another process may have it mapped, which NFS minds
-    for left in place.glob(".*.lock"):
-        left.unlink()
+        if not left.name.startswith(f".{signature}."):
+            shutil.rmtree(left, ignore_errors=True)  # another process may have it mapped, which NFS minds
     for old in place.glob("[!.]*"):
         log.info("%s: removed, its sources changed", old)
         # half removed, it must not be taken for a whole one
@@ -260,22 +260,15 @@ def _remove_others(place: Path) -> None:
 # Opening
 
 
-def _describe(signature: str | None, checksums: dict[str, str]) -> dict[str, Any]:
-    """What meta.json says; its digest is of the content alone, the same wherever the features lie."""
-    content = json.dumps([_FORMAT, sorted(checksums.items())])
-    digest = hashlib.sha256(content.encode()).hexdigest()[:32]
-    return {"format": _FORMAT, "signature": signature, "crc32": checksums, "digest": digest}
-
-
 def _open(path: Path, signature: str | None, check: bool = True) -> Pack:
     """Map a pack, its files checked against their checksums; FileNotFoundError: there is none at `path`."""
     again = f"remove {path}, and it is made again"
     try:
         meta = _meta(path, signature, again)
-        for name in _ARRAYS:
-            if check and _checksum(path / name) != meta["crc32"][name]:
+        for name in ARRAYS:
+            if check and checksum(path / name, HEADER) != meta["crc32"][name]:
                 raise ValueError(f"{path / name}: damaged, its content is not what was written; {again}")
-        return Pack(*(np.asarray(np.load(path / name, mmap_mode="r")) for name in _ARRAYS), meta["digest"])
+        return Pack(*(np.asarray(np.load(path / name, mmap_mode="r")) for name in ARRAYS), meta["digest"])
     except FileNotFoundError as error:
         if not path.is_dir():
             raise
@@ -285,18 +278,8 @@ def _open(path: Path, signature: str | None, check: bool = True) -> Pack:
 def _meta(path: Path, signature: str | None, again: str) -> dict[str, Any]:
     try:
         meta = read_json(path / "meta.json")
-        if sorted(meta["crc32"]) == sorted(_ARRAYS) and meta == _describe(signature, meta["crc32"]):
+        if sorted(meta["crc32"]) == sorted(ARRAYS) and meta == described(signature, meta["crc32"]):
             return meta
     except (ValueError, TypeError, KeyError):
         pass
     raise ValueError(f"{path / 'meta.json'}: damaged, it does not describe this pack; {again}")
-
-
-def _checksum(path: Path) -> str:
-    """CRC-32 of a file's data and then of its header, which is written last."""
-    crc = 0
-    with open(path, "rb") as file:
-        header = file.read(_HEADER)
-        while chunk := file.read(_CHUNK):
-            crc = zlib.crc32(chunk, crc)
-    return f"{zlib.crc32(header, crc):08x}"
