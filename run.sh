@@ -137,7 +137,10 @@ fi
 if runs 3 5; then
   for name in "${all[@]}"; do check_place_of "$exp/$name"; done
 fi
-if [ "$action" = submit ]; then submit "${arguments[@]}"; fi
+case $action in
+  status) show_status ;;
+  submit) submit "${arguments[@]}" ;;
+esac
 
 # Before anything is written: stages 0 to 2 have the data for themselves, later ones share it. An experiment that is one
 # of several side by side is locked where it begins.
@@ -153,6 +156,7 @@ if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
 stage_began=
 . ./path.sh
 began=$SECONDS
+if [ "$stage" -le 2 ]; then refuse_living_jobs "$data" "$data/_pool" "$copies" "$copies/_pool"; fi
 
 # The data sets of some experiments, into the array `names`: list_sets OPTIONS... CONFIG...
 list_sets() {
@@ -231,36 +235,37 @@ train() {
   tell "stage 3  train $name: $result" "$log" "$log"
 }
 
-# A step on the sets in `names`, by several jobs if --score-jobs says so: each takes every so-many-th set.
-share_sets() { # LABEL LOG PROGRAM OPTIONS...: and then the experiment, the data and the sets
-  local label=$1 log=$2 jobs=$score_jobs
-  shift 2
-  if [ "$jobs" -gt ${#names[@]} ]; then jobs=${#names[@]}; fi
-  rm -f "$log".*.log
+# A step on the sets in `names`, which pass through the flow in so many jobs; their logs are added to `logs`.
+run_parts() { # JOBS LABEL LOG PROGRAM OPTIONS...: and then the experiment, the data and the sets
+  local jobs=$1 label=$2 log=$3 number
+  shift 3
   if [ "$jobs" -eq 1 ]; then
     run_job "$label" "$flow_job" "$log.log" "$@" "$dir" "$data" "${names[@]}"
-  else
-    rm -f "$log.log"
-    run_job "$label" "$flow_job JOB=1:$jobs" "$log.JOB.log" "$@" --part "JOB/$jobs" "$dir" "$data" "${names[@]}"
+    logs+=("$log.log")
+    return
   fi
+  run_job "$label" "$flow_job JOB=1:$jobs" "$log.JOB.log" "$@" --part "JOB/$jobs" "$dir" "$data" "${names[@]}"
+  for ((number = 1; number <= jobs; number++)); do logs+=("$log.$number.log"); done
 }
 
+fewer() { echo $(($1 < $2 ? $1 : $2)); } # NUMBER NUMBER
+
 score() {
-  local log=$dir/log options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite") dev train
+  local log=$dir/log logs=() dev train
+  local options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite")
   list_sets --role "dev tests" "$config"
   if [ ${#names[@]} -eq 0 ]; then
     echo "stage 4  score $name: it has no dev and no test sets"
     return
   fi
-  if [ "$score_jobs" -eq 1 ]; then
-    run_job "stage 4  score $name" "$flow_job" "$log/score.log" steps/score.py "${options[@]}" "$dir" "$data" "${names[@]}"
-  else
-    run_job "stage 4  score $name" "$flow_job JOB=1:$score_jobs" "$log/score.JOB.log" \
-      steps/score.py "${options[@]}" --part "JOB/$score_jobs" "$dir" "$data" "${names[@]}"
+  run_parts "$score_jobs" "stage 4  score $name" "$log/score" steps/score.py "${options[@]}"
+  if [ "$score_jobs" -gt 1 ]; then
     run_job "stage 4  merge scores of $name" "$cpu_job" "$log/score.log" \
       steps/score.py --allow-pipes "$allow_pipes" --merge "$score_jobs" "$dir" "$data" "${names[@]}"
+    logs+=("$log/score.log")
   fi
-  share_sets "stage 4  score non-speech of $name" "$log/score_nonspeech" steps/score_nonspeech.py "${options[@]}"
+  run_parts "$(fewer "$score_jobs" ${#names[@]})" "stage 4  score non-speech of $name" "$log/score_nonspeech" \
+    steps/score_nonspeech.py "${options[@]}"
   list_sets --role dev "$config"
   dev=${names[*]}
   list_sets --role train "$config"
@@ -269,14 +274,15 @@ score() {
   run_job "stage 4  calibrate $name" "$cpu_job" "$log/calibrate.log" steps/calibrate.py --overwrite "$overwrite" \
     --dev "$dev" "$dir" "$data" "$train" "${names[@]}"
   tell "stage 4  score $name: ${#names[@]} sets$(up_to_date ${#names[@]} "$log/score.log")" \
-    "$log/score.log" "$log"/{score,score_nonspeech}{,.[0-9]*}.log "$log/calibrate.log"
+    "$log/score.log" "${logs[@]}" "$log/calibrate.log"
 }
 
 draw() {
-  local log=$dir/log options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite") each state
+  local log=$dir/log logs=() each state
   list_sets --role "train tests" "$config"
-  share_sets "stage 5  latents of $name" "$log/latents" steps/analyse_latents.py "${options[@]}" --tsne-frames "$tsne_frames"
-  state=$(up_to_date ${#names[@]} "$log"/latents*.log)
+  run_parts "$(fewer "$score_jobs" ${#names[@]})" "stage 5  latents of $name" "$log/latents" steps/analyse_latents.py \
+    --device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite" --tsne-frames "$tsne_frames"
+  state=$(up_to_date ${#names[@]} "${logs[@]}")
   list_sets --role plots "$config"
   each="${names[*]}"
   list_sets --role tests "$config"
@@ -287,7 +293,7 @@ draw() {
       --overwrite "$overwrite" --expected "$expected_scores" "$dir" "$data" "${names[@]}"
   fi
   tell "stage 5  latents and plots of $name: $(find "$dir/plots" -name '*.png' | wc -l) pictures in $(
-    shown "$dir/plots")$state" "$log/plot.log" "$log"/latents*.log "$log"/{plot,proficiency}.log
+    shown "$dir/plots")$state" "$log/plot.log" "${logs[@]}" "$log"/{plot,proficiency}.log
 }
 
 report() {
@@ -308,11 +314,11 @@ do_stage() { # NUMBER FUNCTION
   fi
 }
 
-run_experiment() { # NAME
+run_experiment() { # NAME [PLACE, if it is one of several side by side]
   name=$1 dir=$exp/$1 config=$conf/$1.yaml
-  if [ -n "$side_place" ]; then
+  if [ $# -eq 2 ]; then
     lock "$dir" alone
-    take_share_of_machine "$side_place"
+    take_share_of_machine "$2"
   fi
   do_stage 3 train
   do_stage 4 score

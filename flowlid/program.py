@@ -149,7 +149,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
 def add_part_of_sets_option(parser: argparse.ArgumentParser) -> None:
     """Give a program `--part`, by which several jobs share its sets (`own_sets`)."""
     words = "as the J-th of N jobs, which share the sets"
-    parser.add_argument("--part", metavar="J/N", type=part_of_jobs, default=(1, 1), help=words)
+    parser.add_argument("--part", metavar="J/N", type=part_of_jobs, default="1/1", help=words)
 
 
 def own_sets(args: argparse.Namespace) -> list[str]:

@@ -47,19 +47,41 @@ logged() { # LABEL LOG COMMAND...
 # Run PROGRAM through the cluster's wrapper CMD, which writes LOG, under a live line; several jobs of it if CMD ends in
 # JOB=1:N and LOG has JOB in its name.
 run_job() { # LABEL CMD LOG PROGRAM...
-  local label=$1 cmd=$2 log=$3 said
+  local label=$1 cmd=$2 log=$3 said before
   shift 3
   mkdir -p "$(dirname "$log")"
-  find_logs "$log" -delete   # of an earlier run: not to pass for this one's
+  before=$(find_logs "$log" -printf '%p %i %s %T@\n')   # of an earlier run: they must not pass for this one's
   said=$(dirname "$log")/.said
   # shellcheck disable=SC2086  # $cmd holds a program and its options
   under_live_line "$label" "${log/JOB/1}" $cmd "$log" "$@" 2>"$said"
   cat "$said" >&2
   rm -f "$said"
-  if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
+  if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log" "$before"; fi
 }
 
-under_live_line() { # LABEL LOG: until it is killed, or run.sh is
+under_live_line() { # LABEL LOG COMMAND...
+  local label=$1 log=$2
+  stage_began=${stage_began:-$SECONDS}
+  FLOWLID_PROGRESS=$(realpath -m "$(dirname "$log")")/.progress
+  export FLOWLID_PROGRESS
+  shift 2
+  rm -f "$FLOWLID_PROGRESS"
+  live_line "$label" "$log" &
+  live_job=$!
+  foreground "$@"
+  end_live_line
+}
+
+end_live_line() {
+  if [ -z "$live_job" ]; then return 0; fi
+  kill "$live_job" 2>/dev/null || true
+  wait "$live_job" 2>/dev/null || true
+  live_job=
+  rm -f "$FLOWLID_PROGRESS"
+  if [ -t 3 ]; then printf '\r\033[K' >&3; fi
+}
+
+live_line() { # LABEL LOG: until it is killed, or run.sh is
   local began=$SECONDS next=30 idle text
   exec {idle}<> <(:)
   while is_running $$; do
@@ -94,7 +116,7 @@ progress() { # LOG
     if [ "$left" -gt 0 ]; then printf ', %s left' "$(lasted "$left")"; fi
   else
     words=$(message_of "$1" .)
-    words=${words:-$(tail -n 1 "$(dirname "$1")/.said" 2>/dev/null)}   # the wrapper's, of a job that waits
+    words=${words:-$(tail -n 1 "$(dirname "$1")/.said" 2>/dev/null || true)}   # the wrapper's, of a job that waits
     echo "${words:+, $words}"
   fi
 }
@@ -110,10 +132,9 @@ tell() { # WHAT LOG-TO-NAME LOG...
 }
 
 # The end of the log of what failed, as its exit status told, and its name; ends the run. Of several jobs, three logs.
-failed() { # LABEL LOG
+failed() { # LABEL LOG [LOGS OF AN EARLIER RUN]
   local logs log
-  mapfile -t logs < <(failed_logs "$2")
-  if [ ${#logs[@]} -eq 0 ] && [ -f "$2" ]; then logs=("$2"); fi
+  mapfile -t logs < <(failed_logs "$2" "${3:-}")
   for log in "${logs[@]:0:3}"; do
     echo "run.sh: the end of $(shown "$log"):" >&2
     why "$log" >&2
@@ -122,13 +143,15 @@ failed() { # LABEL LOG
   fail "$1 failed"
 }
 
-# The log, if it is there; where it is of several jobs, or says that jobs failed, those of them that did not end well.
-failed_logs() { # LOG
-  local pattern='' log
+# The log; or where it is of several jobs, or says that jobs failed, those of them that did not end well.
+failed_logs() { # LOG LOGS-OF-AN-EARLIER-RUN
+  local pattern='' line log
   if [ -f "$1" ]; then pattern=$(sed -n 's/^[a-z]*\.p[yl]: .* failed, log is in //p' "$1" | tail -n 1); fi
   pattern=${pattern:-$1}
-  find_logs "$pattern" | sort -V | while IFS= read -r log; do
-    if [ "$log" = "$pattern" ] || ! [[ $(tail -n 1 "$log") =~ ^'# Ended (code 0)' ]]; then echo "$log"; fi
+  find_logs "$pattern" -printf '%p %i %s %T@\n' | sort -V | while IFS= read -r line; do
+    log=${line% * * *}
+    if ! grep -qxF -- "$line" <<<"$2" &&
+      { [ "$log" = "$pattern" ] || ! [[ $(tail -n 1 "$log") =~ ^'# Ended (code 0)' ]]; }; then echo "$log"; fi
   done
 }
 
@@ -148,9 +171,9 @@ message_of() { # LOG PATTERN: the last message of a program that matches, withou
   sed -n 's/^[^(]* ([a-z_]*\.py:[0-9]*) //p' "$1" 2>/dev/null | grep -E "$2" | tail -n 1 || true
 }
 
-up_to_date() { # COUNT LOG: how many of COUNT results were found to be up to date
+up_to_date() { # COUNT LOG...: how many of COUNT results were found to be up to date
   local found
-  found=$(grep -c ': up to date' "$2" || true)
+  found=$(cat "${@:2}" | grep -c ': up to date' || true)
   if [ "$found" -eq "$1" ]; then echo '; up to date'; elif [ "$found" -gt 0 ]; then echo "; $found up to date"; fi
 }
 

@@ -1,12 +1,11 @@
 # shellcheck shell=bash
-# side_by_side N FUNCTION NAME...: call FUNCTION NAME for each name, N at once, each in a shell and a process group of
-# its own. To be sourced, after console.sh and foreground.sh.
+# side_by_side N FUNCTION NAME...: call FUNCTION NAME PLACE for each name, N at once, each in a shell and a process group
+# of its own; PLACE, from 0 to N - 1, is one that no other has meanwhile. To be sourced by run.sh.
 #
 # Lines that one prints begin with "[NAME] ". One that fails does not end the others: what it said on stderr is kept for
-# the end, and its name is in the array side_failed. The function finds the number of its place, 0 to N - 1, in
-# $side_place, which no other one that is at work has. On a terminal one live line shows how far all are.
+# the end, and its name is in the array side_failed. On a terminal one live line shows how far all are.
 
-side_failed=() side_place=
+side_failed=()
 side_shells=() side_writers=() side_names=()   # of each place that one is at work in
 side_notes=
 
@@ -58,13 +57,15 @@ __side_begin() { # PLACE FUNCTION NAME
     trap 'interrupted 1' HUP
     trap 'interrupted 2' INT
     trap 'interrupted 15' TERM
+    # shellcheck disable=SC2034  # console.sh reads it
     if [ -t 3 ]; then live_file=$side_notes/$3.live; fi
     exec >&"$out" 2>"$side_notes/$3.said" 3>&1 4>&2 {out}>&-
-    side_names=() side_notes='' side_place=$1
+    # shellcheck disable=SC2030,SC2031  # those of this shell: it has none side by side
+    side_names=() side_notes=''
     __side_guard "$BASHPID" >/dev/null 2>&1 3>&- 4>&- &
     # shellcheck disable=SC2064  # the process that it is now
     trap "kill $! 2>/dev/null" EXIT
-    "$2" "$3"
+    "$2" "$3" "$1"
   ) </dev/null &
   side_shells[$1]=$! side_names[$1]=$3
   set +m
@@ -101,6 +102,7 @@ __side_close() { # PLACE: its last lines are on their way
 
 __side_said() { # NAME: on stderr
   local line
+  # shellcheck disable=SC2031
   while IFS= read -r line; do __side_print "$1" "$line" >&2; done <"$side_notes/$1.said"
 }
 
@@ -113,6 +115,7 @@ __side_line() { # HOW-MANY-WAIT: "dnf_120 stage 3 25%, dnf_440 stage 4 12 s, 3 m
   local text='' name far
   for name in "${side_names[@]}"; do
     far=
+    # shellcheck disable=SC2031
     { read -r far <"$side_notes/$name.live"; } 2>/dev/null || true
     text+="${text:+, }$name $far"
   done

@@ -15,9 +15,9 @@ describe_options() { # FILE: name, current value and comment of each option that
 help_message="Usage: ./run.sh [options]
 
 Options of every recipe, with their defaults (paths count from the recipe directory):
-$(describe_options "$root/run.sh")
+$(describe_options "${root:?}/run.sh")
 
-Options of this recipe, $(basename "$recipe"):
+Options of this recipe, $(basename "${recipe:?}"):
 $(describe_options "$recipe/recipe.sh")
 
 What is up to date is not made again, so that the same command continues a run that was interrupted.
