@@ -24,7 +24,7 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 # Files of long tests, started first, so that no process is left with one of them at the end.
-LONG = ("fuzz/", "recipes/", "training/", "programs/")
+LONG = ("cluster/", "fuzz/", "recipes/", "training/", "programs/")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -198,6 +198,11 @@ class Work:
         files = sorted(self.folder.glob(f"{self.base}.{self.token}.out*".replace("[", "[[]")))
         return {path.name: path.read_text(errors="replace") for path in files}
 
+    def last_words(self) -> str:
+        """The last line that any job's shell, or the cluster, wrote outside the logs."""
+        lines = [line for text in self.said().values() for line in text.splitlines()]
+        return lines[-1] if lines else ""
+
     def remove_files(self, of_all: bool = False) -> None:
         """Remove the files of this submission, or of all earlier ones, but not the lock."""
         token = "[0-9a-f]{8}" if of_all else self.token

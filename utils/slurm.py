@@ -132,7 +132,8 @@ class Slurm:
 
     def submit(self, work: Work, block: Block, limit: int | None) -> None:
         count = block.last - block.first + 1
-        words = ["--parsable", "--open-mode=append", "--requeue", *self.options]
+        words = ["--parsable", "--open-mode=append", *self.options]
+        words.append("--no-requeue" if work.call.counts.get("requeue") == 0 else "--requeue")
         words.append(f"--job-name={self.name(work, block)}")
         out = f"{work.file('out')}.{block.first - 1}"
         words.append(f"--output={out}.%a" if count > 1 else f"--output={out}.1")
@@ -222,6 +223,8 @@ def main() -> None:
     except ValueError as error:
         say(str(error))
         sys.exit(1)
+    if call.of_grid_engine:
+        say(f"{' '.join(call.of_grid_engine)}: for Grid Engine, ignored here")
     work = Work(call, values, "slurm.py")
     slurm = Slurm(conf.command, options + signal_before_limit(values), f"{' '.join(options)} ({conf.source})")
     launcher = NODES if work.nodes > 1 else ONE_NODE

@@ -111,6 +111,8 @@ class Watch:
                 self.left.remove(number)
                 if code:
                     self.failed.add(number)
+                    if not self.work.log(number).is_file():
+                        say(f"{self.work.log(number)} cannot be written: {self.work.last_words()}")
 
     def look(self) -> None:
         """Look at the queue, and judge what has ended without an exit code."""
@@ -155,8 +157,8 @@ class Watch:
         self.told[told] += 1
         name = f"job {job}" if job else f"the job of {self.work.log(number)}"
         if self.told[told] <= SHOWN:
-            said = [line for text in self.work.said().values() for line in text.splitlines()[-1:]]
-            say(f"{name}: {told}" + (f" ({said[-1]})" if said and how in ("vanished", "no exit code") else ""))
+            words = self.work.last_words() if how in ("vanished", "no exit code") else ""
+            say(f"{name}: {told}" + (f" ({words})" if words else ""))
         self._end_log(number, how, f"# {self.work.program}: {name}: {told}\n")
 
     def _end_log(self, number: int, how: str, told: str = "") -> None:
@@ -198,7 +200,7 @@ class Watch:
         self.waits = {state: since for state, since in self.waits.items() if state in waiting}
         for state, those in waiting.items():
             since = self.waits.setdefault(state, now)
-            if 0 <= since <= now - 8:
+            if 0 <= since <= now - 5:
                 more = f" and {len(those) - 1} more" if len(those) > 1 else ""
                 say(f"waiting: job {those[0].job}{more} {state}")
                 self.waits[state] = -1.0

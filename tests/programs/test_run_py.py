@@ -1,22 +1,17 @@
-"""utils/run.py as its callers see it: exit status, logs, messages, and what is left of its children."""
+"""What utils/run.py does besides the contract in tests/cluster/test_contract.py: processes of one machine."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tools import ROOT
 
 # Without site packages (-S): run.py needs the standard library only.
 RUN = [sys.executable, "-S", str(ROOT / "utils" / "run.py")]
-SHOW = 'import os, sys; sys.stdout.buffer.write(b"\\0".join(map(os.fsencode, sys.argv[2:])))'
 PATIENCE = 30.0  # seconds that a slow machine may take for what needs a fraction of one
 
 
@@ -57,162 +52,15 @@ def wait_for(paths: list[Path]) -> None:
         time.sleep(0.02)
 
 
-def test_single_job_log(tmp_path: Path) -> None:
-    run(tmp_path, "new/dir/a.log", "echo", "a former run")
-    done = run(tmp_path, "new/dir/a.log", "echo", "out", ";", "echo", "err", ">&2")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    lines = (tmp_path / "new/dir/a.log").read_text().splitlines()
-    assert lines[0] == "# echo out ; echo err >&2"
-    assert re.fullmatch(r"# Started at \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}", lines[1])
-    assert lines[2:5] == ["#", "out", "err"]
-    assert re.fullmatch(r"# Accounting: time=\d+ threads=1", lines[5])
-    assert re.fullmatch(r"# Ended \(code 0\) at .*\d{4}, elapsed time \d+ seconds", lines[6])
-    assert len(lines) == 7
-
-
 def test_output_arrives_while_the_job_runs(tmp_path: Path) -> None:
     script = "echo early; for i in {1..1500}; do grep -q ^early a.log && touch seen && break; sleep 0.02; done"
     assert run(tmp_path, "a.log", "bash", "-c", script).returncode == 0
     assert (tmp_path / "seen").exists()
 
 
-@pytest.mark.parametrize(("spec", "numbers"), [("JOB=1:3", [1, 2, 3]), ("K=3:5", [3, 4, 5]), ("_J2=7", [7])])
-def test_every_occurrence_of_the_name_is_replaced(tmp_path: Path, spec: str, numbers: list[int]) -> None:
-    name = spec.partition("=")[0]
-    done = run(tmp_path, spec, f"x{name}/{name}.log", "printf", "%s", f"a{name}-{name}", ">", f"out.{name}")
-    assert done.returncode == 0, done.stderr
-    assert sorted(tmp_path.glob("out.*")) == [tmp_path / f"out.{i}" for i in numbers]
-    for i in numbers:
-        assert (tmp_path / f"out.{i}").read_text() == f"a{i}-{i}"
-        assert "# Ended (code 0)" in (tmp_path / f"x{i}/{i}.log").read_text()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["echo", "a b", "|", "cat"], "a b\n"),
-        (["false", "||", "echo", "no"], "no\n"),
-        (["true", "&&", "echo", "yes"], "yes\n"),
-        (["(", "exit", "3", ")", ";", "echo", "$?"], "3\n"),
-        (["VARIABLE=5", "bash", "-c", "echo $VARIABLE"], "5\n"),
-        (["echo", "$[40+2]"], "42\n"),
-        (["ls", "/none", "2>/dev/null", "||", "echo", "<unk>"], "<unk>\n"),
-        (["cat", "<", "in.txt"], "content\n"),
-        (["cat"], ""),  # no terminal, no waiting for input
-        (["echo", "a", "#", "*", "~", "{a,b}", "x;y"], "a # * ~ {a,b} x;y\n"),
-        (["awk", 'BEGIN{print "it\'s $" 1 + 1}'], "it's $2\n"),
-    ],
-)
-def test_operators_act_and_the_rest_is_literal(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    (tmp_path / "in.txt").write_text("content\n")
-    assert run(tmp_path, "a.log", *arguments).returncode == 0
-    assert body(tmp_path / "a.log") == expected
-
-
-CHARACTERS = st.text(alphabet="ab =-'\"\\;&|<>()*?[]{}!#~^%\n\té語", max_size=12)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.lists(CHARACTERS.map(lambda text: "x" + text) | CHARACTERS.map(lambda text: f"$a `b` {text}"), max_size=12))
-def test_arguments_arrive_unchanged(arguments: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        done = run(folder, "a.log", sys.executable, "-c", SHOW, "-", *arguments, ">", "out")
-        assert done.returncode == 0, (folder / "a.log").read_text()
-        assert (folder / "out").read_bytes() == "\0".join(arguments).encode()
-
-
-def test_empty_and_undecodable_arguments_arrive(tmp_path: Path) -> None:
-    command = [os.fsencode(word) for word in (*RUN, "a.log", sys.executable, "-c", SHOW, "-")]
-    subprocess.run([*command, b"", b"caf\xe9", b">", b"out"], cwd=tmp_path, check=True)
-    assert (tmp_path / "out").read_bytes() == b"\0caf\xe9"
-
-
-def test_long_command(tmp_path: Path) -> None:
-    words = ["w" * 1000] * 300  # 300 kB: more than one argument of a process may hold
-    assert run(tmp_path, "a.log", "printf", "%s", *words, "|", "wc", "-c").returncode == 0
-    assert body(tmp_path / "a.log").strip() == "300000"
-
-
-@pytest.mark.parametrize(
-    ("command", "status"),
-    [
-        (["exit", "3"], "code 3"),
-        (["no-such-program"], "code 127"),
-        (["kill", "-9", "$$"], "code 1; signal 9"),
-        ([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"], "code 1; signal 15"),
-        (["echo", "("], "code 2"),
-    ],
-)
-def test_failure_of_one_job(tmp_path: Path, command: list[str], status: str) -> None:
-    done = run(tmp_path, "log/a.log", *command)
-    assert (done.returncode, done.stderr) == (1, "run.py: job failed, log is in log/a.log\n")
-    assert f"# Ended ({status}) at" in (tmp_path / "log/a.log").read_text()
-
-
-def test_failure_of_one_numbered_job(tmp_path: Path) -> None:
-    assert run(tmp_path, "JOB=4", "a.JOB.log", "false").stderr == "run.py: job failed, log is in a.4.log\n"
-    assert "is JOB=1:N missing" in run(tmp_path, "a.JOB.log", "false").stderr
-
-
-def test_failures_of_several_jobs_and_the_others_run(tmp_path: Path) -> None:
-    script = "import sys; sys.exit(sys.argv[1] in '13')"
-    done = run(tmp_path, "--max-jobs-run", "1", "JOB=1:5", "l/a.JOB.log", sys.executable, "-c", script, "JOB")
-    assert (done.returncode, done.stderr) == (1, "run.py: 2 / 5 failed, log is in l/a.*.log\n")
-    ends = [re.search(r"Ended \(code (\d+)\)", (tmp_path / f"l/a.{i}.log").read_text()) for i in range(1, 6)]
-    assert [end and end[1] for end in ends] == ["1", "0", "1", "0", "0"]
-
-
-def test_log_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "a.2.log").mkdir()
-    done = run(tmp_path, "JOB=1:3", "a.JOB.log", "touch", "done.JOB")
-    assert done.returncode == 1
-    assert "a.2.log" in done.stderr and "1 / 3 failed" in done.stderr
-    assert sorted(path.name for path in tmp_path.glob("done.*")) == ["done.1", "done.3"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "a log file and a command"),
-        (["a.log"], "a log file and a command"),
-        (["--no-such", "1", "a.log", "true"], "--no-such: unknown option"),
-        (["-V=1", "a.log", "true"], "-V: unknown option"),
-        (["--mem"], "--mem: needs a value"),
-        (["--mem", "--gpu", "1", "a.log", "true"], "--mem: needs a value"),
-        (["--max-jobs-run=", "a.log", "true"], "--max-jobs-run: needs a value"),
-        (["--max-jobs-run", "0", "a.log", "true"], "--max-jobs-run: needs a whole number, at least 1, and got '0'"),
-        (["--num-threads", "two", "a.log", "true"], "--num-threads: needs a whole number"),
-        (["-pe", "smp"], "-pe: needs a value"),
-        (["JOB=1:2", "--no-such", "a.JOB.log", "true"], "--no-such: unknown option"),
-        (["JOB=4:3", "a.JOB.log", "true"], "JOB=4:3: job numbers"),
-        (["JOB=0:3", "a.JOB.log", "true"], "JOB=0:3: job numbers"),
-        (["JOB=0", "a.JOB.log", "true"], "JOB=0: job numbers"),
-        (["JOB=1:", "a.JOB.log", "true"], "JOB=1:: not a range"),
-        (["JOB=-1:2", "a.JOB.log", "true"], "JOB=-1:2: not a range"),
-        (["JOB=1-4", "a.JOB.log", "true"], "JOB=1-4: not a range"),
-        (["JOB=1:2", "a.log", "true"], "a.log: 2 jobs cannot share one log file; put JOB into its name"),
-    ],
-)
-def test_wrong_usage(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"run.py: {message}") and done.stderr.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_cluster_options_are_taken_before_and_after_the_range(tmp_path: Path) -> None:
-    before = ["--mem", "4G", "--time=1:00:00", "-V", "-sync", "y", "-l", "gpu=1", "-q", "all.q", "-pe", "smp", "5"]
-    after = ["--config", "conf/none.conf", "--gpu=0", "-tc", "3", "--max-jobs-run", "2"]
-    done = run(tmp_path, *before, "JOB=1:2", *after, "a.JOB.log", "touch", "done.JOB")
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.glob("done.*")) == ["done.1", "done.2"]
-
-
-def test_help(tmp_path: Path) -> None:
-    done = run(tmp_path, "--help")
-    assert done.returncode == 0
-    assert done.stdout.startswith("Usage: utils/run.py [options]") and "JOB=1:4 exp/log/a.JOB.log" in done.stdout
+def test_one_machine_has_one_node(tmp_path: Path) -> None:
+    assert "this is one machine" in run(tmp_path, "--nodes", "2", "a.log", "true").stderr
+    assert run(tmp_path, "--nodes", "1", "a.log", "true").returncode == 0
 
 
 @pytest.mark.parametrize(
