@@ -4,9 +4,12 @@
 Example: steps/compute_fbank.py conf/fbank.conf conf/vad.conf data/train/split4utt/1 data/train/fbank/1
 Writes OUT/feats.{ark,scp}, OUT/vad.{ark,scp}, OUT/utt2num_frames, OUT/frame_shift (seconds) and OUT/left_out.tsv,
 which names the utterances that cannot be used, and why. OUT/channels.tsv lists those in whose recordings channels
-differ, if there are any. steps/gather_fbank.py joins what the jobs of steps/make_fbank.sh wrote.
+differ, if there are any; OUT/cmvn.npy has the statistics of each utterance. OUT/done.json comes last: where it is,
+and neither options nor tables nor audio nor what is in OUT has changed since, nothing is made again.
+steps/gather_fbank.py joins what the jobs of steps/make_fbank.sh wrote.
 """
 
+import logging
 from pathlib import Path
 
 import torch
@@ -14,9 +17,12 @@ import torch
 from flowlid import program
 from flowlid.features.extract import Job
 from flowlid.features.fbank import FbankOptions, FeatureExtractor
+from flowlid.features.marks import inputs_digest, is_done
 from flowlid.features.vad import VadOptions
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.options import read_options
+
+log = logging.getLogger("flowlid")
 
 
 def main() -> None:
@@ -37,7 +43,12 @@ def main() -> None:
         allow_pipes=args.allow_pipes == "true",
     )
     job.data.validate(require=("utt2spk", "spk2utt", "wav.scp"))
-    job.write(args.out)
+    files = (args.fbank_config, args.vad_config, __file__)
+    inputs = inputs_digest(files, [job.data.path], args.out, job.allow_pipes)
+    if is_done(args.out, inputs):
+        log.info("%s: finished already, from the same inputs", args.out)
+        return
+    job.write(args.out, inputs)
 
 
 if __name__ == "__main__":

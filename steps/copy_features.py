@@ -7,7 +7,7 @@ without features in the pool (POOL/left_out.tsv says why) are taken out of the d
 """
 
 from flowlid import program
-from flowlid.features.pool import check_coverage, copy_features
+from flowlid.features.pool import check_coverage, copy_features, utterance_statistics
 from flowlid.kaldi.datadir import DataDir
 
 
@@ -20,8 +20,9 @@ def main() -> None:
     pool = DataDir(args.pool)
     sets = [DataDir(path) for path in args.data]
     check_coverage(pool, sets, args.max_bad)
+    statistics = utterance_statistics(pool)
     for data in sets:
-        copy_features(pool, data)
+        copy_features(pool, data, statistics)
 
 
 if __name__ == "__main__":

@@ -31,21 +31,10 @@ trap 'end_foreground; exit 143' TERM
 data=$1 pool=$1/_pool stamp=$1/_pool/.made
 shift
 features=(feats.scp vad.scp utt2num_frames cmvn.scp)
-library=$(dirname "$(readlink -f "$0")")/../flowlid
 
 # Digest of all that features are made from: options, programs, tables, and the sizes and times of the audio files.
 inputs() {
-  {
-    cat "$fbank_config" "$vad_config" "$library"/{features,audio}/*.py steps/compute_fbank.py
-    for name in "$@"; do cat "$data/$name"/{wav.scp,utt2spk} "$data/$name"/{segments,reco2dur} 2>/dev/null || true; done
-    for name in "$@"; do audio_files "$data/$name/wav.scp"; done | sort -u | xargs -r -d '\n' stat -L -c '%n %s %y' 2>&1 || true
-  } | sha256sum
-}
-
-audio_files() { # WAV.SCP: its files, and the paths in its commands
-  awk '{ sub(/^[^ \t]+[ \t]+/, "") }
-    /\|[ \t]*$/ { for (i = 1; i <= NF; i++) if ($i ~ /\//) print $i; next }
-    { print; if (sub(/:[0-9]+[ \t]*$/, "")) print }' "$1"   # of a sound in an archive, the archive
+  steps/digest_feature_inputs.py --allow-pipes "$allow_pipes" "$fbank_config" "$vad_config" "$pool" "${@/#/$data/}"
 }
 
 outputs() {
@@ -59,6 +48,7 @@ if [ "$overwrite" = false ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted $(outp
 else
   # until all is made no scp file may point into archives that are written anew
   rm -f "$stamp"
+  if [ "$overwrite" = true ]; then rm -f "$pool"/fbank/*/done.json; fi
   for name in "${sets[@]}"; do rm -f "${features[@]/#/$data/$name/}"; done
   utils/combine_data.py --skip-files "${features[*]}" "$pool" "${sets[@]/#/$data/}"
   foreground steps/make_fbank.sh --nj "$nj" --cmd "$cmd" --fbank-config "$fbank_config" --vad-config "$vad_config" \

@@ -11,10 +11,12 @@ import numpy as np
 from flowlid.audio.channels import ChannelMeter
 from flowlid.audio.samples import SilentChannel, read_audio
 from flowlid.features.fbank import FeatureExtractor
-from flowlid.features.pool import write_options
+from flowlid.features.marks import write_mark
+from flowlid.features.pool import write_options, write_statistics
 from flowlid.features.vad import VadOptions, energy_vad
 from flowlid.files import write_tsv
 from flowlid.kaldi.arks import ArkWriter
+from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import Segment, write_table
 from flowlid.left_out import LeftOut
@@ -65,13 +67,16 @@ class Job:
     vad: VadOptions
     allow_pipes: bool
 
-    def write(self, out: Path) -> None:
+    def write(self, out: Path, inputs: str) -> None:
         """Write feats.{ark,scp}, vad.{ark,scp}, utt2num_frames, the options and left_out.tsv into the directory `out`.
 
-        Utterances whose recordings have channels that differ are listed in channels.tsv, if there are any.
+        Utterances whose recordings have channels that differ are listed in channels.tsv, if there are any. The CMVN
+        statistics of the utterances are in cmvn.npy, in their order: (U, 2, F + 1) float64. The mark of these `inputs`
+        comes last (`marks`).
         """
         out.mkdir(parents=True, exist_ok=True)
-        frames, rates, left_out, differ = {}, Counter(), LeftOut(), []
+        (out / "feats.scp").unlink(missing_ok=True)  # whoever counts its lines sees what is done of this time
+        frames, rates, left_out, differ, stats = {}, Counter(), LeftOut(), [], []
         with (
             ArkWriter(out / "feats.ark", out / "feats.scp") as write_feats,
             ArkWriter(out / "vad.ark", out / "vad.scp") as write_vad,
@@ -82,6 +87,7 @@ class Job:
                     continue
                 write_feats(utt, found.feats)
                 write_vad(utt, found.vad)
+                stats.append(cmvn_stats(found.feats))
                 frames[utt] = str(len(found.feats))
                 rates[found.rate] += 1
                 if found.differ:
@@ -94,6 +100,7 @@ class Job:
         (out / "utt2num_frames").unlink(missing_ok=True)
         if frames:  # a job may have none; `gather` judges the whole
             write_table(out / "utt2num_frames", frames)
+        write_mark(out, inputs, write_statistics(out, stats))
         wanted = self.extract.options.sample_frequency
         for rate, count in sorted(rates.items()):
             if rate != wanted:

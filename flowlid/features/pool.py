@@ -1,20 +1,23 @@
 """The features of a pool of utterances: gathered from the jobs that extracted them, and given to data directories."""
 
+import io
 import logging
-from collections import Counter, defaultdict
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from flowlid.features.marks import checksum_of_statistics
 from flowlid.files import atomic_write, read_text, write_tsv
-from flowlid.kaldi.arks import ArkWriter
-from flowlid.kaldi.cmvn import cmvn_stats
+from flowlid.kaldi.arks import AGAIN, ArkWriter, ark_path
 from flowlid.kaldi.datadir import DataDir, fix_directory
 from flowlid.kaldi.tables import read_table, write_table
 from flowlid.left_out import LeftOut
 from flowlid.wording import some
 
+_STATISTICS = "cmvn.npy"
 log = logging.getLogger("flowlid")
 
 
@@ -88,18 +91,52 @@ def _languages(data: DataDir) -> dict[str, str]:
     return data.table("utt2lang") if data.has("utt2lang") else dict.fromkeys(data.utts, "")
 
 
-def copy_features(pool: DataDir, data: DataDir) -> None:
+def write_statistics(place: Path, stats: Sequence[np.ndarray]) -> str:
+    """Write CMVN statistics of utterances, (2, F + 1) each, into the directory of a job; returns their checksum."""
+    content = io.BytesIO()
+    np.save(content, np.stack(stats) if stats else np.zeros((0, 0, 0)))
+    with atomic_write(place / _STATISTICS, "wb") as file:
+        file.write(content.getbuffer())
+    return f"{zlib.crc32(content.getbuffer()):08x}"
+
+
+def utterance_statistics(pool: DataDir) -> dict[str, tuple[np.ndarray, int]]:
+    """Where the CMVN statistics of each utterance are that has features in the pool: an array, mapped, and its row.
+
+    Raises:
+        ValueError: statistics that are missing, damaged, or of another number of utterances than the archive beside.
+    """
+    of_job: dict[Path, list[str]] = {}
+    for utt, specifier in pool.table("feats.scp").items():
+        of_job.setdefault(Path(str(ark_path(specifier))).parent, []).append(utt)
+    found = {}
+    for place, utts in of_job.items():
+        path = place / _STATISTICS
+        if not path.is_file() or checksum_of_statistics(place) != f"{zlib.crc32(path.read_bytes()):08x}":
+            raise ValueError(f"{path}: missing, or damaged: not what was written; {AGAIN}")
+        stats = np.load(path, mmap_mode="r")
+        if len(stats) != len(utts):
+            raise ValueError(f"{path}: of {len(stats)} utterances, but feats.scp has {len(utts)} of them; {AGAIN}")
+        found.update((utt, (stats, row)) for row, utt in enumerate(utts))
+    return found
+
+
+def copy_features(pool: DataDir, data: DataDir, statistics: Mapping[str, tuple[np.ndarray, int]]) -> None:
     """Give `data` the features of `pool`, which holds its utterances, and cmvn.{ark,scp}: statistics of its speakers.
 
-    Utterances without features in the pool are taken out of all tables of `data`.
+    Utterances without features in the pool are taken out of all tables of `data`. The features are not read: the jobs
+    that extracted them left the statistics of each utterance beside them, which `statistics` gives.
     """
     utts = data.utts
     kept = [utt for utt in utts if utt in pool.table("feats.scp")]
     reasons = pool.path / "left_out.tsv"
-    by_speaker: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(()))
+    by_speaker: dict[str, np.ndarray] = {}
     for utt in kept:
+        arrays, row = statistics[utt]
         speaker = data.table("utt2spk")[utt]
-        by_speaker[speaker] = by_speaker[speaker] + cmvn_stats(pool.feats(utt))
+        if speaker not in by_speaker:
+            by_speaker[speaker] = np.zeros(arrays.shape[1:])
+        by_speaker[speaker] += arrays[row]
     with ArkWriter(data.path / "cmvn.ark", data.path / "cmvn.scp") as write:
         for speaker in sorted(by_speaker):
             write(speaker, by_speaker[speaker])

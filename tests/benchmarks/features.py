@@ -180,6 +180,8 @@ def stage(data: Path, work: Path, jobs: int) -> Callable[[], None]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
     def run() -> None:
+        for mark in data.glob("fbank/*/done.json"):  # else it is kept
+            mark.unlink()
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ValueError(f"steps/make_fbank.sh failed: {done.stderr.strip()}")

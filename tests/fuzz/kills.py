@@ -46,7 +46,7 @@ MARK = "FLOWLID_KILLS_RUN"  # in the environment of all processes of a run
 SHARE = 2  # whole runs: the time that a run which is killed several times gets at most before the last kill
 PATIENCE = 600  # seconds that a run may take
 # Not compared: logs, locks, and what holds times of files or places. The names of packs follow the times of archives.
-UNCOMPARED = re.compile(r"(.*/)?(log/[^.].*|\.run\.lock|\.train\.lock|\.lock|\.made|made_from\.json|meta\.json)")
+UNCOMPARED = re.compile(r"(.*/)?(log/[^.].*|\.run\.lock|\.train\.lock|\.lock|\.made|made_from\.json|(meta|done)\.json)")
 MADE = ("data", "exp", "tmp")
 TIMES = ("seconds", "frames_per_second", "provenance")
 TIME_IN_TEXT = re.compile(rb"\d{4}-\d\d-\d\d[T ][\d:,.]+|\b\d+(\.\d+)? (s|seconds|min)\b|\d+ frames per second")

@@ -123,10 +123,16 @@ def test_disk_full_while_extracting(tmp_path: Path, conf: tuple[Path, Path]) -> 
     data = audio_dir(tmp_path / "data", {"a-1": "en", "a-2": "en"})
     assert call("compute_fbank", *conf, data, tmp_path / "out").code == 0
     before = contents(tmp_path / "out")
+    mark = before.pop("done.json")  # has times
+    (tmp_path / "out/done.json").unlink()
     with full_disk(6000):
         ended = call("compute_fbank", *conf, data, tmp_path / "out")
     assert_refused(ended, "File too large")
+    scp = before.pop("feats.scp")  # who counts its lines sees what is done of this time
     assert contents(tmp_path / "out") == before
+    assert call("compute_fbank", *conf, data, tmp_path / "out").code == 0
+    after = contents(tmp_path / "out")
+    assert after.pop("done.json") != mark and after == {**before, "feats.scp": scp}
 
 
 def test_pipes_in_wav_scp(tmp_path: Path, conf: tuple[Path, Path]) -> None:
@@ -181,7 +187,9 @@ def test_utterances_that_no_job_wrote_are_named(tmp_path: Path, conf: tuple[Path
     for job, first in ((1, 0), (2, 19)):
         part = audio_dir(tmp_path / str(job), {f"a-{number:02}": "en" for number in range(first, first + 19)})
         assert call("compute_fbank", *conf, part, data / "fbank" / str(job)).code == 0
-    ended = call("gather_fbank", data, 3)  # the third job never ran
+    ended = call("gather_fbank", "--wait-file", 0, data, 3)
+    assert_refused(ended, f"{data}/fbank/3: not finished, or not seen here after waiting for 0 s; run stage 2 again")
+    ended = call("gather_fbank", data, 2)  # the jobs had other utterances
     assert ended.code == 0 and "left out (not extracted): 2, named in" in ended.log
     assert left_out(data / "left_out.tsv") == [
         f"(not extracted): {data}/wav.scp: a-{number}: no job wrote it; see {data}/log/make_fbank.*.log"

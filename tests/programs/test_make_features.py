@@ -166,3 +166,49 @@ def test_a_set_that_was_made_anew_gets_its_features_from_the_pool(data: Path) ->
     assert make(data) == "features: up to date\n"
     assert contents(data / "test") == before and made_at(data) == when
     assert read_table(data / "test/utt2num_frames") == {"c-1": "28", "c-2": "28"}
+
+
+def without_marks(data: Path) -> dict[str, bytes]:
+    """All files but those that tell times."""
+    return {name: content for name, content in contents(data).items() if Path(name).name not in ("done.json", ".made")}
+
+
+def test_only_the_jobs_whose_inputs_changed_are_repeated(data: Path) -> None:
+    before, when = without_marks(data), made_at(data)
+    (data / "_pool/.made").unlink()
+    os.utime(data / "test/wav/c-1.wav", (1, 1))  # it is the second job's
+    make(data)
+    after = made_at(data)
+    assert without_marks(data).keys() == before.keys()
+    assert {name: name.split("/")[-2] == "2" for name in when} == {name: after[name] != when[name] for name in when}
+    feats = {name: content for name, content in before.items() if name.endswith(("ark", "scp", "npy"))}
+    assert {name: contents(data)[name] for name in feats} == feats
+
+
+def test_a_killed_stage_that_is_repeated_keeps_finished_jobs_and_gives_the_same(data: Path) -> None:
+    expected = without_marks(data)
+    for path in (data / "_pool/.made", *data.glob("_pool/fbank/*/done.json")):
+        path.unlink()
+    wrapper = data.parent / "wrapper"
+    wrapper.write_text('#!/bin/sh\nshift\nutils/run.py JOB=2:2 "$@"\nkill -9 $PPID\n')  # the script that called it
+    wrapper.chmod(0o755)
+    conf = ["--fbank-config", data.parent / "fbank.conf", "--vad-config", data.parent / "vad.conf"]
+    command = ["steps/make_features.sh", "--nj", "2", "--cmd", wrapper, *conf, data, "train", "test"]
+    assert subprocess.run(command, cwd=ROOT / "egs/table", capture_output=True, check=False).returncode != 0
+    assert not list(data.glob("*/feats.scp")) and (data / "_pool/fbank/2/done.json").exists()
+    when = made_at(data)
+    make(data)
+    assert {name.split("/")[-2] for name, time in made_at(data).items() if time != when[name]} == {"1"}
+    found = without_marks(data)
+    assert {name: found[name] for name in expected if ".log" not in name} == {
+        name: content for name, content in expected.items() if ".log" not in name
+    }
+
+
+def test_jobs_of_a_run_that_had_more_are_removed(data: Path) -> None:
+    before = contents(data / "test")
+    make(data, "--nj", "3", "--overwrite", "true")
+    assert sorted(path.name for path in (data / "_pool/fbank").iterdir()) == ["1", "2", "3"]
+    make(data, "--overwrite", "true")
+    assert sorted(path.name for path in (data / "_pool/fbank").iterdir()) == ["1", "2"]
+    assert contents(data / "test") == before
