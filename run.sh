@@ -37,7 +37,8 @@ max_bad=0.05                    # share of a corpus's utterances that may be unu
 . "$root/utils/foreground.sh"
 . "$root/utils/lock.sh"
 . "$root/utils/parallel.sh"
-. "$root/utils/cluster.sh"
+. "$root/utils/resources.sh"
+. "$root/utils/status.sh"
 
 # What is being done, for whoever ends it; the same command continues after it.
 doing='before the first stage'
@@ -223,6 +224,7 @@ pack() {
   run_job 'stage 3  pack' "$extract_job JOB=1:$nj" "$log" steps/pack.py --part "JOB/$nj" --allow-pipes "$allow_pipes" \
     "$data" "${packed[@]}"
   exec {turn}>&-
+  stage_began=
 }
 
 train() {

@@ -14,6 +14,7 @@ one kind.
 import argparse
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def merge(
 
     make_unless_up_to_date(place, {**inputs, "precision": precision}, make, overwrite=True)
     shutil.rmtree(places[0].parent)
+    with suppress(OSError):  # other sets' parts are there
+        places[0].parent.parent.rmdir()
 
 
 def say(name: str, found: dict[str, Any]) -> None:

@@ -62,7 +62,8 @@ __side_begin() { # PLACE FUNCTION NAME
     exec >&"$out" 2>"$side_notes/$3.said" 3>&1 4>&2 {out}>&-
     # shellcheck disable=SC2030,SC2031  # those of this shell: it has none side by side
     side_names=() side_notes=''
-    __side_guard "$BASHPID" >/dev/null 2>&1 3>&- 4>&- &
+    shell=$BASHPID
+    __side_guard "$shell" >/dev/null 2>&1 3>&- 4>&- &
     # shellcheck disable=SC2064  # the process that it is now
     trap "kill $! 2>/dev/null" EXIT
     "$2" "$3" "$1"
