@@ -20,9 +20,14 @@ fbank_config=                   # options of compute-fbank-feats; empty: fbank.c
 vad_config=                     # options of compute-vad; empty: vad.conf, likewise
 expected_scores=                # test sets that should have human scores, or patterns: if not, the report says so
 tsne_frames=1000                # most frames in one picture of t-SNE
+parallel=                       # experiments side by side; empty: 1 on this machine, all on a cluster
+score_jobs=1                    # jobs that share the scoring of an experiment
 device=auto                     # of training and scoring: auto (a GPU if there is one), cpu, cuda
+gpus=                           # GPUs of a training job, a process on each; scoring jobs have one. Empty: what --device finds
+nodes=1                         # machines of a training job, each with --gpus or --num-procs; on a cluster
 num_procs=1                     # processes that train together, each on a GPU of its own if there are any
 hang_timeout=1800               # seconds without a sign of life after which such processes give up
+save_minutes=10                 # minutes between two saves of a training's state within an epoch
 overwrite=false                 # make again what is up to date, and replace models of other configurations or data
 allow_pipes=false               # run commands in wav.scp or feats.scp
 max_bad=0.05                    # share of a corpus's utterances that may be unusable (damaged, silent, ...)
@@ -31,12 +36,16 @@ max_bad=0.05                    # share of a corpus's utterances that may be unu
 . "$root/utils/console.sh"
 . "$root/utils/foreground.sh"
 . "$root/utils/lock.sh"
+. "$root/utils/parallel.sh"
+. "$root/utils/resources.sh"
+. "$root/utils/status.sh"
 
 # What is being done, for whoever ends it; the same command continues after it.
 doing='before the first stage'
 interrupted() { # NUMBER OF THE SIGNAL
   local epoch=
   trap '' INT TERM HUP
+  end_side_by_side
   end_foreground
   end_live_line
   if [ "$doing" = 'in stage 3' ]; then
@@ -53,14 +62,18 @@ trap 'interrupted 15' TERM
 recipe=$(dirname "${BASH_SOURCE[0]}")
 if [ ! -f "$recipe/recipe.sh" ]; then recipe=$root/egs/prompts; fi
 command_line=./run.sh   # as typed in the recipe's directory, for the report
+action=run arguments=()
 for ((i = 1; i <= $#; i++)); do
-  if [ "${!i}" = --recipe ]; then
-    i=$((i + 1))
-    recipe=${!i:-}
-  else
-    command_line+=$(printf ' %q' "${!i}")
-  fi
+  case ${!i} in
+    --recipe)
+      i=$((i + 1))
+      recipe=${!i:-}
+      ;;
+    --status | --submit) action=${!i#--} ;;
+    *) arguments+=("${!i}") ;;
+  esac
 done
+if [ ${#arguments[@]} -gt 0 ]; then command_line+=$(printf ' %q' "${arguments[@]}"); fi
 for directory in "$recipe" "$root/$recipe" "$root/egs/$recipe"; do
   if [ -f "$directory/recipe.sh" ]; then break; fi
 done
@@ -73,45 +86,12 @@ cd "$recipe"
 # shellcheck source=egs/prompts/recipe.sh
 . ./recipe.sh
 
-describe_options() { # FILE: name, current value and comment of each option that it sets
-  sed -n '/^# options begin/,/^# options end/p' "$1" | while IFS= read -r line; do
-    case $line in
-      [a-z]*=*\#*) name=${line%%=*} && printf '  --%-15s %-28s %s\n' "${name//_/-}" "[${!name}]" "${line#*# }" ;;
-      [a-z]*=*) ;;
-      ' '*\#*) printf '  %-17s %-28s %s\n' '' '' "${line#*# }" ;;
-    esac
-  done
-}
-help_message="Usage: ./run.sh [options]
-
-Options of every recipe, with their defaults (paths count from the recipe directory):
-$(describe_options "$root/run.sh")
-
-Options of this recipe, $(basename "$recipe"):
-$(describe_options "$recipe/recipe.sh")
-
-What is up to date is not made again, so that the same command continues a run that was interrupted.
-
-Examples: ./run.sh --stage 3                        (all from training on, with the features that are there)
-          ./run.sh --stage 4 --stop-stage 4         (scores only, and prints the table)
-          ./run.sh --experiments \"dnf_120 nf_120\""
-# only what is between the marks is an option, not every variable that this script happens to have
-known=$(sed -n '/^# options begin/,/^# options end/s/^\([a-z][a-z0-9_]*\)=.*/\1/p' "$root/run.sh" "$recipe/recipe.sh")
-for argument in "$@"; do
-  case $argument in
-    --help) ;;
-    --*)
-      name=${argument#--}
-      if ! grep -qx "${name//-/_}" <<<"$known"; then fail "unknown option $argument; --help lists the options"; fi
-      ;;
-  esac
-done
-. utils/parse_options.sh
-if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are --name value (see --help)"; fi
+set -- "${arguments[@]}"
+. "$root/utils/recipe_options.sh"
 for number in "$stage" "$stop_stage"; do
   if ! [[ $number =~ ^[0-6]$ ]]; then fail "stages are 0 to 6, not '$number'"; fi
 done
-runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+runs() { [ "$stage" -le "${2:-$1}" ] && [ "$stop_stage" -ge "$1" ]; } # STAGE, or FIRST LAST: one of them
 
 # Options of the features: beside the experiments, else the recipe's.
 options_of() { # FILE
@@ -125,15 +105,17 @@ check_place_of() { # EXPERIMENT'S DIRECTORY: one that is not ours is not written
 }
 
 if [ "$experiments" = all ]; then experiments=$(cd "$conf" && echo *.yaml); fi
-configs=()
+all=() configs=()   # experiments to run: their names, and their files
 for name in $experiments; do
   name=${name%.yaml}
   if [ ! -f "$conf/$name.yaml" ]; then
     fail "no experiment $name: there is no $(shown "$conf/$name.yaml"); there are $(cd "$conf" && echo *.yaml)"
   fi
-  configs+=("$conf/$name.yaml")
+  all+=("$name") configs+=("$conf/$name.yaml")
 done
 if [ ${#configs[@]} -eq 0 ]; then fail "--experiments names nothing to run"; fi
+. ./cmd.sh
+settle_jobs
 if declare -F settle_options >/dev/null; then settle_options; fi   # what a recipe checks, or derives from other options
 fbank_config=${fbank_config:-$(options_of fbank.conf)}
 vad_config=${vad_config:-$(options_of vad.conf)}
@@ -153,24 +135,29 @@ if [ -n "$foreign" ] && [ ! -f "$data/sets.tsv" ] && [ "$stage" -le 1 ]; then
   fail "stage $stage would write into $(shown "$data"), which has data directories that it did not make ($(
     head -n 3 <<<"$foreign" | paste -sd ' ')); use them with --stage 2 (their sound) or 3 (their features), or give another --data"
 fi
-for config in "${configs[@]}"; do
-  if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 3 ]; then check_place_of "$exp/$(basename "$config" .yaml)"; fi
-done
+if runs 3 5; then
+  for name in "${all[@]}"; do check_place_of "$exp/$name"; done
+fi
+case $action in
+  status) show_status ;;
+  submit) submit "${arguments[@]}" ;;
+esac
 
-# Before anything is written: stages 0 to 2 have the data for themselves, later ones share it.
+# Before anything is written: stages 0 to 2 have the data for themselves, later ones share it. An experiment that is one
+# of several side by side is locked where it begins.
 if [ "$stage" -le 2 ]; then kind=alone; else kind=shared; fi
 if [ -z "$foreign" ] || [ "$stage" -le 1 ]; then lock "$data" "$kind"; fi
 if [ -n "$foreign" ]; then lock "$copies" "$kind"; fi
-for config in "${configs[@]}"; do
-  if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 3 ]; then lock "$exp/$(basename "$config" .yaml)" alone; fi
-done
+if runs 3 5 && [ "$parallel" -eq 1 ]; then
+  for name in "${all[@]}"; do lock "$exp/$name" alone; done
+fi
 
 under_live_line environment "$root/.venv-setup.log" utils/setup_env.sh
 if [ "${foreground_status:?}" -ne 0 ]; then exit 1; fi
 stage_began=
 . ./path.sh
-. ./cmd.sh
 began=$SECONDS
+if [ "$stage" -le 2 ]; then refuse_living_jobs "$data" "$data/_pool" "$copies" "$copies/_pool"; fi
 
 # The data sets of some experiments, into the array `names`: list_sets OPTIONS... CONFIG...
 list_sets() {
@@ -178,14 +165,6 @@ list_sets() {
   found=$(steps/list_sets.py --data "$data" "$@")
   names=()
   if [ -n "$found" ]; then mapfile -t names <<<"$found"; fi
-}
-
-# The table of experiments that were scored, where nothing else comes after it.
-table_of() { # CONFIG...
-  local config names=()
-  for config in "$@"; do names+=("$(basename "$config" .yaml)"); done
-  echo
-  steps/make_report.py --table-of "${names[*]}" "$exp"
 }
 
 make_corpus() {
@@ -223,7 +202,7 @@ make_features() {
   done
   # of the other experiments too, as far as their corpora were given: they can be trained later from stage 3
   list_sets "${configs[@]}" --if-made "$conf"/*.yaml
-  logged 'stage 2  features' "$log" steps/make_features.sh --nj "$nj" --cmd "$extract_cmd" --overwrite "$overwrite" \
+  logged 'stage 2  features' "$log" steps/make_features.sh --nj "$nj" --cmd "$extract_job" --overwrite "$overwrite" \
     --fbank-config "$fbank_config" --vad-config "$vad_config" --allow-pipes "$allow_pipes" --max-bad "$max_bad" "$data" "${names[@]}"
   frames=$(awk '{ frames += $2 } END { print frames }' "$pool/utt2num_frames")
   if grep -q '^features: up to date' "$log"; then what='; up to date'; fi
@@ -232,60 +211,100 @@ make_features() {
   tell_bad "$log"
 }
 
+# The features of all experiments' sets, packed on CPUs before any training starts: else each would wait, holding GPUs.
+pack() {
+  local name packed=() log=$data/log/pack.JOB.log turn
+  list_sets "${configs[@]}"
+  for name in "${names[@]}"; do
+    if [ -f "$data/$name/feats.scp" ]; then packed+=("$name"); fi   # what is missing is told by what needs it
+  done
+  if [ ${#packed[@]} -eq 0 ]; then return; fi
+  exec {turn}>>"$data/.pack.lock"   # of runs that share the data
+  flock "$turn"
+  run_job 'stage 3  pack' "$extract_job JOB=1:$nj" "$log" steps/pack.py --part "JOB/$nj" --allow-pipes "$allow_pipes" \
+    "$data" "${packed[@]}"
+  exec {turn}>&-
+  stage_began=
+}
+
 train() {
   local log=$dir/log/train.log result
-  run_job "stage 3  train $name" "$train_cmd" "$log" steps/train.py --device "$device" --num-procs "$num_procs" \
-    --hang-timeout "$hang_timeout" --allow-pipes "$allow_pipes" --overwrite "$overwrite" "$config" "$data" "$dir"
+  run_job "stage 3  train $name" "$train_job" "$log" steps/train.py --device "$device" --num-procs "$num_procs" \
+    "${on_nodes[@]}" --hang-timeout "$hang_timeout" --save-minutes "$save_minutes" --allow-pipes "$allow_pipes" \
+    --overwrite "$overwrite" "$config" "$data" "$dir"
   result=$(message_of "$log" '^epoch |trained already' |
     sed 's/.*: trained already/trained already/; s/ nats [a-z]* frame//; s/ (LogP[^)]*)//; s/;.*//')
   tell "stage 3  train $name: $result" "$log" "$log"
 }
 
+# A step on the sets in `names`, which pass through the flow in so many jobs; their logs are added to `logs`.
+run_parts() { # JOBS LABEL LOG PROGRAM OPTIONS...: and then the experiment, the data and the sets
+  local jobs=$1 label=$2 log=$3 number
+  shift 3
+  if [ "$jobs" -eq 1 ]; then
+    run_job "$label" "$flow_job" "$log.log" "$@" "$dir" "$data" "${names[@]}"
+    logs+=("$log.log")
+    return
+  fi
+  run_job "$label" "$flow_job JOB=1:$jobs" "$log.JOB.log" "$@" --part "JOB/$jobs" "$dir" "$data" "${names[@]}"
+  for ((number = 1; number <= jobs; number++)); do logs+=("$log.$number.log"); done
+}
+
+fewer() { echo $(($1 < $2 ? $1 : $2)); } # NUMBER NUMBER
+
 score() {
-  local log=$dir/log options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite") dev train
+  local log=$dir/log logs=() dev train
+  local options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite")
   list_sets --role "dev tests" "$config"
   if [ ${#names[@]} -eq 0 ]; then
     echo "stage 4  score $name: it has no dev and no test sets"
     return
   fi
-  run_job "stage 4  score $name" "$score_cmd" "$log/score.log" steps/score.py "${options[@]}" "$dir" "$data" "${names[@]}"
-  run_job "stage 4  score non-speech of $name" "$score_cmd" "$log/score_nonspeech.log" \
-    steps/score_nonspeech.py "${options[@]}" "$dir" "$data" "${names[@]}"
+  run_parts "$score_jobs" "stage 4  score $name" "$log/score" steps/score.py "${options[@]}"
+  if [ "$score_jobs" -gt 1 ]; then
+    run_job "stage 4  merge scores of $name" "$cpu_job" "$log/score.log" \
+      steps/score.py --allow-pipes "$allow_pipes" --merge "$score_jobs" "$dir" "$data" "${names[@]}"
+    logs+=("$log/score.log")
+  fi
+  run_parts "$(fewer "$score_jobs" ${#names[@]})" "stage 4  score non-speech of $name" "$log/score_nonspeech" \
+    steps/score_nonspeech.py "${options[@]}"
   list_sets --role dev "$config"
   dev=${names[*]}
   list_sets --role train "$config"
   train=${names[*]}
   list_sets --role "dev tests" "$config"
-  run_job "stage 4  calibrate $name" "$score_cmd" "$log/calibrate.log" steps/calibrate.py --overwrite "$overwrite" \
+  run_job "stage 4  calibrate $name" "$cpu_job" "$log/calibrate.log" steps/calibrate.py --overwrite "$overwrite" \
     --dev "$dev" "$dir" "$data" "$train" "${names[@]}"
   tell "stage 4  score $name: ${#names[@]} sets$(up_to_date ${#names[@]} "$log/score.log")" \
-    "$log/score.log" "$log"/{score,score_nonspeech,calibrate}.log
+    "$log/score.log" "${logs[@]}" "$log/calibrate.log"
 }
 
 draw() {
-  local log=$dir/log options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite") each state
+  local log=$dir/log logs=() each state
   list_sets --role "train tests" "$config"
-  run_job "stage 5  latents of $name" "$score_cmd" "$log/latents.log" steps/analyse_latents.py "${options[@]}" \
-    --tsne-frames "$tsne_frames" "$dir" "$data" "${names[@]}"
-  state=$(up_to_date ${#names[@]} "$log/latents.log")
+  run_parts "$(fewer "$score_jobs" ${#names[@]})" "stage 5  latents of $name" "$log/latents" steps/analyse_latents.py \
+    --device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite" --tsne-frames "$tsne_frames"
+  state=$(up_to_date ${#names[@]} "${logs[@]}")
   list_sets --role plots "$config"
   each="${names[*]}"
   list_sets --role tests "$config"
-  run_job "stage 5  plots of $name" "$score_cmd" "$log/plot.log" steps/plot.py --overwrite "$overwrite" \
+  run_job "stage 5  plots of $name" "$cpu_job" "$log/plot.log" steps/plot.py --overwrite "$overwrite" \
     --tsne-frames "$tsne_frames" --each "$each" "$dir" "${names[@]}"
   if [ ${#names[@]} -gt 0 ]; then
-    run_job "stage 5  proficiency of $name" "$score_cmd" "$log/proficiency.log" steps/score_proficiency.py \
+    run_job "stage 5  proficiency of $name" "$cpu_job" "$log/proficiency.log" steps/score_proficiency.py \
       --overwrite "$overwrite" --expected "$expected_scores" "$dir" "$data" "${names[@]}"
   fi
   tell "stage 5  latents and plots of $name: $(find "$dir/plots" -name '*.png' | wc -l) pictures in $(
-    shown "$dir/plots")$state" "$log/plot.log" "$log"/{latents,plot,proficiency}.log
+    shown "$dir/plots")$state" "$log/plot.log" "${logs[@]}" "$log"/{plot,proficiency}.log
 }
 
 report() {
   local log=$exp/log/report.log reference=()
   if [ -f reference.yaml ]; then reference=(--reference reference.yaml); fi
-  logged 'stage 6  report' "$log" steps/make_report.py --command "$command_line" "${reference[@]}" "$exp"
-  tell "stage 6  report: $(shown "$exp/report.html"), $(shown "$exp/RESULTS.md")" "$log" "$log"
+  logged 'stage 6  report' "$log" steps/make_report.py --command "$command_line" --without "${side_failed[*]}" \
+    "${reference[@]}" "$exp"
+  tell "stage 6  report: $(shown "$exp/report.html"), $(shown "$exp/RESULTS.md")${side_failed:+, without ${side_failed[*]}}" \
+    "$log" "$log"
   echo
   sed '/ (make_report\.py:[0-9]*) /d' "$log"
 }
@@ -296,17 +315,36 @@ do_stage() { # NUMBER FUNCTION
     "$2"
   fi
 }
-do_stage 0 make_corpus
-do_stage 1 make_sets
-if [ -n "$foreign" ] && [ "$stop_stage" -ge 2 ] && [ "$stage" -le 5 ]; then copy_foreign_sets; fi
-do_stage 2 make_features
-for config in "${configs[@]}"; do
-  name=$(basename "$config" .yaml)
-  dir=$exp/$name
+
+run_experiment() { # NAME [PLACE, if it is one of several side by side]
+  name=$1 dir=$exp/$1 config=$conf/$1.yaml
+  if [ $# -eq 2 ]; then
+    lock "$dir" alone
+    take_share_of_machine "$2"
+  fi
   do_stage 3 train
   do_stage 4 score
   do_stage 5 draw
-done
-if [ "$stop_stage" -eq 4 ] && runs 4; then table_of "${configs[@]}"; fi
-do_stage 6 report
+}
+
+do_stage 0 make_corpus
+do_stage 1 make_sets
+if [ -n "$foreign" ] && runs 2 5; then copy_foreign_sets; fi
+do_stage 2 make_features
+do_stage 3 pack
+if [ "$parallel" -gt 1 ] && runs 3 5; then
+  doing='in stages 3 to 5'
+  side_by_side "$parallel" run_experiment "${all[@]}"
+elif runs 3 5; then
+  for name in "${all[@]}"; do run_experiment "$name"; done
+fi
+mapfile -t whole < <(printf '%s\n' "${all[@]}" | grep -vxFf <(printf '%s\n' "${side_failed[@]}"))
+if [ ${#whole[@]} -gt 0 ]; then
+  if [ "$stop_stage" -eq 4 ] && runs 4; then
+    echo
+    steps/make_report.py --table-of "${whole[*]}" "$exp"
+  fi
+  do_stage 6 report
+fi
+if [ ${#side_failed[@]} -gt 0 ]; then fail "${#side_failed[@]} of ${#all[@]} experiments failed: ${side_failed[*]}"; fi
 echo "done in $(lasted $((SECONDS - began)))"

@@ -113,6 +113,14 @@ def add_max_bad_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-bad", metavar="SHARE", type=_share, default=MAX_BAD, help=words)
 
 
+def part_of_jobs(text: str) -> tuple[int, int]:
+    """The type of an option such as `--part 2/4`: the second of four jobs."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part such as 2/4, the second of four")
+    return int(number), int(count)
+
+
 def _share(text: str) -> float:
     share = float(text)
     if not 0 <= share <= 1:
@@ -136,6 +144,18 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("exp", type=Path, help="experiment directory with final.pt")
     parser.add_argument("data", type=Path, help="where the data directories are")
     parser.add_argument("sets", nargs="+", help="names of data directories")
+
+
+def add_part_of_sets_option(parser: argparse.ArgumentParser) -> None:
+    """Give a program `--part`, by which several jobs share its sets (`own_sets`)."""
+    words = "as the J-th of N jobs, which share the sets"
+    parser.add_argument("--part", metavar="J/N", type=part_of_jobs, default="1/1", help=words)
+
+
+def own_sets(args: argparse.Namespace) -> list[str]:
+    """The sets that this job takes."""
+    number, count = args.part
+    return args.sets[number - 1 :: count]
 
 
 def choose_device(name: str, local_rank: int | None = None) -> "torch.device":

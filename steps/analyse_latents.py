@@ -30,13 +30,14 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=600, help="frames of each language in the sample")
     parser.add_argument("--tsne-frames", type=int, default=0, help="the sample is at least large enough for so many")
     parser.add_argument("--seed", type=int, default=1, help="of both choices")
+    program.add_part_of_sets_option(parser)
     args = parser.parse_args()
     program.log_provenance()
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt").to(device)
     check_labels(model, args.data)
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
-    for name in args.sets:
+    for name in program.own_sets(args):
         analyse(args, name, model, inputs)
 
 

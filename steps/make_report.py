@@ -12,7 +12,7 @@ from flowlid.files import atomic_write, write_json
 from flowlid.report.html import report_html
 from flowlid.report.markdown import results_markdown, results_table_text
 from flowlid.report.reference import read_reference, reference_tables
-from flowlid.report.results import collect
+from flowlid.report.results import collect, trained
 
 OURS = {"RESULTS.md": b"# Results\n\nReport of", "results.json": b'"experiment"', "report.html": b"Report of"}
 
@@ -23,13 +23,15 @@ def main() -> None:
     parser.add_argument(
         "--reference", metavar="FILE", type=Path, help="YAML file: published figures to print beside ours"
     )
+    parser.add_argument("--without", default="", help='leave these experiments out ("a b")')
     parser.add_argument("exp", type=Path, help="where the experiments are")
     parser.add_argument("--table-of", default="", help='print the table of these experiments ("a b"), write nothing')
     args = parser.parse_args()
     if args.table_of:
         print(results_table_text(collect(args.exp, args.table_of.split())))
         return
-    results = collect(args.exp)
+    without = set(args.without.split())
+    results = collect(args.exp, [name for name in trained(args.exp) if name not in without])
     check_ours(args.exp)
     references = reference_tables(read_reference(args.reference), results) if args.reference else {}
     write_json(args.exp / "results.json", results)

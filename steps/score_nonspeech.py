@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8192, help="frames scored at once")
     parser.add_argument("--max-train", type=int, default=5000, help="most training utterances of the linear classifier")
     parser.add_argument("--seed", type=int, default=1, help="of the choice of them")
+    program.add_part_of_sets_option(parser)
     args = parser.parse_args()
     program.log_provenance()
     device, pipes = program.choose_device(args.device), args.allow_pipes == "true"
@@ -38,7 +39,7 @@ def main() -> None:
     check_labels(model, args.data)
     linear = LinearClassifier(model, args.data / model.config.data.train, args.max_train, args.seed, pipes)
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
-    for name in args.sets:
+    for name in program.own_sets(args):
         decide(args, DataDir(args.data / name), model, linear, inputs)
 
 

@@ -7,6 +7,7 @@
 
 exec 3>&1 4>&2   # where lines and errors go, whatever the output of a program is redirected to
 live_job=
+live_file=   # where a live line goes that is one of several (utils/parallel.sh)
 
 fail() { # MESSAGE
   echo "run.sh: $1" >&2
@@ -43,18 +44,19 @@ logged() { # LABEL LOG COMMAND...
   if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
 }
 
-# Run PROGRAM through the cluster's wrapper CMD, which writes LOG, under a live line.
+# Run PROGRAM through the cluster's wrapper CMD, which writes LOG, under a live line; several jobs of it if CMD ends in
+# JOB=1:N and LOG has JOB in its name.
 run_job() { # LABEL CMD LOG PROGRAM...
-  local label=$1 cmd=$2 log=$3 said
+  local label=$1 cmd=$2 log=$3 said before
   shift 3
   mkdir -p "$(dirname "$log")"
-  rm -f "$log"   # of an earlier run: it must not pass for this one's
+  before=$(find_logs "$log" -printf '%p %i %s %T@\n')   # of an earlier run: they must not pass for this one's
   said=$(dirname "$log")/.said
   # shellcheck disable=SC2086  # $cmd holds a program and its options
-  under_live_line "$label" "$log" $cmd "$log" "$@" 2>"$said"
+  under_live_line "$label" "${log/JOB/1}" $cmd "$log" "$@" 2>"$said"
   cat "$said" >&2
   rm -f "$said"
-  if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log"; fi
+  if [ "${foreground_status:?}" -ne 0 ]; then failed "$label" "$log" "$before"; fi
 }
 
 under_live_line() { # LABEL LOG COMMAND...
@@ -80,20 +82,29 @@ end_live_line() {
 }
 
 live_line() { # LABEL LOG: until it is killed, or run.sh is
-  local began=$SECONDS next=30 idle text size columns
+  local began=$SECONDS next=30 idle text
   exec {idle}<> <(:)
   while is_running $$; do
     text="$1: $(lasted $((SECONDS - began)))$(progress "$2")"
-    if [ -t 3 ]; then
-      size=$(stty size <&3 2>/dev/null || echo 24 80)
-      columns=${size#* }
-      printf '\r\033[K%s' "${text:0:columns > 0 ? columns - 1 : 79}" >&3
+    if [ -n "$live_file" ]; then
+      if [[ $text =~ ^(stage .).*\ ([0-9]+%) || $text =~ ^(stage .).*:\ ([^,]*) ]]; then
+        echo "${BASH_REMATCH[1]} ${BASH_REMATCH[2]}" >"$live_file"
+      fi
+    elif [ -t 3 ]; then
+      live_text "$text"
     elif ((SECONDS - began >= next)); then
       echo "$text" >&3
       next=$((next + 30))
     fi
     read -rt 0.5 -u "$idle" || true
   done
+}
+
+live_text() { # TEXT: as the live line, cut to what fits
+  local size columns
+  size=$(stty size <&3 2>/dev/null || echo 24 80)
+  columns=${size#* }
+  printf '\r\033[K%s' "${1:0:columns > 0 ? columns - 1 : 79}" >&3
 }
 
 # How far it is: ", 12% [#         ] dnf_120, epoch 5 of 40, loss 122.30, 3 min 2 s left", else the log's last message.
@@ -105,6 +116,7 @@ progress() { # LOG
     if [ "$left" -gt 0 ]; then printf ', %s left' "$(lasted "$left")"; fi
   else
     words=$(message_of "$1" .)
+    words=${words:-$(tail -n 1 "$(dirname "$1")/.said" 2>/dev/null || true)}   # the wrapper's, of a job that waits
     echo "${words:+, $words}"
   fi
 }
@@ -119,13 +131,34 @@ tell() { # WHAT LOG-TO-NAME LOG...
   stage_began=
 }
 
-# The end of the log of what failed, as its exit status told, and its name; ends the run.
-failed() { # LABEL LOG
-  if [ -f "$2" ]; then
-    echo "run.sh: the end of $(shown "$2"):" >&2
-    why "$2" >&2
-  fi
+# The end of the log of what failed, as its exit status told, and its name; ends the run. Of several jobs, three logs.
+failed() { # LABEL LOG [LOGS OF AN EARLIER RUN]
+  local logs log
+  mapfile -t logs < <(failed_logs "$2" "${3:-}")
+  for log in "${logs[@]:0:3}"; do
+    echo "run.sh: the end of $(shown "$log"):" >&2
+    why "$log" >&2
+  done
+  if [ ${#logs[@]} -gt 3 ]; then echo "run.sh: and $((${#logs[@]} - 3)) more" >&2; fi
   fail "$1 failed"
+}
+
+# The log; or where it is of several jobs, or says that jobs failed, those of them that did not end well.
+failed_logs() { # LOG LOGS-OF-AN-EARLIER-RUN
+  local pattern='' line log
+  if [ -f "$1" ]; then pattern=$(sed -n 's/^[a-z]*\.p[yl]: .* failed, log is in //p' "$1" | tail -n 1); fi
+  pattern=${pattern:-$1}
+  find_logs "$pattern" -printf '%p %i %s %T@\n' | sort -V | while IFS= read -r line; do
+    log=${line% * * *}
+    if ! grep -qxF -- "$line" <<<"$2" &&
+      { [ "$log" = "$pattern" ] || ! [[ $(tail -n 1 "$log") =~ ^'# Ended (code 0)' ]]; }; then echo "$log"; fi
+  done
+}
+
+find_logs() { # LOG [WHAT FIND DOES]: LOG, or those of several jobs where its name has JOB or *
+  local name
+  name=$(basename "$1")
+  find "$(dirname "$1")" -maxdepth 1 -name "${name//JOB/*}" "${@:2}" 2>/dev/null || true
 }
 
 why() { # LOG: its last error and what follows, else its last lines; what a job wrapper says of a job that said nothing
@@ -138,9 +171,9 @@ message_of() { # LOG PATTERN: the last message of a program that matches, withou
   sed -n 's/^[^(]* ([a-z_]*\.py:[0-9]*) //p' "$1" 2>/dev/null | grep -E "$2" | tail -n 1 || true
 }
 
-up_to_date() { # COUNT LOG: how many of COUNT results were found to be up to date
+up_to_date() { # COUNT LOG...: how many of COUNT results were found to be up to date
   local found
-  found=$(grep -c ': up to date' "$2" || true)
+  found=$(cat "${@:2}" | grep -c ': up to date' || true)
   if [ "$found" -eq "$1" ]; then echo '; up to date'; elif [ "$found" -gt 0 ]; then echo "; $found up to date"; fi
 }
 

@@ -26,13 +26,13 @@ foreground() {
   __end_guard
 }
 
-# End the group and wait for it, ten seconds at most: programs need a moment to end their own.
+# End the group and wait for it, 75 seconds at most: programs need a moment to end their own, and a cluster's its jobs.
 end_foreground() {
   local try
   __end_guard
   if [ -z "$foreground_job" ]; then return 0; fi
   kill -TERM -- "-$foreground_job" 2>/dev/null || return 0
-  for ((try = 0; try < 200; try++)); do
+  for ((try = 0; try < 1500; try++)); do
     kill -0 -- "-$foreground_job" 2>/dev/null || return 0
     sleep 0.05
   done

@@ -32,7 +32,7 @@ Exit status: 0 when all jobs ended with 0; 1 when one did not, or on wrong usage
 
 # Options of all programs, with the number of their values, and the least value of those that are whole numbers.
 VALUES = {"--mem": 1, "--time": 1, "--config": 1, "--gpu": 1, "--num-threads": 1, "--max-jobs-run": 1, "--nodes": 1}
-VALUES |= {"--name": 1, "--after": 1, "--requeue": 1, "--wait-file": 1, "--no-test": 0}
+VALUES |= {"--name": 1, "--after": 1, "--requeue": 1, "--wait-file": 1, "--no-test": 0, "--detach": 0}
 VALUES |= {"-V": 0, "-sync": 1, "-l": 1, "-q": 1, "-pe": 2, "-tc": 1}
 COUNTS = {"gpu": 0, "num_threads": 1, "max_jobs_run": 1, "nodes": 1, "requeue": 0, "wait_file": 0}
 OF_GRID_ENGINE = ("-l", "-q", "-pe")  # Kaldi hands them to qsub as they are
@@ -92,6 +92,8 @@ def parse(arguments: Sequence[str], usage: str, others: bool = False) -> Call:
     call.log, call.command = left.popleft(), join(left)
     if call.name is not None and call.name not in call.log and call.jobs > 1:
         raise ValueError(f"{call.log}: {call.jobs} jobs cannot share one log file; put {call.name} into its name")
+    if "detach" in call.texts and call.jobs > 1:
+        raise ValueError(f"--detach: {call.jobs} jobs need a program that waits for them; leave it out")
     return call
 
 

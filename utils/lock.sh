@@ -15,7 +15,7 @@ lock() {
       flock "$how" "$fd"
     fi
     if flock -n "$how" "$fd"; then
-      echo "$$ $(date '+%F %T')" >>"$file"
+      echo "$$ $(hostname) $(date '+%F %T')" >>"$file"
       return 0
     fi
     holders=$(__holders "$file")
@@ -26,9 +26,18 @@ lock() {
   exit 1
 }
 
-__holders() { # FILE: "pid 12, since 2026-01-02 03:04:05" of those that live
-  local pid since
-  while read -r pid since; do
-    if is_running "$pid"; then echo "pid $pid, since $since"; fi
+holders() { # DIRECTORY alone: who holds it so at this moment, "pid 12, since 2026-01-02 03:04:05"; nothing if nobody does
+  if [ ! -f "$1/.run.lock" ] || flock -n -s "$1/.run.lock" true; then return 0; fi
+  __holders "$1/.run.lock"
+}
+
+__holders() { # FILE: those of them that live, as far as this machine can tell
+  local pid host since
+  while read -r pid host since; do
+    if [ "$host" != "$(hostname)" ]; then
+      echo "pid $pid on $host, since $since"
+    elif is_running "$pid"; then
+      echo "pid $pid, since $since"
+    fi
   done <"$1" | paste -sd ';'
 }

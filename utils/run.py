@@ -164,6 +164,8 @@ def main() -> None:
         call = jobs.parse(sys.argv[1:], USAGE)
         if call.counts.get("nodes", 1) > 1:
             raise ValueError(f"--nodes {call.counts['nodes']}: this is one machine; a cluster is chosen in cmd.sh")
+        if "detach" in call.texts:
+            raise ValueError("--detach: no cluster to leave the job to; one is chosen in cmd.sh")
     except ValueError as error:
         say(str(error))
         sys.exit(1)

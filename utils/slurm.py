@@ -31,6 +31,7 @@ USAGE = jobs.USAGE.format(
                      is given, a job whose --time runs out is told to save, and started again too
   --wait-file S      seconds that a job's exit code may take to be seen (default 20; slow network file systems)
   --no-test          do not ask the cluster first whether it can run the job at all
+  --detach           do not wait for the job, of which there may be only one
   --config F         conf file (default: $FLOWLID_SLURM_CONF, conf/slurm.conf, ~/.config/flowlid/slurm.conf): what the
                      options above mean here, and other options; see utils/README.md
   -tc N              --max-jobs-run; -V, -sync y, -l X, -q X, -pe X N are Grid Engine's, and ignored
@@ -217,7 +218,7 @@ def main() -> None:
         conf = siteconf.read(BUILTIN, siteconf.find(call.texts.pop("config", None), "slurm"), "slurm")
         if "after" in call.texts:
             call.texts["after"] = call.texts["after"].replace(",", ":")
-        kept = {"max_jobs_run", "requeue", "wait_file", "name", "no_test"}
+        kept = {"max_jobs_run", "requeue", "wait_file", "name", "no_test", "detach"}
         given = {**call.texts, **{name: str(count) for name, count in call.counts.items()}}
         values = conf.values(given)
         options = conf.words({name: value for name, value in values.items() if name not in kept})

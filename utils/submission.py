@@ -62,7 +62,7 @@ def living(work: Work, queue: Queue) -> set[int]:
         raise Refused(
             f"{work.call.log}: another command is still at work as {what}: wait, or {queue.cancelling(alive)}"
         )
-    say(f"{work.call.log}: already submitted as {what}; waiting for it")
+    say(f"{work.call.log}: already submitted as {what}" + "; waiting for it" * ("detach" not in work.call.texts))
     return {each.number for each in seen or ()} | set(work.codes())
 
 
@@ -78,6 +78,8 @@ def run(work: Work, queue: Queue, prepare: Callable[[], None]) -> int:
     try:
         if not submitted:
             start_anew(work, prepare)
+        if "detach" in work.call.texts:
+            return int(bool(submitted)) or watch.leave()
         failed = watch.run(queue.most(), submitted)
     except Refused as error:
         watch.give_up(str(error))

@@ -76,6 +76,11 @@ class Watch:
                 say(f"and {count - SHOWN} more: {what}")
         return len(self.failed)
 
+    def leave(self) -> int:
+        """Submit the only job, for the cluster to do; 0."""
+        self._submit(Block(self.work.call.first, self.work.call.last))
+        return 0
+
     def _room(self, block: int) -> bool:
         """Whether the next block may be submitted: with a limit of jobs, when the one before has ended."""
         open_ = [sum(n in self.left for n in range(each.first, each.last + 1)) for each in self.submitted]

@@ -27,12 +27,21 @@ def make_unless_up_to_date(
         make: writes the files.
         overwrite: make it in any case.
     """
-    if not overwrite and _up_to_date(place, dict(inputs)):
+    if not overwrite and made_from(place) == dict(inputs):
         log.info("%s: up to date", place.name)
         return
     with atomic_directory(place) as partial:
         make(partial)
         write_json(partial / MADE_FROM, {"inputs": inputs, "files": _sizes(partial)})
+
+
+def made_from(place: Path) -> dict[str, Any] | None:
+    """The inputs that a directory was made from; None if it is not there, or not whole."""
+    try:
+        made = read_json(place / MADE_FROM)
+        return made["inputs"] if made["files"] == _sizes(place) else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
 
 
 def digest(*parts: str | Path) -> str:
@@ -46,15 +55,6 @@ def digest(*parts: str | Path) -> str:
         else:
             whole.update(b"missing")
     return whole.hexdigest()[:32]
-
-
-def _up_to_date(place: Path, inputs: Mapping[str, Any]) -> bool:
-    if not (place / MADE_FROM).is_file():
-        return False
-    try:
-        return read_json(place / MADE_FROM) == {"inputs": inputs, "files": _sizes(place)}
-    except ValueError:  # damaged: it is made again
-        return False
 
 
 def _sizes(place: Path) -> dict[str, int]:

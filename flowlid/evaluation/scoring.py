@@ -1,6 +1,7 @@
 """Log-likelihoods and mean latents of a set under a flow, and the files that keep them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,7 @@ def score_set(
 ) -> dict[str, Any]:
     """Score a set, and write all that later steps need: it passes through the flow once.
 
-    Writes `utt2loglik`, `utt2lang`, `utt2num_frames` (the selected ones), `mean_latents.ark` and `.scp`,
-    `result.json`, and, if the model decides, `utt2pred`, `utt2llr`, `trials` and `scores`.
+    Writes `mean_latents.ark` and `.scp`, and what `write_scores` does.
 
     Args:
         out: an empty directory.
@@ -67,15 +67,42 @@ def score_set(
         NotFinite: a log-likelihood that is not finite.
         ValueError: a frame shift that makes no windows.
     """
-    decides, total = model.config.model.type == "dnf", len(frames)
-    lengths = window_lengths(frame_shift)
+    lengths = set(window_lengths(frame_shift).values())
+    with mean_latents_in(out, place) as keep:
+        scores = score_frames(model.flow, frames, batch_size, progress, lengths, keep)
+    return write_scores(out, place, model, frames, frame_shift, provenance, model.flow.precision, scores)
+
+
+@contextmanager
+def mean_latents_in(out: Path, place: Path) -> Iterator[KeepMean]:
+    """Write mean_latents.ark and .scp in the directory `out`, which will be called `place`: gives what takes a mean."""
     with ArkWriter(out / "mean_latents.ark", out / "mean_latents.scp", place / "mean_latents.ark") as write:
 
         def keep(utt: str, mean: np.ndarray) -> None:
             if np.isfinite(mean).all():  # else scoring ends with an error that names the utterance
                 write(utt, mean)
 
-        scores = score_frames(model.flow, frames, batch_size, progress, set(lengths.values()), keep)
+        yield keep
+
+
+def write_scores(
+    out: Path,
+    place: Path,
+    model: Model,
+    frames: FrameSet,
+    frame_shift: float,
+    provenance: Mapping[str, str],
+    precision: str,
+    scores: SetScores,
+) -> dict[str, Any]:
+    """Write what was found of a set, in one piece or in parts: all but the mean latents.
+
+    Args and value are those of `score_set`, and the precision and the sums of the frames' scores.
+
+    Writes `utt2loglik`, `utt2lang`, `utt2num_frames` (the selected ones), `result.json`, and, if the model decides,
+    `utt2pred`, `utt2llr`, `trials` and `scores`.
+    """
+    decides, total = model.config.model.type == "dnf", len(frames)
     languages = sorted(set(frames.languages))
     result = {
         "set": place.name.removeprefix("score_"),
@@ -85,10 +112,10 @@ def score_set(
         "utterances": len(frames.utts),
         "frames": total,
         "hours": total * frame_shift / 3600,
-        "precision": model.flow.precision,
+        "precision": precision,
         "provenance": provenance,
         **summarize(scores, frames.languages, model.classes, decides),
-        **decision_statistics(scores, frames, model.classes, lengths, decides),
+        **decision_statistics(scores, frames, model.classes, window_lengths(frame_shift), decides),
     }
     _write_lists(out, model.classes, frames, scores, decides)
     write_json(out / "result.json", result)

@@ -26,6 +26,11 @@ _CALIBRATED = ("log2_classes", "bits", "bits_raw", "bits_min", "accuracy", "cllr
 _NONSPEECH = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning", "reason")
 
 
+def trained(exp_dir: Path) -> list[str]:
+    """Names of the experiments that were trained, every directory with a train.json."""
+    return sorted(path.parent.name for path in exp_dir.glob("*/train.json"))
+
+
 def collect(exp_dir: str | Path, names: Sequence[str] | None = None) -> list[Result]:
     """Gather what training, scoring and analysis wrote: the content of results.json, one object per experiment.
 
@@ -43,7 +48,7 @@ def collect(exp_dir: str | Path, names: Sequence[str] | None = None) -> list[Res
     """
     exp_dir = Path(exp_dir)
     if names is None:
-        names = sorted(path.parent.name for path in exp_dir.glob("*/train.json"))
+        names = trained(exp_dir)
     if not names:
         raise ValueError(f"{exp_dir}: no experiment with a train.json; train one first (stage 3)")
     return [_experiment(exp_dir / name) for name in names]

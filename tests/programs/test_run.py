@@ -1,44 +1,31 @@
 """run.sh around the programs: which recipe it runs, its locks, signals, failures and what it shows."""
 
-import fcntl
-import os
 import re
-import select
 import signal
-import struct
 import subprocess
-import termios
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from stage_machine import (
+    PATIENCE,
+    make_recipe,
+    on_terminal,
+    run,
+    screen,
+    sleepers,
+    until,
+    write_cmd,
+    write_experiment,
+    write_recipe,
+    write_wrapper,
+)
 from tools import ROOT
-
-PATIENCE = 60  # seconds: the machine may be busy
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """A recipe of its own with a link to run.sh, whose corpus is made by `prepare_corpus` in recipe.sh."""
-    folder = tmp_path / "mine"
-    (folder / "conf").mkdir(parents=True)
-    for name in ("run.sh", "steps", "utils", "local", "path.sh"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "cmd.sh").write_text("train_cmd=utils/run.py score_cmd=utils/run.py extract_cmd=utils/run.py\n")
-    (folder / "conf/tiny.yaml").write_text("data: {train: train, tests: []}\n")
-    write_recipe(folder, "true")
-    return folder
-
-
-def write_recipe(folder: Path, commands: str) -> None:
-    text = f"# options begin\nexperiments=tiny   # to run\n# options end\nprepare_corpus() {{\n{commands}\n}}\n"
-    (folder / "recipe.sh").write_text(text)
-
-
-def run(folder: Path, *options: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    command = [folder / "run.sh", *options]
-    return subprocess.run(command, cwd=cwd or folder, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    return make_recipe(tmp_path / "mine")
 
 
 @pytest.fixture
@@ -58,25 +45,6 @@ def start(recipe: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     for running in started:
         with running:  # closes its pipes too
             running.kill()
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def sleepers(folder: Path) -> list[str]:
-    """Process ids of what runs in a directory."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(path / "cwd") == str(folder) and (path / "cmdline").read_bytes():
-                found.append(path.name)
-        except OSError:  # it has ended, or is another user's
-            continue
-    return found
 
 
 def test_the_recipe_is_the_one_whose_link_is_called_or_that_is_named(recipe: Path) -> None:
@@ -111,7 +79,7 @@ def test_a_stage_that_fails_ends_the_run_with_the_message_of_its_program(recipe:
 
 
 def test_a_job_that_cannot_start_is_not_explained_by_the_log_of_an_earlier_run(recipe: Path) -> None:
-    (recipe / "cmd.sh").write_text("train_cmd=no-such-wrapper score_cmd=utils/run.py extract_cmd=utils/run.py\n")
+    write_cmd(recipe, "no-such-wrapper")
     log = recipe / "exp/tiny/log/train.log"
     log.parent.mkdir(parents=True)
     log.write_text("D T ERROR (train.py:1) of an earlier run\n")
@@ -132,9 +100,7 @@ def test_a_job_that_cannot_start_is_not_explained_by_the_log_of_an_earlier_run(r
 def test_a_job_that_fails_ends_the_run_whatever_it_wrote(recipe: Path, job: str, said: str) -> None:
     (recipe / "job").write_text(f"#!/bin/bash\n{job}\n")
     (recipe / "job").chmod(0o755)
-    (recipe / "wrapper").write_text('#!/bin/bash\nexec utils/run.py "$1" ./job\n')
-    (recipe / "wrapper").chmod(0o755)
-    (recipe / "cmd.sh").write_text("train_cmd=./wrapper score_cmd=utils/run.py extract_cmd=utils/run.py\n")
+    write_wrapper(recipe, 'exec utils/run.py "$1" ./job')
     done = run(recipe, "--stage", "3")
     assert done.returncode == 1 and said in done.stderr, done.stderr
     assert "run.sh: the end of exp/tiny/log/train.log:\n" in done.stderr
@@ -166,9 +132,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing_running(
 
 def test_an_interrupted_training_says_after_which_epoch(recipe: Path) -> None:
     line = "2026-01-02 03:04:05,678 INFO (experiment.py:1) epoch 5 of 40: LogLL -1.2 nats per frame; and so on"
-    (recipe / "wrapper").write_text(f'#!/bin/sh\necho "{line}" >"$1"\nexec sleep 61.25\n')
-    (recipe / "wrapper").chmod(0o755)
-    (recipe / "cmd.sh").write_text("train_cmd=./wrapper score_cmd=utils/run.py extract_cmd=utils/run.py\n")
+    write_wrapper(recipe, f'echo "{line}" >"$1"\nexec sleep 61.25')
     running = subprocess.Popen(["./run.sh", "--stage", "3"], cwd=recipe, stderr=subprocess.PIPE, text=True)
     log = recipe / "exp/tiny/log/train.log"
     until(lambda: log.exists() and log.stat().st_size > 0)
@@ -197,14 +161,12 @@ def test_a_second_run_is_refused_before_it_touches_anything(
 def test_later_stages_share_the_data_but_not_an_experiment(
     recipe: Path, start: Callable[..., subprocess.Popen]
 ) -> None:
-    (recipe / "conf/other.yaml").write_text("data: {train: train, tests: []}\n")
-    (recipe / "wrapper").write_text("#!/bin/sh\ntouch begun\nexec sleep 61.25\n")
-    (recipe / "wrapper").chmod(0o755)
-    (recipe / "cmd.sh").write_text("train_cmd=./wrapper score_cmd=utils/run.py extract_cmd=utils/run.py\n")
+    write_experiment(recipe, "other")
+    write_wrapper(recipe, "touch begun\nexec sleep 61.25")
     running = start("--stage", "3", "--stop-stage", "3")
     assert "another run is at work in exp/tiny (pid" in run(recipe, "--stage", "4").stderr
     assert "another run is at work in data (pid" in run(recipe, "--stage", "0", "--experiments", "other").stderr
-    (recipe / "cmd.sh").write_text("train_cmd=false score_cmd=utils/run.py extract_cmd=utils/run.py\n")
+    write_cmd(recipe, "false")
     assert run(recipe, "--stage", "3", "--experiments", "other").stderr.endswith("stage 3  train other failed\n")
     assert running.poll() is None
 
@@ -220,26 +182,9 @@ def test_after_a_killed_run_the_next_one_works(recipe: Path, start: Callable[...
     assert not (recipe / "reached").exists()
 
 
-def screen(text: str) -> list[str]:
-    """The lines of a terminal: what follows a carriage return and "erase line" takes a line's place."""
-    return [line.rsplit("\r\x1b[K", 1)[-1].strip("\r") for line in text.split("\n")]
-
-
 def test_on_a_terminal_a_live_line_shows_how_far_it_is(recipe: Path) -> None:
     write_recipe(recipe, 'echo "5 20 61 all jobs" >"$FLOWLID_PROGRESS"; sleep 2; false')
-    master, slave = os.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    with subprocess.Popen(["./run.sh"], cwd=recipe, stdout=slave, stderr=slave, stdin=slave) as running:
-        os.close(slave)
-        said = b""
-        while select.select([master], [], [], PATIENCE)[0]:
-            try:
-                said += os.read(master, 4096)
-            except OSError:  # all writers are gone
-                break
-        running.wait(PATIENCE)
-    os.close(master)
-    text = said.decode()
+    text = on_terminal(recipe)
     assert re.search(r"\r\x1b\[Kstage 0  corpus: \d s, 25% \[##        \] all jobs, 1 min 1 s left\r", text)
     assert screen(text)[0] == "run.sh: the end of data/log/prepare.log:"  # the line is gone
     assert not list((recipe / "data/log").glob(".progress*"))
