@@ -17,6 +17,7 @@ from collections.abc import Callable
 from itertools import chain
 
 import torch
+from fits import one_utterance
 from flow_tables import Entry, Size, ceiling_of, report
 from peers import ROWS, Model, Ours, Row
 from timing import Task, arithmetic, measure, product_tasks, profile_lines
@@ -24,7 +25,6 @@ from torch import Tensor
 
 from flowlid import program
 from flowlid.config import TrainingConfig
-from flowlid.frames.frameset import FrameSet
 from flowlid.training.trainer import Trainer
 
 log = logging.getLogger("flowlid")
@@ -127,19 +127,7 @@ def _scoring(model: Model, x: Tensor, kind: str) -> Callable[[], Tensor]:
 def trainer_task(dim: int, hidden: int, batch: int, device: torch.device) -> Task:
     """Epochs of flowlid's own Trainer in the fastest arithmetic here, with all that it does around a step."""
     rows = batch * _TRAINER_BATCHES
-    last = torch.tensor([rows - 1])
-    frames = FrameSet(
-        utts=["a"],
-        languages=["x"],
-        speakers=["a"],
-        feats=torch.randn(rows, dim),
-        first=torch.zeros_like(last),
-        last=last,
-        index=torch.arange(rows),
-        utt_of=torch.zeros(rows, dtype=torch.long),
-        context=0,
-        digest="random",
-    )
+    frames = one_utterance(torch.randn(rows, dim))
     config = TrainingConfig(epochs=10**6, batch_size=batch, decay="none")
     flow = Ours(dim, hidden, "float32").flow.to(device)
     flow.set_precision("auto")
