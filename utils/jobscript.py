@@ -73,6 +73,8 @@ __child=$!
 set +m
 wait "$__child"
 __code=$?
+# A signal to end the whole job may reach the command first: then the trap is run after this pause.
+if [ "$__code" -ne 0 ]; then sleep 0.3; fi
 if [ "$__code" -gt 128 ] && kill -l $((__code - 128)) >/dev/null 2>&1; then
   __end "$__code" "code 1; signal $((__code - 128))"
 fi
@@ -197,6 +199,15 @@ class Work:
         """What the cluster itself wrote into the output files of the jobs, by file name."""
         files = sorted(self.folder.glob(f"{self.base}.{self.token}.out*".replace("[", "[[]")))
         return {path.name: path.read_text(errors="replace") for path in files}
+
+    def log_end(self, number: int) -> str:
+        """The last lines of a log."""
+        try:
+            with self.log(number).open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 4000))
+                return log.read().decode(errors="replace")
+        except OSError:
+            return ""
 
     def last_words(self) -> str:
         """The last line that any job's shell, or the cluster, wrote outside the logs."""

@@ -185,7 +185,8 @@ def seen(fields: list[str], work: Work, said: dict[str, str]) -> Seen:
         "REVOKED": ("cancelled", "taken over by another cluster"),
         "OUT_OF_MEMORY": ("memory", f"killed, over its memory of {memory}; give --mem"),
     }
-    over = OVER_MEMORY.search(said.get(f"{work.file('out').name}.{offset}.{task}", ""))
+    written = said.get(f"{work.file('out').name}.{offset}.{task}", "") + work.log_end(number)
+    over = any("slurmstepd" in line and OVER_MEMORY.search(line) for line in written.splitlines())
     if state == "OUT_OF_MEMORY" or (over and state in ("FAILED", "CANCELLED")):
         return Seen(job, number, "ended", state, *told["OUT_OF_MEMORY"])
     return Seen(job, number, "ended", state, *told.get(state, ("", "")))

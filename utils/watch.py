@@ -30,6 +30,7 @@ class Watch:
         self.wait_file = work.call.counts.get("wait_file", 20)
         self.left = set(range(work.call.first, work.call.last + 1))
         self.failed: set[int] = set()
+        self.explained: set[int] = set()  # of the failed: those of which the cluster has said why
         self.blocks: list[Block] = []
         self.submitted: list[Block] = []
         self.seen: dict[int, Seen] = {}
@@ -130,7 +131,7 @@ class Watch:
             return
         self.silent_until = 0.0
         self.seen = {each.number: each for each in seen}
-        self._judge_successes()
+        self._judge_codes()
         self._read_codes()
         submitted = (n for block in self.submitted for n in range(block.first, block.last + 1) if n in self.left)
         for number in list(submitted):
@@ -159,6 +160,7 @@ class Watch:
         """Count a job as failed, tell why, and end its log."""
         self.left.discard(number)
         self.failed.add(number)
+        self.explained.add(number)
         self.told[told] += 1
         name = f"job {job}" if job else f"the job of {self.work.log(number)}"
         if self.told[told] <= SHOWN:
@@ -175,10 +177,9 @@ class Watch:
         except OSError as error:
             say(f"cannot end a log: {error}")
 
-    def _judge_successes(self) -> None:
-        """A job whose child was killed may end with 0 all the same: the cluster's word counts more."""
-        ended = set(range(self.work.call.first, self.work.call.last + 1)) - self.left - self.failed
-        for number in ended & set(self.seen):
+    def _judge_codes(self) -> None:
+        """What the cluster says counts more than an exit code: a job whose child was killed may end with 0."""
+        for number in set(self.seen) - self.left - self.explained:
             each = self.seen[number]
             if each.kind == "ended" and each.told:
                 self._fail(number, each.how, each.job, each.told)
@@ -186,13 +187,13 @@ class Watch:
     def _settle(self) -> None:
         """Wait until the queue shows the ends of the jobs, three seconds at most, for what it may say of them."""
         deadline = time.monotonic() + 3
-        while len(self.failed) < self.work.call.jobs and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
             seen = self.queue.look(self.work)
             self.seen = {each.number: each for each in seen or ()}
             if not any(each.kind == "running" for each in self.seen.values()):
                 break
             self.pause(0.1)
-        self._judge_successes()
+        self._judge_codes()
 
     def _tell_waiting(self, now: float) -> None:
         """Say what jobs wait for: once they have for some seconds, and again when it changes."""

@@ -186,10 +186,11 @@ def test_a_job_that_says_it_ended_well_has_not(program: "Program") -> None:
 
 
 def test_what_is_expanded_is_expanded_once(program: "Program") -> None:
-    done = program.run("a.log", "echo", "$(echo>>ran;echo\\$HOME)")
+    done = program.run("a.log", "echo", "$(echo>>ran)", "$TEXT", TEXT="$(touch again)")
     assert done.returncode == 0, done.stderr
     assert (program.folder / "ran").read_text() == "\n"
-    assert program.body("a.log") == "$HOME\n"
+    assert program.body("a.log") == "$(touch again)\n"
+    assert not (program.folder / "again").exists()
 
 
 def test_blanks_in_paths(program: "Program") -> None:

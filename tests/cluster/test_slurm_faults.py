@@ -73,7 +73,7 @@ def test_a_signal_cancels_what_was_submitted(slurm: "Slurm", slurm_py: "Program"
 
 
 def test_the_next_start_waits_for_what_lives(slurm: "Slurm", slurm_py: "Program") -> None:
-    command = ["JOB=1:2", "log/a.JOB.log", "bash", "-c", "echo JOB>>ran; sleep $((4*JOB))"]
+    command = ["JOB=1:2", "log/a.JOB.log", "bash", "-c", "echo JOB >>ran; sleep $((4*JOB))"]
     first = slurm_py.start(*command)
     job = sorted(running(slurm, 2))[0]
     beside = slurm_py.run(*command)
