@@ -5,6 +5,7 @@ The files are in the folder q beside the folder of the log, as Kaldi has it:
     BASE.lock              held by the program that submits and waits
     BASE.TOKEN.sh          the script
     BASE.TOKEN.out...      what the cluster itself has to say of a job
+    BASE.TOKEN.NUMBER.tries  one byte for each start of a job, where the cluster does not count them
     BASE.TOKEN.NUMBER.rc   "code attempt host seconds": how a job ended, written by the job in one move
 """
 
@@ -22,6 +23,8 @@ from jobs import Call
 
 SCRIPT = r"""#!/bin/bash
 # Written by utils/@PROGRAM@. The argument is added to the number of the array's task.
+__monitor=-m                            # the command is a process group of its own
+__kill() { kill "$1" -- "-$__child"; }  # a signal to all of it
 @PROLOGUE@
 __number=$((__task + ${1:-0})) __newline=$'\n' __began=$SECONDS __child=
 __log=@LOG@
@@ -45,11 +48,11 @@ __stop() { # SIGNAL
   local try
   trap '' TERM USR1 USR2
   if [ -n "$__child" ]; then
-    kill -TERM -- "-$__child"
-    for ((try = 0; try < 450; try++)); do kill -0 -- "-$__child" || break; sleep 0.2; done
+    __kill -TERM
+    for ((try = 0; try < 450; try++)); do __kill -0 || break; sleep 0.2; done
   fi 2>/dev/null
   printf '# Interrupted (SIG%s), attempt %d\n' "$1" "$__attempt" >>"$__log"
-  if [ "$1" != TERM ]; then __again; fi
+  if [ "$1" != TERM ]; then __again "$1"; fi
   exit 1
 }
 for __signal in TERM USR1 USR2; do
@@ -65,7 +68,7 @@ if [ "$__attempt" -gt $((@REQUEUE@ + 1)) ]; then __end 75 'code 75'; fi
 export OMP_NUM_THREADS=@THREADS@ MKL_NUM_THREADS=@THREADS@
 @GPU@
 __launcher=@LAUNCHER@
-set -m
+set "$__monitor"
 bash <<<"if [ -f path.sh ]; then . ./path.sh </dev/null || exit 1; fi
 $__launcher$__command
 ) </dev/null" >>"$__log" 2>&1 &
@@ -147,7 +150,7 @@ class Work:
 
         Args:
             prologue: lines of bash that set __task (from 1), __attempt (from 1), __host, and __job as the log names it,
-                and define __again, which puts the running job back into the queue.
+                and define __again SIGNAL, which puts the running job back into the queue.
             launcher: lines of bash before the command, up to "( ".
         """
         name = self.call.name
@@ -217,7 +220,7 @@ class Work:
     def remove_files(self, of_all: bool = False) -> None:
         """Remove the files of this submission, or of all earlier ones, but not the lock."""
         token = "[0-9a-f]{8}" if of_all else self.token
-        pattern = re.compile(re.escape(self.base) + rf"\.(job|{token}\.(sh|out.*|\d+\.rc(\.tmp)?))")
+        pattern = re.compile(re.escape(self.base) + rf"\.(job|{token}\.(sh|out.*|\d+\.tries|\d+\.rc(\.tmp)?))")
         for entry in os.scandir(self.folder):
             if pattern.fullmatch(entry.name):
                 Path(entry.path).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 What the cluster shows of a job counts only where the job's own exit code (utils/jobscript.py) does not tell.
 """
 
+import re
 import signal
 import sys
 import threading
@@ -233,7 +234,7 @@ class Watch:
         """Cancel everything, and end as the signal wants it."""
         found = self._cancel()
         kinds = Counter(each.kind for each in found)
-        names = " ".join(sorted({each.job.partition("_")[0] for each in found}))
+        names = " ".join(sorted({re.split("[_.]", each.job)[0] for each in found}))
         for number in self.left:
             if self.work.log(number).is_file():
                 self._end_log(number, "cancelled")
