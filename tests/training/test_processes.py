@@ -1,6 +1,8 @@
 """Several processes do what one does with the whole batch: the same losses, gradients, statistics and weights."""
 
+import copy
 import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +21,9 @@ from flowlid.flow.flow import build_flow, real_nvp
 from flowlid.flow.transforms import BatchNorm, Composition
 from flowlid.frames.frameset import FrameSet, moments_of
 from flowlid.training import processes as processes_module
+from flowlid.training.interruption import Progress
 from flowlid.training.processes import Lost, Processes, score_together
+from flowlid.training.saving import Saves
 from flowlid.training.trainer import Trainer
 
 TwoSets = Callable[..., tuple[FrameSet, FrameSet]]
@@ -78,6 +82,45 @@ def diverging(trainer: Trainer) -> dict[str, Any]:
     return {"history": [r["recoveries"] for r in trainer.epochs()], "state": trainer.flow.state_dict()}
 
 
+def wait_long(processes: Processes, beat: float, enough: Callable[[], bool]) -> tuple[int, str]:
+    """Signs of life, and an error, while the first process reads for twice as long as the processes wait for others."""
+    processes_module._BEAT = beat
+    signs, told = processes.signs, "no error"
+    until = time.monotonic() + (8 if beat < 1 else 300)
+    try:
+        with processes.first_alone():
+            while processes.first and time.monotonic() < until and not enough():
+                time.sleep(0.1)
+    except Lost as error:
+        told = f"lost: {error}"
+    return processes.signs - signs, told
+
+
+def told_to_end(new: Callable[[], Trainer]) -> dict[str, Any]:
+    """A training whose last process alone hears a signal, in step 8, and another that goes on from what was saved."""
+    trainer, progress, saved = new(), Progress(), []
+    trainer.start()
+    real, processes = trainer._update, trainer.processes
+
+    def update(*arguments: object) -> None:
+        if trainer.step == 8 and processes.rank == 1:
+            progress.signal = signal.SIGUSR1
+        real(*arguments)
+
+    trainer._update = update
+    write = lambda: saved.append(copy.deepcopy(trainer.state_dict()))  # noqa: E731
+    trainer.saves = Saves(processes, write, progress=progress)
+    told = None
+    try:
+        list(trainer.epochs())
+    except BaseException as ended:  # what a signal raises is none of Exception
+        told = (type(ended).__name__, *ended.args, trainer.step, len(saved))
+    other = new()
+    other.load_state_dict(processes.on_rank0(lambda: saved[0]))
+    list(other.epochs())
+    return {"told": told, "state": other.flow.state_dict()}
+
+
 def rows(kind: str) -> tuple[Tensor, Tensor]:
     """x of both processes, far from zero, and a weight for each of its values."""
     generator = torch.Generator().manual_seed(3)
@@ -124,6 +167,7 @@ def work(rank: int, port: int, folder: Path, frames: FrameSet, dev: FrameSet, fe
         cut.load_state_dict(torch.load(folder / "checkpoint.pt"))
         list(cut.epochs())
     found["went on"] = cut.flow.state_dict()
+    found["told to end"] = told_to_end(lambda: make_trainer(frames, dev, "batchnorm", processes))
     frames.feats = frames.feats.float()
     single = make_trainer(frames, dev, "actnorm", processes, torch.float32, seed=1 + rank)
     found["float32"] = trained(single)
@@ -134,8 +178,12 @@ def work(rank: int, port: int, folder: Path, frames: FrameSet, dev: FrameSet, fe
         found["seen"] = (folder / "prepared").exists()
         (folder / "prepared").touch()
     processes.wait()
-    processes.disconnect()
+    torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=4))
+    found["waited"] = wait_long(processes, 0.5, lambda: False)
+    found["waited in vain"] = wait_long(processes, 1000, (folder / "lost").exists)
+    (folder / "lost").touch()
     torch.save(found, folder / f"{rank}.pt")
+    processes.disconnect()  # ends gloo's threads: one that Python's own end meets at work aborts the process
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +279,14 @@ def test_a_checkpoint_of_one_process_serves_two(pair: list[dict], frames: TwoSet
     assert close(pair[0]["went on"], whole.flow.state_dict(), 1e-7)
 
 
+def test_all_end_at_the_same_step_when_one_is_told_to_and_go_on_bit_for_bit(pair: list[dict]) -> None:
+    first, second = (found["told to end"] for found in pair)
+    assert first["told"] == ("_Interrupted", signal.SIGUSR1, 8, 1)
+    assert second["told"] == ("_Interrupted", signal.SIGUSR1, 8, 0)
+    assert same_bits(first["state"], pair[0]["batchnorm"]["state"])
+    assert same_bits(second["state"], pair[0]["batchnorm"]["state"])
+
+
 def test_scores_are_those_of_the_whole_set(pair: list[dict], frames: TwoSets) -> None:
     train, _ = frames()
     flow = make_trainer(train, None, "actnorm", dtype=torch.float32, select="last").flow
@@ -248,39 +304,11 @@ def test_the_first_process_computes_once_and_reads_before_the_others(pair: list[
     assert [found["seen"] for found in pair] == [False, True]
 
 
-def wait_long(rank: int, port: int, folder: Path, beat: float) -> None:
-    """The first process reads for three times as long as the processes wait for one another."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    processes_module._BEAT = beat
-    processes = Processes.from_environment()
-    processes.connect(torch.device("cpu"), timeout=300)
-    processes.wait()  # met without haste; what follows is timed
-    torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=10))
-    signs, told = processes.signs, "no error"
-    try:
-        with processes.first_alone():
-            time.sleep(30 if processes.first else 0)
-    except Lost as error:
-        told = f"lost: {error}"
-    processes.disconnect()  # ends gloo's threads: one that Python's own end meets at work aborts the process
-    (folder / f"{rank}.txt").write_text(f"{processes.signs - signs} {told}")
-
-
-def test_the_others_wait_as_long_as_the_first_process_says_that_it_reads(tmp_path: Path) -> None:
-    started = []
-    for beat in (0.5, 1000):  # both at once: most of their time they sleep
-        (tmp_path / str(beat)).mkdir()
-        store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-        arguments = (store.port, tmp_path / str(beat), beat)
-        started.append((store, torch.multiprocessing.spawn(wait_long, arguments, nprocs=2, join=False)))
-    for _, processes in started:
-        while not processes.join():
-            pass
-    for beat, words in (("0.5", "no error"), ("1000", "lost: ")):
-        signs, _, told = (tmp_path / beat / "1.txt").read_text().partition(" ")
-        assert told.startswith(words)
-        assert (int(signs) > 10) == (words == "no error")  # which `launcher` counts
+def test_the_others_wait_as_long_as_the_first_process_says_that_it_reads(pair: list[dict]) -> None:
+    signs, told = pair[1]["waited"]
+    assert told == "no error" and signs > 10  # which `launcher` counts
+    signs, told = pair[1]["waited in vain"]
+    assert told.startswith("lost: ") and signs <= 10
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
