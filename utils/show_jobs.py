@@ -49,7 +49,7 @@ def shown(work: Submitted, living: list[Seen]) -> str:
 
 def queue_of(backend: str) -> Queue:
     if backend == "slurm":
-        from slurm import Slurm
+        from slurmqueue import Slurm
 
         return Slurm([], [], "")
     from gridqueue import GridEngine
