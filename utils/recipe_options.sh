@@ -42,3 +42,8 @@ for argument in "$@"; do
 done
 . utils/parse_options.sh
 if [ $# -ne 0 ]; then fail "unexpected argument '$1'; options are --name value (see --help)"; fi
+
+# Options of the features: beside the experiments, else the recipe's.
+options_of() { # FILE
+  if [ -f "${conf:?}/$1" ]; then echo "$conf/$1"; else echo "conf/$1"; fi
+}
