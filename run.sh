@@ -93,11 +93,6 @@ for number in "$stage" "$stop_stage"; do
 done
 runs() { [ "$stage" -le "${2:-$1}" ] && [ "$stop_stage" -ge "$1" ]; } # STAGE, or FIRST LAST: one of them
 
-# Options of the features: beside the experiments, else the recipe's.
-options_of() { # FILE
-  if [ -f "$conf/$1" ]; then echo "$conf/$1"; else echo "conf/$1"; fi
-}
-
 check_place_of() { # EXPERIMENT'S DIRECTORY: one that is not ours is not written to
   if [ -d "$1" ] && [ -n "$(ls -A "$1")" ] && [ -z "$(ls -Ad "$1"/{log,.run.lock,.train.lock,config.yaml,final.pt} 2>/dev/null)" ]; then
     fail "$(shown "$1") has files of something else than an experiment ($(find "$1" -mindepth 1 -printf '%f\n' -quit)); give another --exp, or call the experiment otherwise"

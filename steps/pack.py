@@ -8,7 +8,6 @@ run one after the other too. What is packed already is left alone, also of a run
 come from commands are not packed: whatever reads those packs them for itself.
 """
 
-import argparse
 from pathlib import Path
 
 from flowlid import program
@@ -19,20 +18,15 @@ from flowlid.kaldi.datadir import DataDir
 def main() -> None:
     parser = program.argument_parser(__doc__)
     program.add_pipes_option(parser)
-    parser.add_argument("--part", metavar="J/N", type=_part, default=(1, 1), help="only part J of N of each set")
+    parser.add_argument(
+        "--part", metavar="J/N", type=program.part_of_jobs, default="1/1", help="only part J of N of each set"
+    )
     parser.add_argument("data", type=Path, help="where the data directories are")
     parser.add_argument("sets", nargs="+", help="names of data directories")
     args = parser.parse_args()
     part, parts = args.part
     for name in args.sets:
         pack_part(DataDir(args.data / name), part, parts, args.allow_pipes == "true")
-
-
-def _part(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise argparse.ArgumentTypeError(f"{text} is not J/N with 1 <= J <= N")
-    return int(part), int(parts)
 
 
 if __name__ == "__main__":

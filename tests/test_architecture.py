@@ -15,8 +15,8 @@ FILES["flowlid"] = sorted((ROOT / "flowlid").rglob("*.py"))
 # The first line of a program: it runs in the checkout's own environment, wherever and however it is called.
 FINDS_ITS_ENVIRONMENT = """#!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'\n"""
 # Modules in utils that only the programs which run jobs import: they need the standard library alone.
-SHARED = {"cluster", "jobs", "jobscript", "siteconf", "submission", "watch"}
-JOB_PROGRAMS = ("run", "slurm", "gridengine")
+SHARED = {"accounting", "cluster", "gridqueue", "jobs", "jobscript", "siteconf", "slurmqueue", "submission", "watch"}
+JOB_PROGRAMS = ("run", "slurm", "gridengine", "show_jobs")
 FILES["utils"] = [path for path in FILES["utils"] if path.stem not in SHARED]
 STEPS = {path.stem for path in FILES["steps"]}
 

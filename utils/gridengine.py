@@ -28,6 +28,7 @@ USAGE = jobs.USAGE.format(
                      (default 10); where it is given, a job whose --time runs out is told to save, and started again too
   --wait-file S      seconds that a job's exit code may take to be seen (default 20; slow network file systems)
   --no-test          do not ask the cluster first whether it can run the job at all
+  --detach           do not wait for the job, of which there may be only one
   --config F         conf file (default: $FLOWLID_GRIDENGINE_CONF, conf/gridengine.conf,
                      ~/.config/flowlid/gridengine.conf), a queue.conf of Kaldi's: what the options above mean here, and
                      other options; see utils/README.md
@@ -124,7 +125,7 @@ def options_of(call: jobs.Call, conf: siteconf.Conf) -> tuple[dict[str, str], li
     Raises:
         ValueError: one is unknown, or wrong.
     """
-    kept = {"max_jobs_run", "requeue", "wait_file", "name", "no_test"}
+    kept = {"max_jobs_run", "requeue", "wait_file", "name", "no_test", "detach"}
     values = conf.values({**call.texts, **{name: str(count) for name, count in call.counts.items()}})
     if int(values.get("nodes", 1)) > 1:
         raise ValueError("--nodes: jobs on several machines need Slurm (utils/slurm.py)")

@@ -7,77 +7,73 @@ name without .log, the job, its state (how many are in which, of several), and m
 """
 
 import json
+import re
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import Queue, Refused, Seen
-from jobs import say
+from jobs import Call, say
+from jobscript import Work
 
 
-@dataclass
-class Noted:
-    """What a `Queue` needs to know of an earlier submission, from q/BASE.job."""
+class Submitted(Work):
+    """An earlier submission, from its q/BASE.job."""
 
-    path: Path
-    title: str
-    token: str
-    since: float
+    def __init__(self, path: Path) -> None:
+        noted = json.loads(path.read_text())
+        super().__init__(Call("", ""), {}, "", noted["token"])
+        self.path, self.noted_title, self.since = path, noted["title"], float(noted["since"])
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
 
     @property
     def base(self) -> str:
         return self.path.name.removesuffix(".job")
 
-    def file(self, end: str) -> Path:
-        return self.path.with_name(f"{self.base}.{self.token}.{end}")
-
-    def said(self) -> dict[str, str]:
-        return {}
+    @property
+    def title(self) -> str:
+        return self.noted_title
 
 
-def read(path: Path) -> Noted:
-    noted = json.loads(path.read_text())
-    return Noted(path, noted["title"], noted["token"], float(noted["since"]))
-
-
-def shown(noted: Noted, living: list[Seen]) -> str:
+def shown(work: Submitted, living: list[Seen]) -> str:
     """The line, without the directory."""
-    jobs = sorted({each.job.partition("_")[0] for each in living})
+    jobs = sorted({re.split("[_.]", each.job)[0] for each in living})
     states = Counter(each.state for each in living)
     words = next(iter(states)) if len(living) == 1 else ", ".join(f"{n} {state}" for state, n in states.items())
-    return "\t".join([noted.base, " ".join(jobs), words, f"{(time.time() - noted.since) / 60:.0f}"])
+    return "\t".join([work.base, " ".join(jobs), words, f"{(time.time() - work.since) / 60:.0f}"])
 
 
 def queue_of(backend: str) -> Queue:
     if backend == "slurm":
-        from slurm import Slurm
+        from slurmqueue import Slurm
 
         return Slurm([], [], "")
-    from gridengine import GridEngine
+    from gridqueue import GridEngine
 
-    return GridEngine([], [], "")
+    return GridEngine([], [], "", None)
 
 
 def main() -> None:
     if len(sys.argv) < 3 or sys.argv[1] not in ("slurm", "grid"):
         print(__doc__, file=sys.stderr)
         sys.exit(1)
-    queue = queue_of(sys.argv[1])
     for directory in sys.argv[2:]:
         for path in sorted(Path(directory, "q").glob("*.job")):
             try:
-                noted = read(path)
+                work = Submitted(path)
             except FileNotFoundError:  # its last job has just ended
                 continue
-            seen = queue.look(noted)
+            seen = queue_of(sys.argv[1]).look(work)
             if seen is None:
                 say("the cluster does not answer; try again later")
                 sys.exit(1)
             living = [each for each in seen if each.kind != "ended"]
             if living:
-                print(directory, shown(noted, living), sep="\t")
+                print(directory, shown(work, living), sep="\t")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def inputs_digest(files: Iterable[str | Path], directories: Iterable[str | Path]
     """
     digest, audio = hashlib.sha256(f"{os.path.abspath(place)} {pipes}\n".encode(errors="surrogateescape")), set()
     library = Path(__file__).resolve().parent.parent
-    for path in [*map(Path, files), *(path for room in _ROOMS for path in sorted((library / room).glob("*.py")))]:
+    for path in map(Path, files):
+        _add(digest, "file", path.read_bytes())  # a copy of the options under another name is the same
+    for path in (path for room in _ROOMS for path in sorted((library / room).glob("*.py"))):
         _add(digest, path.name, path.read_bytes())
     for directory in directories:
         for name in _TABLES:

@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tools import ROOT
 
 if TYPE_CHECKING:
     from conftest import Program
@@ -199,3 +201,30 @@ def test_blanks_in_paths(program: "Program") -> None:
     assert program.run("JOB=1:2", "my log/a.JOB.log", "touch", "it is JOB").returncode == 0
     assert (program.folder / "it is 2").exists()
     assert "# Ended (code 0)" in (program.folder / "my log/a.2.log").read_text()
+
+
+def test_a_job_is_left_to_the_cluster_and_shown(program: "Program") -> None:
+    done = program.run("--detach", "log/a.log", "bash", "-c", "until [ -f go ]; do sleep 0.1; done")
+    if program.name == "run.py":
+        assert done.returncode == 1 and "run.py: --detach: no cluster to leave the job to" in done.stderr
+        return
+    assert (done.returncode, done.stderr) == (0, "")
+    backend = {"slurm.py": "slurm", "gridengine.py": "grid"}[program.name]
+    command = [sys.executable, "-S", str(ROOT / "utils/show_jobs.py"), backend, "."]
+
+    def shown() -> str:
+        return subprocess.run(command, cwd=program.folder, capture_output=True, text=True, check=True).stdout
+
+    deadline = time.monotonic() + 60
+    while not (program.folder / "log/a.log").exists():
+        assert time.monotonic() < deadline, shown()
+        time.sleep(0.1)
+    assert re.fullmatch(r"\.\ta\t\d+\t\w+ on \w+\t0\n", shown())
+    again = program.run("--detach", "log/a.log", "bash", "-c", "until [ -f go ]; do sleep 0.1; done")
+    assert again.returncode == 1 and re.search(r"log/a.log: already submitted as job \S+ \(.*\)\n$", again.stderr)
+    (program.folder / "go").touch()
+    while shown():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    several = program.run("--detach", "JOB=1:2", "log/a.JOB.log", "true")
+    assert several.returncode == 1 and "--detach: 2 jobs need a program that waits for them" in several.stderr

@@ -1,4 +1,4 @@
-"""What utils/slurm.py makes of the lines of squeue that this machine's Slurm cannot be brought to show."""
+"""What utils/slurmqueue.py makes of the lines of squeue that this machine's Slurm cannot be brought to show."""
 
 import sys
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from tools import ROOT
 
 @pytest.fixture
 def slurm_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
-    """utils/slurm.py, imported as it is when it runs: with utils on the path of modules."""
+    """utils/slurmqueue.py, imported as it is when slurm.py runs: with utils on the path of modules."""
     monkeypatch.syspath_prepend(str(ROOT / "utils"))
     monkeypatch.chdir(tmp_path)
-    import slurm
+    import slurmqueue
 
-    yield slurm
-    for name in ("cluster", "jobs", "jobscript", "siteconf", "slurm", "submission", "watch"):
+    yield slurmqueue
+    for name in ("cluster", "jobs", "jobscript", "slurmqueue"):
         sys.modules.pop(name, None)
 
 
@@ -51,7 +51,8 @@ def slurm_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mo
 def test_states(
     slurm_module: ModuleType, state: str, reason: str, said: str, kind: str, words: tuple[str, str]
 ) -> None:
-    work = slurm_module.Work(slurm_module.jobs.parse(["JOB=1:30", "log/a.JOB.log", "true"], ""), {}, "slurm.py")
+    call = sys.modules["jobs"].parse(["JOB=1:30", "log/a.JOB.log", "true"], "")
+    work = slurm_module.Work(call, {}, "slurm.py")
     fields = [f"{work.title}+20", "31", "30", "4", state, reason, "2026-11-25T14:05:00", "n7", "4G", "1:00:00"]
     seen = slurm_module.seen(fields, work, {f"a.JOB.{work.token}.out.20.4": said})
     assert (seen.job, seen.number, seen.kind, (seen.how, seen.told)) == ("30_4", 24, kind, words)

@@ -216,7 +216,7 @@ def test_the_program_packs_the_sets_that_it_is_given(data: Path, expected: dict[
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2"])
 def test_what_is_no_part_is_refused(part: str, data: Path, capsys: pytest.CaptureFixture) -> None:
     assert call("pack", f"--part={part}", data.parent, "data").code == 2
-    assert f"{part} is not J/N with 1 <= J <= N" in capsys.readouterr().err
+    assert f"'{part}' is not a part such as 2/4" in capsys.readouterr().err
 
 
 # Files
