@@ -69,9 +69,15 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         sync_tree(new)
+        old = temporary / "old"
         if path.exists():
-            os.rename(path, temporary / "old")
-        os.rename(new, path)
+            os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
         sync(path.parent)
 
 

@@ -191,8 +191,8 @@ def train(trainer: Trainer, inputs: Inputs, exp: Path, progress: Progress, save_
 
         for record in trainer.epochs(tell):
             if first:
+                write_history(exp / "train.jsonl", history)  # before it: what goes on from it does not write it again
                 save()
-                write_history(exp / "train.jsonl", history)
                 log.info("%s", epoch_line(record, epochs))  # after it is saved
             trainer.saves.done()
             _note(progress, trainer)

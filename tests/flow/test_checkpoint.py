@@ -116,16 +116,17 @@ class Burglar:
         return Path.touch, (self.target,)
 
 
+@pytest.mark.parametrize("kind", ["model", "training state"])
 @pytest.mark.parametrize("how", ["torch", "pickle"])
-def test_no_code_from_a_file_runs(how: str, tmp_path: Path) -> None:
+def test_no_code_from_a_file_runs(how: str, kind: str, tmp_path: Path) -> None:
     target, path = tmp_path / "stolen", tmp_path / "final.pt"
-    content = {"flowlid": "model", "version": 2, "state": Burglar(target)}
+    content = {"flowlid": kind, "version": 2, "state": Burglar(target), "trainer": Burglar(target)}
     if how == "torch":
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(ValueError, match=r"final\.pt: "):
-        load_model(path)
+        load_payload(path, kind)
     assert not target.exists()
     # the file is a real trap: read without care it does write
     if how == "torch":
@@ -133,6 +134,25 @@ def test_no_code_from_a_file_runs(how: str, tmp_path: Path) -> None:
     else:
         pickle.loads(path.read_bytes())
     assert target.exists()
+
+
+def test_a_flipped_bit_of_a_training_state_is_told_or_changes_nothing(tmp_path: Path) -> None:
+    path, generator = tmp_path / "checkpoint.pt", torch.Generator().manual_seed(1)
+    weights = {"flow": torch.randn(300, generator=generator), "moments": [torch.randn(300, generator=generator)]}
+    save_payload(path, "training state", {**STATE, "trainer": weights})
+    whole, told = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = load_payload(path, "training state")["trainer"]
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: ")
+            told += 1
+            continue
+        assert torch.equal(found["flow"], weights["flow"]) and torch.equal(found["moments"][0], weights["moments"][0])
+    assert told > len(whole) / 7 / 2
 
 
 def test_a_training_state_is_no_model(tmp_path: Path) -> None:

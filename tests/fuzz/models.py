@@ -21,6 +21,7 @@ from flowlid.frames.frameset import load_frames, moments_of
 from flowlid.frames.pack import open_or_build
 from flowlid.kaldi.datadir import DataDir
 from flowlid.training.experiment import Inputs, begin
+from flowlid.training.saving import Saves
 from flowlid.training.trainer import Trainer
 
 from .kaldi_files import _make_features
@@ -105,9 +106,14 @@ def _trainer(place: Path) -> Trainer:
 def _make_checkpoint(place: Path) -> None:
     trainer = _trainer(place)
     trainer.start()
-    next(trainer.epochs())
-    state = {"config": CONFIG.to_dict(), "data": "made up", "trainer": trainer.state_dict(), "precision": "float32"}
-    save_payload(place / "checkpoint.pt", "training state", state)
+
+    def save() -> None:  # in the second epoch, whose steps are the rest
+        if trainer.step == trainer.steps_per_epoch + 1:
+            state = {"config": CONFIG.to_dict(), "data": "made up", "trainer": trainer.state_dict()}
+            save_payload(place / "checkpoint.pt", "training state", {**state, "precision": "float32"})
+
+    trainer.saves = Saves(trainer.processes, save, seconds=0)
+    list(trainer.epochs())
 
 
 def _read_checkpoint(place: Path) -> dict[str, Any]:

@@ -161,6 +161,19 @@ def test_two_do_not_train_in_one_directory(trained: Experiment) -> None:
     assert trained.train().code == 0
 
 
+def test_the_lock_names_the_job(trained: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "30")
+    (trained.exp / "q").mkdir()
+    (trained.exp / "q/train.job").write_text("30 tiny/train.1f2e3d4c\n")
+    with locked(trained.exp):
+        ended = trained.train()
+    assert ended.code == 1
+    who = (
+        f"pid {os.getpid()} on {socket.gethostname()}, Slurm job 30, {trained.exp}/q/train.job: 30 tiny/train.1f2e3d4c"
+    )
+    assert f"another training is at work here ({who}); wait for it, or end it" in ended.log
+
+
 def test_a_restart_does_not_overwrite_what_it_goes_on_with(
     trained: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
