@@ -120,3 +120,10 @@ def slurm_py(slurm: Slurm, tmp_path: Path) -> Iterator[Program]:
     program = Program("slurm.py", tmp_path)
     yield program
     program.end()
+
+
+@pytest.fixture
+def gridengine_py(tmp_path: Path) -> Iterator[Program]:
+    program = Program("gridengine.py", tmp_path)
+    yield program
+    program.end()
