@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ _JOIN = "+"  # between the languages that a normal flow models as one class
 # what torch.load raises for a file that it did not write, or for half of one
 _UNREADABLE = (
     RuntimeError, UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
-    AssertionError, zipfile.BadZipFile, struct.error,
+    AssertionError, zipfile.BadZipFile, zlib.error, struct.error,
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Models on disk: the same after loading, whole or absent, and never a program."""
 
 import errno
+import itertools
 import os
 import pickle
 import resource
@@ -138,12 +139,12 @@ def test_no_code_from_a_file_runs(how: str, kind: str, tmp_path: Path) -> None:
 
 def test_a_flipped_bit_of_a_training_state_is_told_or_changes_nothing(tmp_path: Path) -> None:
     path, generator = tmp_path / "checkpoint.pt", torch.Generator().manual_seed(1)
-    weights = {"flow": torch.randn(300, generator=generator), "moments": [torch.randn(300, generator=generator)]}
+    weights = {"flow": torch.randn(20, generator=generator), "moments": [torch.randn(20, generator=generator)]}
     save_payload(path, "training state", {**STATE, "trainer": weights})
     whole, told = path.read_bytes(), 0
-    for place in range(0, len(whole), 7):
+    for place, bit in itertools.product(range(len(whole)), (3, 6)):  # 3: a record's method becomes another
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
+        damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
         try:
             found = load_payload(path, "training state")["trainer"]
@@ -152,7 +153,7 @@ def test_a_flipped_bit_of_a_training_state_is_told_or_changes_nothing(tmp_path: 
             told += 1
             continue
         assert torch.equal(found["flow"], weights["flow"]) and torch.equal(found["moments"][0], weights["moments"][0])
-    assert told > len(whole) / 7 / 2
+    assert told > len(whole)
 
 
 def test_a_training_state_is_no_model(tmp_path: Path) -> None:
