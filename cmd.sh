@@ -14,6 +14,6 @@ case $cmd_backend in
 esac
 # run.sh adds what a job needs (--gpu, --num-threads, ...); what only one kind of job needs can follow the program here.
 export extract_cmd="$__program"   # feature extraction and packing: many jobs on CPUs
-export train_cmd="$__program"     # training: one long job per experiment
+export train_cmd="$__program --requeue 10"   # training: one long job per experiment; it goes on from what it saved
 export score_cmd="$__program"     # scoring and latents: several jobs per experiment
 unset __program

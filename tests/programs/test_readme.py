@@ -21,10 +21,12 @@ READMES = [
     ROOT / "egs/README.md",
     *sorted(ROOT.glob("egs/*/*.md")),
     *sorted(ROOT.glob("flowlid/*/README.md")),
+    ROOT / "utils/README.md",
     ROOT / "tests/data/README.md",
     ROOT / "tests/benchmarks/README.md",
 ]
 FRONT = (ROOT / "README.md").read_text(encoding="utf-8")
+SHARED = (ROOT / "flowlid/program.py", ROOT / "utils/jobs.py")  # options of several programs
 each_readme = pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -104,7 +106,7 @@ def test_options_of_other_programs_in_the_readmes_exist(readme: Path) -> None:
     text = re.sub(r"\\\n\s*", "", readme.read_text(encoding="utf-8"))
     programs = r"^ {4}((?:utils|local|steps|tests/benchmarks)/[\w.]+) (.*)$"
     for path, line in re.findall(programs, text, flags=re.MULTILINE):
-        code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / path, ROOT / "flowlid/program.py"))
+        code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / path, *SHARED))
         for option in re.findall(r"--[a-z][a-z0-9-]*", line.split("#")[0]):
             assert f'"{option}"' in code, f"{path} {option}"
 
