@@ -66,11 +66,11 @@ __group() { # PROCESS
 }
 __kill() {
   local process own
-  if [ "$1" != -0 ]; then kill "$1" 0; return; fi
+  if [ "$1" != -0 ]; then kill "$1" 0; return 0; fi
   __group $$ && own=$__of
   for process in /proc/[0-9]*; do
     __of=; __group "${process#/proc/}"
-    if [ "$__of" = "$own" ] && [ "$process" != "/proc/$$" ]; then return; fi
+    if [ "$__of" = "$own" ] && [ "$process" != "/proc/$$" ]; then return 0; fi  # without the 0, a trap has another
   done
   return 1
 }

@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
@@ -112,14 +113,13 @@ class GridEngine:
             root = ElementTree.fromstring(asked.stdout)
         except ElementTree.ParseError:
             return {}
-        reasons: dict[str, list[str]] = {}
+        errors, messages = defaultdict(list), defaultdict(list)
         for job in root.iter("element"):
             if number := text(job, "JB_job_number"):
-                said = [re.sub(r"^.*?\berror: ", "", each.text or "") for each in job.iter("QIM_message")]
-                reasons.setdefault(number, []).extend(said)
-            for number in (each.text or "" for each in job.findall("MES_job_number_list/ulong_sublist/ULNG_value")):
-                reasons.setdefault(number, []).append(text(job, "MES_message"))
-        return {number: "; ".join(dict.fromkeys(said[:2])) for number, said in reasons.items()}
+                errors[number] += [re.sub(r"^.*?\berror: ", "", each.text or "") for each in job.iter("QIM_message")]
+            for each in job.findall("MES_job_number_list/ulong_sublist/ULNG_value"):
+                messages[each.text].append(text(job, "MES_message"))
+        return {n: "; ".join(dict.fromkeys((errors[n] or messages[n])[:2])) for n in waiting}
 
     def _seen(self, each: ElementTree.Element, task: int, reasons: dict[str, str]) -> Seen:
         """What qstat says of a job; one that cannot start (E) is taken out of the queue."""

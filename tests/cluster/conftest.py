@@ -1,5 +1,6 @@
 """A real Slurm for tests, and the three programs that run jobs, which all keep one contract."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -105,13 +106,29 @@ class Program:
             master.communicate(timeout=PATIENCE)
 
 
+@pytest.fixture
+def alone() -> None:
+    """For a test that disturbs all others in the Grid Engine."""
+
+
+@pytest.fixture
+def gridengine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The Grid Engine around this process; a test that wants `alone` waits until no other uses it."""
+    root = os.environ.get("FLOWLID_GRIDENGINE")
+    if root is None:
+        pytest.skip("needs tests/cluster/grid_cell.py python3 -m pytest tests/cluster -k gridengine")
+    with (Path(root) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if "alone" in request.fixturenames else fcntl.LOCK_SH)
+        yield
+
+
 @pytest.fixture(params=["run.py", "slurm.py", "gridengine.py"])
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> Program:
     """Each of the programs in turn."""
     if request.param == "slurm.py":
         request.getfixturevalue("slurm")
-    elif request.param == "gridengine.py" and "FLOWLID_GRIDENGINE" not in os.environ:
-        pytest.skip("not inside a Grid Engine: see tests/cluster/grid_cell.py")
+    elif request.param == "gridengine.py":
+        request.getfixturevalue("gridengine")
     return Program(request.param, tmp_path)
 
 
@@ -123,7 +140,7 @@ def slurm_py(slurm: Slurm, tmp_path: Path) -> Iterator[Program]:
 
 
 @pytest.fixture
-def gridengine_py(tmp_path: Path) -> Iterator[Program]:
+def gridengine_py(gridengine: None, tmp_path: Path) -> Iterator[Program]:
     program = Program("gridengine.py", tmp_path)
     yield program
     program.end()

@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 HOST = "gridhost"
-SLOTS = 8  # more than the processors of a small machine
+SLOTS = 40  # more than the processors of a small machine
 LIBRARY = Path("/usr/lib/gridengine")  # the programs themselves; those in /usr/bin are shell scripts around them
 SHARE = Path("/usr/share/gridengine")
 CANNOT = 77  # what automake calls a skipped test
@@ -150,7 +150,7 @@ def start(root: Path) -> int:
     change(
         "-Me",
         "host",
-        f"hostname {HOST}\nload_scaling NONE\ncomplex_values slots={SLOTS},h_vmem=8G,gpu=2\n"
+        f"hostname {HOST}\nload_scaling NONE\ncomplex_values slots={SLOTS},h_vmem=32G,gpu=2\n"
         "user_lists NONE\nxuser_lists NONE\nprojects NONE\nxprojects NONE\nusage_scaling NONE\nreport_variables NONE\n",
     )
     change("-Aq", "queue", with_values(call(qconf, "-sq"), QUEUE))
