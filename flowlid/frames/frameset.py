@@ -272,14 +272,31 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 def moments_of(frames: FrameSet, batch_size: int = 65536, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the spliced, selected frames: (D,) and (D,), float32."""
-    total = torch.zeros(frames.dim, dtype=torch.float64, device=device)
-    square = torch.zeros_like(total)
+    return moments_of_sums(batch_sums(frames, batch_size, device), len(frames))
+
+
+def batch_sums(
+    frames: FrameSet, batch_size: int, device: torch.device, progress: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Sums of the spliced, selected frames, and of their squares, over each batch: (B, 2, D) float64.
+
+    `progress` is called after each.
+    """
+    sums = []
     for x, _ in frames.batches(batch_size, device):
         x = x.double()
-        total += x.sum(0)
-        square += x.square_().sum(0)
-    mean = total / len(frames)
-    return mean.float(), (square / len(frames) - mean**2).clamp_min(0).sqrt().float()
+        sums.append(torch.stack([x.sum(0), x.square_().sum(0)]))
+        progress()
+    return torch.stack(sums)
+
+
+def moments_of_sums(sums: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (D,) and (D,) float32, from the `batch_sums` of so many frames, in their order."""
+    total = torch.zeros_like(sums[0])
+    for each in sums:
+        total += each
+    mean, square = total / frames
+    return mean.float(), (square - mean**2).clamp_min(0).sqrt().float()
 
 
 def prefetch(jobs: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:

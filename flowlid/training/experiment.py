@@ -17,13 +17,13 @@ from flowlid.files import write_json
 from flowlid.flow.checkpoint import REMEDY, Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import Flow, build_flow
 from flowlid.frames.agreement import check_features, training_labels, with_features
-from flowlid.frames.frameset import FrameSet, load_frames, moments_of
+from flowlid.frames.frameset import FrameSet, load_frames
 from flowlid.frames.pack import global_cmvn
 from flowlid.kaldi.datadir import DataDir, check_names
 from flowlid.training import directory
 from flowlid.training.epoch import epoch_line, write_history
 from flowlid.training.interruption import Progress
-from flowlid.training.processes import Processes, score_together
+from flowlid.training.processes import Processes, moments_together, score_together
 from flowlid.training.trainer import Trainer
 
 log = logging.getLogger("flowlid")
@@ -132,7 +132,7 @@ def fresh_flow(inputs: Inputs, device: torch.device, processes: Processes) -> Fl
     """The configured flow on its device, standardized by the training frames; all processes get the same."""
     config, frames = inputs.config, inputs.frames
     torch.manual_seed(config.training.seed)
-    mean, std = processes.on_rank0(lambda: tuple(moment.cpu() for moment in moments_of(frames, device=device)))
+    mean, std = (moment.cpu() for moment in moments_together(frames, processes, device))
     flow = build_flow(config.model, len(inputs.classes), mean, std).to(device)
     flow.set_precision(config.model.precision)
     flow.set_precision(processes.on_rank0(lambda: flow.precision))  # machines may differ

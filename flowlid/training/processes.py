@@ -19,7 +19,7 @@ from torch import Tensor, distributed, nn
 
 from flowlid.evaluation.scoring import SetScores, score_frames
 from flowlid.flow.flow import Flow
-from flowlid.frames.frameset import FrameSet
+from flowlid.frames.frameset import FrameSet, batch_sums, moments_of_sums
 
 T = TypeVar("T")
 _BEAT = 5.0  # seconds
@@ -212,3 +212,17 @@ def score_together(flow: Flow, frames: FrameSet, processes: Processes) -> SetSco
     for values in (scores.frames, scores.logp, scores.logdet, scores.decided):
         processes.sum_(torch.from_numpy(values))  # which it shares the memory of
     return scores
+
+
+def moments_together(
+    frames: FrameSet, processes: Processes, device: torch.device, batch_size: int = 65536
+) -> tuple[Tensor, Tensor]:
+    """`moments_of`, to the bit, each of the processes adding up a part of the batches; all get the whole."""
+    numbers = processes.share(torch.arange(-(-len(frames) // batch_size)))
+    sums = torch.zeros(-(-len(frames) // batch_size), 2, frames.dim, dtype=torch.float64, device=device)
+    if len(numbers):
+        own = slice(int(numbers[0]) * batch_size, (int(numbers[-1]) + 1) * batch_size)
+        part = replace(frames, index=frames.index[own], utt_of=frames.utt_of[own])
+        sums[numbers] = batch_sums(part, batch_size, device, processes.alive)
+    processes.sum_(sums)
+    return moments_of_sums(sums, len(frames))
