@@ -42,8 +42,7 @@ def test_a_preempted_training_has_the_result_of_one_that_was_not(slurm: "Slurm",
     for master in (alone, preempted):
         assert master.communicate(timeout=300)[1] == "" and master.returncode == 0
     log = (folder / "exp/preempted/log/train.log").read_text()
-    assert "# Interrupted (SIGTERM), attempt 1\n" in log and "attempt 2\n" in log
-    assert "going on after epoch" in log
+    assert "attempt 2\n" in log and "going on after epoch" in log
     assert history(folder / "exp/preempted") == history(folder / "exp/alone")
     ours, theirs = (load_model(folder / f"exp/{name}/final.pt").flow.state_dict() for name in ("preempted", "alone"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
