@@ -64,8 +64,9 @@ class GridEngine:
     def test(self, work: Work) -> None:
         """Raise Refused where no host could ever run the job: qsub would take it, and it would wait for ever."""
         call = work.call
-        measured = set(re.findall(r"\b[gh]l:(\w+)=", self._ask("qhost", "-F").stdout)) - KNOWN
-        words = without(self._words(work, Block(call.first, call.first)), measured)
+        words = self._words(work, Block(call.first, call.first))
+        if "-l" in words:
+            words = without(words, set(re.findall(r"\b[gh]l:(\w+)=", self._ask("qhost", "-F").stdout)) - KNOWN)
         asked = self._ask(*words, "-w", "v", str(work.file("sh")))
         said = asked.stderr or asked.stdout
         if asked.returncode and not NOT_NOW.search(said):
@@ -126,7 +127,8 @@ class GridEngine:
         array, state, host = text(each, "JB_job_number"), text(each, "state"), text(each, "queue_name")
         job, why = f"{array}.{task}", reasons.get(array, "")
         if "E" in state:
-            self._ask("qdel", job)
+            if self.command:  # who only shows the queue leaves it as it is
+                self._ask("qdel", job)
             self.ended[task] = Seen(
                 job, task, "ended", state, "cannot start", f"cannot start: {why or 'state ' + state}"
             )

@@ -116,7 +116,7 @@ def gridengine(request: pytest.FixtureRequest) -> Iterator[None]:
     """The Grid Engine around this process; a test that wants `alone` waits until no other uses it."""
     root = os.environ.get("FLOWLID_GRIDENGINE")
     if root is None:
-        pytest.skip("needs tests/cluster/grid_cell.py python3 -m pytest tests/cluster -k gridengine")
+        pytest.skip("not inside a Grid Engine: tests/cluster/grid.sh")
     with (Path(root) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if "alone" in request.fixturenames else fcntl.LOCK_SH)
         yield

@@ -2,7 +2,7 @@
 """Run a command inside a Grid Engine of its own: one host, one queue, nothing outside a temporary directory.
 
 Usage: tests/cluster/grid_cell.py <command> [arguments...]
-e.g.:  tests/cluster/grid_cell.py python3 -m pytest tests/cluster/test_gridengine.py -n0
+e.g.:  tests/cluster/grid_cell.py bash -c 'qsub -b y -cwd hostname; sleep 2; qstat -f'
 
 The daemons of Debian's gridengine-master and gridengine-exec run in namespaces of their own (network, mounts, host
 name, processes) beside the command. When the command ends, or this program dies in whatever way, nothing of them is

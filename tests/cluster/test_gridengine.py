@@ -1,6 +1,6 @@
 """What utils/gridengine.py tells, keeps and leaves where things go wrong. With a real Grid Engine.
 
-Run it, and the contract, by: tests/cluster/grid_cell.py python3 -m pytest tests/cluster -k gridengine
+Run it, and the contract, by: tests/cluster/grid.sh
 Seen with Son of Grid Engine 8.1.9 of Debian 12.
 """
 
@@ -51,10 +51,11 @@ class Grid:
 
 
 @pytest.fixture
-def grid(gridengine: None, tmp_path: Path) -> Iterator[Grid]:
+def grid(gridengine: None, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Grid]:
     cluster = Grid(tmp_path)
     yield cluster
-    cluster.until(lambda: not cluster.jobs())  # what has written its exit code stays for a moment
+    if "alone" not in request.fixturenames:  # a new master hears of the ends of jobs half a minute late
+        cluster.until(lambda: not cluster.jobs())  # what has written its exit code stays for a moment
 
 
 def text_in(path: Path, text: str) -> None:
