@@ -69,6 +69,16 @@ def test_every_truncation_is_refused(tmp_path: Path, array: np.ndarray) -> None:
             read(f"{tmp_path}/cut.ark:2", "feats.scp: utterance u")
 
 
+def test_an_archive_cut_at_the_end_of_a_record_lacks_the_next_one_alone(tmp_path: Path) -> None:
+    kaldiio.save_ark(str(tmp_path / "k.ark"), {"u": MATRIX, "v": MATRIX + 1}, scp=str(tmp_path / "k.scp"))
+    first, second = (line.split()[1] for line in (tmp_path / "k.scp").read_text().splitlines())
+    whole = (tmp_path / "k.ark").read_bytes()
+    put(tmp_path / "k.ark", whole[: int(second.rpartition(":")[2]) - len("v ")])
+    np.testing.assert_array_equal(read_matrix(first, "x"), MATRIX)
+    with pytest.raises(ValueError, match=r"^feats.scp: utterance v: .*k.ark.*run stage 2 again"):
+        read_matrix(second, "feats.scp: utterance v")
+
+
 @pytest.mark.parametrize("method", [1, 2, 3, 5])
 def test_truncated_compressed_archive_is_refused(tmp_path: Path, method: int) -> None:
     write_ark(tmp_path, {"u": MATRIX}, compression_method=method)

@@ -237,9 +237,10 @@ def test_a_training_that_is_told_to_end_says_how_far_it_got(
     lines = [line for line in (tmp_path / "log").read_text().splitlines() if not line.startswith("#")]
     state = load_payload(tmp_path / "exp/checkpoint.pt", "training state")["trainer"]
     done = len(state["history"])
-    saved = f"epoch {done} of 1000000 and {state['run']['done']} of 7 steps"
     if state["run"] is None:  # it was told between two epochs, perhaps before it noted that the first was saved
         saved = f"epoch ({done}|{done - 1}) of 1000000"
+    else:
+        saved = f"epoch {done} of 1000000 and {state['run']['done']} of 7 steps"
     assert re.search(r" WARNING .*\) interrupted after " + saved + "; the same command continues$", lines[-1])
     assert sum("interrupted" in line for line in lines) == 1 and "Traceback" not in "".join(lines)
 
