@@ -40,7 +40,8 @@ def test_a_preempted_training_has_the_result_of_one_that_was_not(slurm: "Slurm",
     (job,) = [line.split()[0] for line in lines if " preempted/" in line]
     slurm.ask("scontrol", "requeue", job)  # as the controller does for a job of a higher priority
     for master in (alone, preempted):
-        assert master.communicate(timeout=300)[1] == "" and master.returncode == 0
+        said = master.communicate(timeout=300)[1]
+        assert master.returncode == 0, said
     log = (folder / "exp/preempted/log/train.log").read_text()
     assert "attempt 2\n" in log and "going on after epoch" in log
     assert history(folder / "exp/preempted") == history(folder / "exp/alone")
