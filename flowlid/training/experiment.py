@@ -181,6 +181,8 @@ def train(trainer: Trainer, inputs: Inputs, exp: Path, progress: Progress, save_
         _note(progress, trainer)
         log.info("saved after %s, in %.1f s", progress, time.monotonic() - began)
 
+    if first and history:  # it was cut off before it wrote the last one
+        write_history(exp / "train.jsonl", history)
     _note(progress, trainer)
     trainer.saves = Saves(trainer.processes, save_within, 60 * save_minutes, progress)
     total = epochs * trainer.steps_per_epoch
@@ -191,8 +193,8 @@ def train(trainer: Trainer, inputs: Inputs, exp: Path, progress: Progress, save_
 
         for record in trainer.epochs(tell):
             if first:
-                write_history(exp / "train.jsonl", history)  # before it: what goes on from it does not write it again
                 save()
+                write_history(exp / "train.jsonl", history)
                 log.info("%s", epoch_line(record, epochs))  # after it is saved
             trainer.saves.done()
             _note(progress, trainer)
