@@ -7,6 +7,6 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 utils/setup_env.sh test
 . ./path.sh
 ruff check .
-git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x
+git ls-files -z '*.sh' .ci/run .ci/grid | xargs -0 shellcheck -x
 processes=$(env -u OMP_NUM_THREADS nproc)   # nproc would count threads that are wanted, not processors
 OMP_NUM_THREADS=1 python3 -m pytest --numprocesses "$processes" --dist loadgroup "$@"
