@@ -168,7 +168,7 @@ def inside(root: Path, command: list[str]) -> int:
     threading.Thread(target=die_with_the_outer_process, daemon=True).start()
     prepare(root)
     master = start(root)
-    environment = os.environ | {"FLOWLID_GRIDENGINE": str(root)}
+    environment = os.environ | {"FLOWLID_GRIDENGINE": str(root), "PATH": f"{LIBRARY}:{os.environ['PATH']}"}
     wanted = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL).pid
     while True:
         pid, status = os.wait()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from conftest import Program
 
 PATIENCE = 60.0  # seconds that a slow machine may take for what needs a fraction of one
-LIBRARY = "/usr/lib/gridengine"
 
 
 class Grid:
@@ -33,9 +32,9 @@ class Grid:
 
     def jobs(self, state: str = "prs") -> list[str]:
         """The jobs of this test's folder, "30.2"; in state "r" those that run."""
-        lines = [line.split() for line in self.ask(f"{LIBRARY}/qstat", "-g", "d", "-s", state).splitlines()[2:]]
+        lines = [line.split() for line in self.ask("qstat", "-g", "d", "-s", state).splitlines()[2:]]
         own = {line[0]: f"sge_o_workdir:              {self.folder}" for line in lines}
-        own = {job for job, folder in own.items() if folder in self.ask(f"{LIBRARY}/qstat", "-j", job)}
+        own = {job for job, folder in own.items() if folder in self.ask("qstat", "-j", job)}
         return [f"{line[0]}.{line[-1]}" for line in lines if line[0] in own]
 
     def until(self, true: Callable[[], object]) -> None:
@@ -316,6 +315,6 @@ def test_the_master_is_restarted(alone: None, grid: Grid, gridengine_py: "Progra
         assert master.stderr.readline() == "gridengine.py: the cluster does not answer; still waiting for its jobs\n"
     finally:
         down.unlink()
-    grid.until(lambda: grid.ask(f"{LIBRARY}/qconf", "-sh"))
+    grid.until(lambda: grid.ask("qconf", "-sh"))
     (grid.folder / "go").touch()
     assert ended(master) == "" and master.returncode == 0
