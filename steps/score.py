@@ -7,8 +7,8 @@ Examples: steps/score.py exp/dnf_120 data test_en_es test_es_co
 Writes into EXP/score_<set>: utt2loglik (log p(x|y) per frame of each class), utt2lang, utt2pred, utt2llr (the two
 best classes' log-likelihood ratio per frame), trials and scores (utterance, language, detection log-likelihood
 ratio of the whole utterance, not calibrated), mean_latents.{ark,scp} (mean latent of each utterance), and result.json.
-Sets that are up to date are skipped. Scores that several jobs made are those of one job, bit for bit, on machines of
-one kind.
+Sets that are up to date are skipped. Scores that several jobs made are those of one job, bit for bit, on processors
+of one kind.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """What a cluster is to the programs that submit to it: a queue that takes jobs, shows them and cancels them."""
 
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,3 +68,34 @@ class Queue(Protocol):
 
     def cancelling(self, seen: Iterable[Seen]) -> str:
         """The command for a user to do so."""
+
+
+def ask(
+    *words: str, environment: Mapping[str, str] | None = None, keep: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the cluster, in a session of its own: Ctrl-C must not end it halfway.
+
+    Args:
+        words: the command; one that takes over a minute counts as failed.
+        environment: its own, if not that of this program.
+        keep: open files that it must have too.
+
+    Raises:
+        Refused: there is no such command.
+    """
+    try:
+        return subprocess.run(
+            words,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=keep,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 1, "", f"{words[0]} timed out")
+    except OSError as error:
+        raise Refused(f"{words[0]}: {error.strerror}; is this a machine of the cluster?") from None

@@ -6,13 +6,12 @@ What is said here of qsub, qstat, qdel and qacct was seen with Son of Grid Engin
 import os
 import pwd
 import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from accounting import Killed, killed
-from cluster import Block, Busy, Refused, Seen
+from cluster import Block, Busy, Refused, Seen, ask
 from jobscript import Work
 
 NOT_NOW = re.compile(r"commlib error|[Uu]nable to (send|contact)|got \w+ error|timed? ?out|refused\)|try again later")
@@ -34,25 +33,8 @@ class GridEngine:
         self.ended: dict[int, Seen] = {}
         self.missed: dict[int, int] = {}  # looks at which a job was in neither qstat nor qacct
 
-    def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of Grid Engine, in a session of its own: Ctrl-C must not end it halfway."""
-        try:
-            return subprocess.run(
-                words,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=60,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(words, 1, "", f"{words[0]} timed out")
-        except OSError as error:
-            raise Refused(f"{words[0]}: {error.strerror}; is this a machine of the cluster?") from None
-
     def most(self) -> int:
-        shown = re.search(r"^max_aj_tasks\s+(\d+)", self._ask("qconf", "-sconf").stdout, re.MULTILINE)
+        shown = re.search(r"^max_aj_tasks\s+(\d+)", ask("qconf", "-sconf").stdout, re.MULTILINE)
         return int(shown[1]) if shown and int(shown[1]) else 75000  # 75000 is the default, 0 is no limit
 
     def _words(self, work: Work, block: Block) -> list[str]:
@@ -66,15 +48,15 @@ class GridEngine:
         call = work.call
         words = self._words(work, Block(call.first, call.first))
         if "-l" in words:
-            words = without(words, set(re.findall(r"\b[gh]l:(\w+)=", self._ask("qhost", "-F").stdout)) - KNOWN)
-        asked = self._ask(*words, "-w", "v", str(work.file("sh")))
+            words = without(words, set(re.findall(r"\b[gh]l:(\w+)=", ask("qhost", "-F").stdout)) - KNOWN)
+        asked = ask(*words, "-w", "v", str(work.file("sh")))
         said = asked.stderr or asked.stdout
         if asked.returncode and not NOT_NOW.search(said):
             raise Refused(f"the cluster cannot run this: {reason(said)}; asked for: {self.asks}")
 
     def submit(self, work: Work, block: Block, limit: int | None) -> None:
         words = [*self._words(work, block), *(["-tc", str(limit)] if limit else []), str(work.file("sh"))]
-        asked = self._ask(*words)
+        asked = ask(*words)
         if asked.returncode:
             said = asked.stderr or asked.stdout
             now = asked.returncode == TOO_MANY or NOT_NOW.search(said)
@@ -83,7 +65,7 @@ class GridEngine:
             self.blocks[match[1]] = block
 
     def look(self, work: Work) -> list[Seen] | None:
-        asked = self._ask("qstat", "-xml", "-u", pwd.getpwuid(os.getuid()).pw_name)
+        asked = ask("qstat", "-xml", "-u", pwd.getpwuid(os.getuid()).pw_name)
         try:
             shown = list(ElementTree.fromstring(asked.stdout).iter("job_list")) if not asked.returncode else None
         except ElementTree.ParseError:
@@ -109,7 +91,7 @@ class GridEngine:
         waiting = {text(each, "JB_job_number") for each in own if "q" in text(each, "state")}
         if not waiting:
             return {}
-        asked = self._ask("qstat", "-xml", "-j", ",".join(sorted(waiting)))
+        asked = ask("qstat", "-xml", "-j", ",".join(sorted(waiting)))
         try:
             root = ElementTree.fromstring(asked.stdout)
         except ElementTree.ParseError:
@@ -128,7 +110,7 @@ class GridEngine:
         job, why = f"{array}.{task}", reasons.get(array, "")
         if "E" in state:
             if self.command:  # who only shows the queue leaves it as it is
-                self._ask("qdel", job)
+                ask("qdel", job)
             self.ended[task] = Seen(
                 job, task, "ended", state, "cannot start", f"cannot start: {why or 'state ' + state}"
             )
@@ -143,7 +125,7 @@ class GridEngine:
             missing = [n for n in range(block.first, block.last + 1) if n not in found and n not in self.ended]
             if not missing:
                 continue
-            accounts = killed(self._ask("qacct", "-j", array).stdout, self.limit)
+            accounts = killed(ask("qacct", "-j", array).stdout, self.limit)
             for number in missing:
                 self.missed[number] = self.missed.get(number, 0) + 1
                 self._end(work, f"{array}.{number}", number, accounts.get(number))
@@ -158,7 +140,7 @@ class GridEngine:
             self.ended[number] = Seen(job, number, "ended", "gone", account.how, account.told)
 
     def cancel(self, seen: Iterable[Seen]) -> None:
-        self._ask("qdel", *self._ids(seen))
+        ask("qdel", *self._ids(seen))
 
     def cancelling(self, seen: Iterable[Seen]) -> str:
         return " ".join(["qdel", *self._ids(seen)])

@@ -176,14 +176,17 @@ class Work:
         noted = {"token": self.token, "digest": self.digest, "title": self.title, "since": time.time()}
         path = self.folder / f"{self.base}.job"
         draft = path.with_name(f".{path.name}.tmp")
-        draft.write_text(json.dumps(noted))
+        with draft.open("w") as file:
+            json.dump(noted, file)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(path)
 
     def recorded(self) -> dict[str, str] | None:
-        """What an earlier start submitted, unless it saw the end of it."""
+        """What an earlier start submitted, unless it saw the end of it; ValueError as `noted`."""
         try:
-            return json.loads((self.folder / f"{self.base}.job").read_text())
-        except (FileNotFoundError, ValueError):
+            return noted(self.folder / f"{self.base}.job")
+        except FileNotFoundError:
             return None
 
     def codes(self) -> dict[int, int]:
@@ -224,3 +227,19 @@ class Work:
         for entry in os.scandir(self.folder):
             if pattern.fullmatch(entry.name):
                 Path(entry.path).unlink(missing_ok=True)
+
+
+def noted(path: Path) -> dict[str, str]:
+    """What a file BASE.job says of a submission.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, so that nobody knows whether jobs of it live.
+    """
+    try:
+        found = json.loads(path.read_text())
+        return {key: str(found[key]) for key in ("token", "digest", "title", "since")}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path}: damaged; see whether jobs of {path.stem} are still in the queue, cancel them, and remove the file"
+        ) from None

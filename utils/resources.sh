@@ -13,6 +13,9 @@ settle_jobs() {
   on_cluster=true
   if [ "${cmd_backend:-local}" = local ]; then on_cluster=false; fi
   if [ "$nodes" -gt 1 ] && [ "$on_cluster" = false ]; then fail "--nodes $nodes: this is one machine; a cluster is chosen in cmd.sh"; fi
+  if [ "$nodes" -gt 1 ] && [ "${gpus:-0}" -eq 0 ] && [ "$num_procs" -gt 1 ]; then
+    fail "--nodes $nodes without --gpus has one process on each node: leave out --num-procs $num_procs"
+  fi
   if [ -z "$parallel" ]; then
     parallel=1
     if [ "$on_cluster" = true ]; then parallel=${#all[@]}; fi

@@ -6,7 +6,6 @@ Of what was submitted with logs in DIRECTORY/log or DIRECTORY, a line of five co
 name without .log, the job, its state (how many are in which, of several), and minutes since the submission.
 """
 
-import json
 import re
 import sys
 import time
@@ -15,16 +14,16 @@ from pathlib import Path
 
 from cluster import Queue, Refused, Seen
 from jobs import Call, say
-from jobscript import Work
+from jobscript import Work, noted
 
 
 class Submitted(Work):
     """An earlier submission, from its q/BASE.job."""
 
     def __init__(self, path: Path) -> None:
-        noted = json.loads(path.read_text())
-        super().__init__(Call("", ""), {}, "", noted["token"])
-        self.path, self.noted_title, self.since = path, noted["title"], float(noted["since"])
+        found = noted(path)
+        super().__init__(Call("", ""), {}, "", found["token"])
+        self.path, self.noted_title, self.since = path, found["title"], float(found["since"])
 
     @property
     def folder(self) -> Path:
@@ -79,6 +78,6 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Refused as error:
+    except (Refused, ValueError) as error:
         say(str(error))
         sys.exit(1)

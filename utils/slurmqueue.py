@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable
 from datetime import datetime
 
-from cluster import Block, Busy, Refused, Seen
+from cluster import Block, Busy, Refused, Seen, ask
 from jobscript import Work
 
 FORMAT = "%j|%A|%F|%K|%T|%r|%S|%N|%m|%l"
@@ -37,23 +37,7 @@ class Slurm:
         self.environment = {k: v for k, v in os.environ.items() if k not in (*inner, "CUDA_VISIBLE_DEVICES")}
 
     def _ask(self, *words: str, keep: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Run a command of Slurm, in a session of its own: Ctrl-C must not end it halfway."""
-        try:
-            return subprocess.run(
-                words,
-                env=self.environment,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=60,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                pass_fds=keep,
-            )
-        except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(words, 1, "", f"{words[0]} timed out")
-        except OSError as error:
-            raise Refused(f"{words[0]}: {error.strerror}; is this a machine of the cluster?") from None
+        return ask(*words, environment=self.environment, keep=keep)
 
     def most(self) -> int:
         shown = re.search(r"MaxArraySize\s*=\s*(\d+)", self._ask("scontrol", "show", "config").stdout)

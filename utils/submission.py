@@ -39,9 +39,12 @@ def living(work: Work, queue: Queue) -> set[int]:
     """Numbers of what an earlier start submitted, if some of it still lives; `work` becomes that one.
 
     Raises:
-        Refused: it does something else, or the cluster does not tell.
+        Refused: it does something else, or neither its note nor the cluster tells.
     """
-    noted = work.recorded()
+    try:
+        noted = work.recorded()
+    except ValueError as error:
+        raise Refused(str(error)) from None
     if noted is None:
         return set()
     own, work.token = work.token, noted["token"]

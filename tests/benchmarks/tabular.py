@@ -157,8 +157,8 @@ SETS: dict[str, tuple[tuple[str, ...], Callable[..., Parts]]] = {
 _MAF = "arXiv 1705.07057, table 1"
 _FFJORD = "arXiv 1810.01367, table 2"
 _SPLINES = "arXiv 1906.04032, table 1"
-# test log-likelihood in nats per frame, in the order of SETS, and where it was published; Glow and RQ-NSF were not
-# proofread against their papers
+# test log-likelihood in nats per frame, in the order of SETS, and where it was published; Gaussian, Glow and
+# RQ-NSF were not proofread against their papers
 PUBLISHED: Sequence[tuple[str, tuple[float, ...], str]] = (
     ("Gaussian", (-7.74, -3.58, -27.93, -37.24, 96.67), _MAF),
     ("MADE", (-3.08, 3.56, -20.98, -15.59, 148.85), _MAF),

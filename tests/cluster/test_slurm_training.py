@@ -1,4 +1,4 @@
-"""A training as a job of a real Slurm: a preemption changes nothing of its result."""
+"""Trainings as jobs of a real Slurm: a preemption changes nothing of the result; two nodes train one model."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,8 @@ from tools import ROOT, feature_dir
 from flowlid.flow.checkpoint import load_model
 
 if TYPE_CHECKING:
+    import subprocess
+
     from conftest import Program, Slurm
 
 SPEAKERS = {f"a-{number}": ("en", "es")[number % 2] for number in range(8)}
@@ -47,3 +49,22 @@ def test_a_preempted_training_has_the_result_of_one_that_was_not(slurm: "Slurm",
     assert history(folder / "exp/preempted") == history(folder / "exp/alone")
     ours, theirs = (load_model(folder / f"exp/{name}/final.pt").flow.state_dict() for name in ("preempted", "alone"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_two_nodes_train_one_model(slurm: "Slurm", slurm_py: "Program") -> None:
+    folder = slurm_py.folder
+    feature_dir(folder / "data/train", SPEAKERS, frames=100)
+    (folder / "some.yaml").write_text(YAML.replace("epochs: 60", "epochs: 2"))
+
+    def train(procs: str) -> "subprocess.CompletedProcess[str]":
+        wanted = [str(ROOT / "steps/train.py"), "--device", "cpu", "--nodes", "2", "--num-procs", procs]
+        log = ["--nodes", "2", "--mem", "1500M", f"log/{procs}.log"]
+        return slurm_py.run(*log, *wanted, "some.yaml", "data", "exp/both")
+
+    refused = train("2")  # two nodes have a process each
+    log = (folder / "log/2.log").read_text()
+    assert refused.returncode == 1 and "--nodes 2 --num-procs 2" in log and not (folder / "exp/both/final.pt").exists()
+    done = train("1")
+    assert done.returncode == 0, (folder / "log/1.log").read_text()
+    assert json.loads((folder / "exp/both/train.json").read_text())["processes"] == 2
+    assert len(history(folder / "exp/both")) == 2

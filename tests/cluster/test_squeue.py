@@ -17,7 +17,7 @@ def slurm_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mo
     import slurmqueue
 
     yield slurmqueue
-    for name in ("cluster", "jobs", "jobscript", "slurmqueue"):
+    for name in ("cluster", "jobs", "jobscript", "slurmqueue", "submission", "watch"):
         sys.modules.pop(name, None)
 
 
@@ -84,3 +84,18 @@ def test_states(
 def test_reasons_of_refusals(slurm_module: ModuleType, error: str, reason: str, later: bool) -> None:
     assert slurm_module.last_line(error).startswith(reason)
     assert bool(slurm_module.NOT_NOW.search(error)) == later
+
+
+@pytest.mark.parametrize("text", ["", '{"token": "0123', "[]", '{"token": "01234567"}'])
+def test_a_damaged_note_of_a_submission_is_no_reason_to_submit_again(
+    slurm_module: ModuleType, tmp_path: Path, text: str
+) -> None:
+    import jobs
+    import submission
+    from jobscript import Work
+
+    work = Work(jobs.parse(["log/a.log", "true"], ""), {}, "slurm.py")
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q/a.job").write_text(text)
+    with pytest.raises(submission.Refused, match=r"q/a\.job: damaged; see whether jobs of a are still in the queue"):
+        submission.living(work, slurm_module.Slurm([], [], ""))

@@ -16,6 +16,7 @@ from stage_machine import (
     screen,
     sleepers,
     until,
+    write_cmd,
     write_experiment,
     write_wrapper,
 )
@@ -222,6 +223,13 @@ def test_options_that_do_not_go_together_are_refused_before_anything_is_written(
     done = run(recipe, *TRAINING, *options)
     assert done.returncode == 1 and done.stderr == f"run.sh: {message}\n"
     assert not (recipe / "exp").exists()
+
+
+def test_nodes_without_gpus_have_a_process_each(recipe: Path) -> None:
+    write_cmd(recipe, "utils/slurm.py", "cmd_backend=slurm")
+    done = run(recipe, *TRAINING, "--nodes", "2", "--num-procs", "3")
+    assert done.returncode == 1 and not (recipe / "exp").exists()
+    assert done.stderr == "run.sh: --nodes 2 without --gpus has one process on each node: leave out --num-procs 3\n"
 
 
 @pytest.mark.parametrize(("visible", "works"), [("4,7", True), ("4", False)])
