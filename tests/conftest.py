@@ -27,11 +27,6 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 LONG = ("cluster/", "fuzz/", "recipes/", "training/", "programs/")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Several processes share the tests by file: what the tests of a file share is made once."""
-    item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the files of long tests first."""
     places = {item: item.nodeid.removeprefix("tests/") for item in items}

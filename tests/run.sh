@@ -10,4 +10,5 @@ ruff check .
 git ls-files -z '*.sh' .ci/run .ci/grid | xargs -0 shellcheck -x
 # One more than processors, since many tests wait; nproc alone would count threads that are wanted.
 processes=$(($(env -u OMP_NUM_THREADS nproc) + 1))
-OMP_NUM_THREADS=1 python3 -m pytest --numprocesses "$processes" --dist loadgroup "$@"
+# Whole files go to one process, in tests/conftest.py's order: what the tests of a file share is made once.
+OMP_NUM_THREADS=1 python3 -m pytest --numprocesses "$processes" --dist loadfile --no-loadscope-reorder "$@"
