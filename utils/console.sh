@@ -87,7 +87,7 @@ live_line() { # LABEL LOG: until it is killed, or run.sh is
   while is_running $$; do
     text="$1: $(lasted $((SECONDS - began)))$(progress "$2")"
     if [ -n "$live_file" ]; then
-      if [[ $text =~ ^(stage .).*\ ([0-9]+%) || $text =~ ^(stage .).*:\ ([^,]*) ]]; then
+      if [[ $text =~ ^(stage .).*\ ([0-9]+%) || $text =~ ^(stage .)[^:]*:\ ([^,]*) ]]; then
         echo "${BASH_REMATCH[1]} ${BASH_REMATCH[2]}" >"$live_file"
       fi
     elif [ -t 3 ]; then

@@ -118,7 +118,7 @@ __side_line() { # HOW-MANY-WAIT: "dnf_120 stage 3 25%, dnf_440 stage 4 12 s, 3 m
     far=
     # shellcheck disable=SC2031
     { read -r far <"$side_notes/$name.live"; } 2>/dev/null || true
-    text+="${text:+, }$name $far"
+    text+="${text:+, }$name${far:+ $far}"
   done
   if [ "$1" -gt 0 ]; then text+=", $1 more to come"; fi
   live_text "$text"

@@ -112,6 +112,14 @@ def test_side_by_side_on_a_terminal_one_live_line_shows_all(recipe: Path) -> Non
     assert lines[2].startswith("done in") and len(lines) == 3
 
 
+def test_the_live_line_of_several_has_no_words_of_their_logs(recipe: Path) -> None:
+    message = "2026-01-02 03:04:05,678 INFO (train.py:1) device: cpu"
+    write_wrapper(recipe, f'{NAMED}echo "{message}" >"$log"; sleep 2')
+    shown = re.findall(r"\r\x1b\[K((?:tiny|other)[^\r]*)", on_terminal(recipe, *BOTH))
+    one = r"(tiny|other)( stage 3 \d+ s)?"
+    assert len(shown) > 3 and [line for line in shown if not re.fullmatch(f"{one}(, {one})?", line)] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_of_them(recipe: Path, start: Callable[..., subprocess.Popen], number: int) -> None:
     running = start(*BOTH)
