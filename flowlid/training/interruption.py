@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
+from flowlid.training.processes import Lost
+
 log = logging.getLogger("flowlid")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # a scheduler may send the last one before it ends a job
@@ -37,10 +39,16 @@ class Progress:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """A block that a signal does not end: it is noted, for the block to look at, and ends the training after it."""
+        """A block that a signal does not end: it is noted, for the block to look at, and ends the training after it.
+
+        A process that had no such block at the time is gone by then; who misses it ends for the signal, too.
+        """
         self._deferred = True
         try:
             yield
+        except Lost:
+            if self.signal is None:
+                raise
         finally:
             self._deferred = False
         if self.signal is not None:

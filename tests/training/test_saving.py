@@ -17,7 +17,7 @@ from flowlid.frames.frameset import FrameSet
 from flowlid.training import trainer as trainer_module
 from flowlid.training.divergence import Watch
 from flowlid.training.interruption import Progress, interruptible
-from flowlid.training.processes import Processes
+from flowlid.training.processes import Lost, Processes
 from flowlid.training.saving import Saves
 from flowlid.training.trainer import Trainer
 
@@ -150,6 +150,16 @@ def test_a_signal_outside_of_the_steps_ends_training_at_once(make_frames: MakeFr
         trainer.saves.progress = progress
         list(trainer.epochs())
     assert ended.value.code == 143 and seen == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_process_that_misses_one_that_was_told_to_end_ends_for_the_signal_too(told: bool) -> None:
+    with pytest.raises(SystemExit if told else Lost) as ended, interruptible("the same command") as progress:
+        with progress.deferred():
+            if told:
+                signal.raise_signal(signal.SIGUSR1)
+            raise Lost("Connection closed by peer")
+    assert not told or ended.value.code == 128 + signal.SIGUSR1
 
 
 def test_processes_agree_on_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
