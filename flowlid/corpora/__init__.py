@@ -1,6 +1,7 @@
 """From a corpus on disk to Kaldi data directories.
 
 - `corpus`: what every `local/prepare_<corpus>.py` needs on the way to lhotse manifests (`Corpus`, `Utterance`).
+- `choice`: which part of a large corpus is used, and who is kept out of training.
 - `layout`: what is below a corpus's root (`walk`, `find`), and whether it is that corpus (`check_root`).
 - `sets`: sets.yaml, which says which recordings make which set, and refuses a split that leaks.
 - `speech_table`, `speech_table_checks`, `speech_table_audio`, `speech_table_channels`, `speech_table_utterances`: a
