@@ -59,10 +59,13 @@ def build(root: Path, release: int = 13, clients: int = 3, clips: int = 2, secon
 
 
 def build_lists(folder: Path, clips: int = 2, clients: int = 3) -> Path:
-    """CommonAccent's lists for what `build` makes: the first clip of a person is trained on, the second a test."""
+    """CommonAccent's lists for what `build` makes: the first clip of a person is trained on, the second a test.
+
+    The third is for dev, where there is one.
+    """
     folder.mkdir(parents=True)
     accents = [accent for accent in CODES[:3] for _ in range(clients * clips)]
-    for part, rest in (("train", 0), ("test", 1), ("dev", None)):
+    for part, rest in (("train", 0), ("test", 1), ("dev", 2)):
         lines = ["ID,utt_id,wav,wav_format,text,duration,accent"]
         for number, accent in enumerate(accents):
             if number % clips == rest:
