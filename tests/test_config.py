@@ -69,7 +69,7 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
 @pytest.mark.parametrize(
     ("section", "key", "value", "wanted"),
     [
-        ("model", "type", "DNF", "one of dnf, nf"),
+        ("model", "type", "DNF", "one of dnf, nf, gmm, lda, lr"),
         ("model", "precision", "float16", "one of auto, float32, bfloat16"),
         ("model", "normalization", "layernorm", "one of actnorm, batchnorm, none"),
         ("frames", "cmvn", "file", "one of none, utterance, speaker, global"),
@@ -157,7 +157,7 @@ def test_shipped_configurations_load(path: Path) -> None:
 
 
 def test_there_are_shipped_configurations() -> None:
-    assert {"dnf", "nf"} == {load_config(path).model.type for path in SHIPPED}
+    assert {"dnf", "nf", "gmm", "lda", "lr"} == {load_config(path).model.type for path in SHIPPED}
 
 
 def test_differences_list_what_changed_but_not_the_test_sets() -> None:

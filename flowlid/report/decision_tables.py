@@ -75,7 +75,7 @@ def nonspeech_table(result: Result) -> Table:
     rows = []
     for name, found in scored_sets(result):
         check = found["nonspeech"]
-        if check is None or result["model"] != "dnf" or set(found["languages"]) <= set(found["unseen"]):
+        if check is None or result["model"] == "nf" or set(found["languages"]) <= set(found["unseen"]):
             continue
         classifiers = {"flow": check["flow"], "linear": check["linear"]}
         if not any(classifiers.values()):
