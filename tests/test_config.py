@@ -82,6 +82,8 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("frames", "context", -1, "0 or more"),
         ("training", "warmup_steps", -1, "0 or more"),
         ("training", "block_frames", 0, "1 or more"),
+        ("training", "most_frames", 0, "1 or more"),
+        ("model", "components", 0, "1 or more"),
         ("training", "weight_decay", -0.1, "0 or more"),
         ("training", "weight_decay", float("nan"), "0 or more"),
         ("training", "weight_decay", float("inf"), "0 or more"),
@@ -139,6 +141,40 @@ def test_a_normal_flow_has_none_of_the_dnfs_settings(setting: dict[str, float]) 
     assert config(model={"type": "dnf", **setting}).model.type == "dnf"
     with pytest.raises(ValueError, match=r"here\.yaml: a normal flow .*has no class_dim"):
         config(model={"type": "nf", **setting})
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "setting"),
+    [
+        ("gmm", "model", {"hidden": 64}),
+        ("lda", "model", {"components": 32}),
+        ("lr", "model", {"precision": "bfloat16"}),
+        ("lda", "training", {"epochs": 5}),
+        ("gmm", "training", {"select": "dev_loglik"}),
+        ("dnf", "model", {"components": 32}),
+        ("nf", "training", {"most_frames": 10}),
+    ],
+)
+def test_a_setting_that_models_of_a_type_do_not_have_is_refused(
+    kind: str, section: str, setting: dict[str, object]
+) -> None:
+    ((key, value),) = setting.items()
+    sections = {"data": {"train": "a", "dev": "b"}, "model": {"type": kind}}
+    sections[section] = {**sections.get(section, {}), **setting}
+    with pytest.raises(
+        ValueError, match=rf"^here.yaml: {section}\.{key}: {value}: a model of model.type {kind} has no"
+    ):
+        config(**sections)
+    default = flatten(Config())[f"{section}.{key}"]
+    assert config(**{**sections, section: {**sections[section], key: default}}).model.type == kind
+
+
+def test_baselines_have_settings_of_their_own() -> None:
+    read = config(
+        model={"type": "gmm", "components": 8}, training={"most_frames": 10, "seed": 3}, frames={"context": 5}
+    )
+    assert (read.model.components, read.training.most_frames) == (8, 10)
+    assert [config(model={"type": kind}).model.is_density for kind in ("gmm", "lda", "lr")] == [True, True, False]
 
 
 def test_selecting_by_a_development_set_needs_one_and_a_flow_that_decides() -> None:
