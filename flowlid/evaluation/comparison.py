@@ -17,10 +17,11 @@ log = logging.getLogger("flowlid")
 
 
 def with_baselines(exp_dir: Path, results: Sequence[Result]) -> list[Result]:
-    """`report.results.collect`'s results, with an entry `baselines` in each set: experiment -> `compare`.
+    """`report.results.collect`'s results, with an entry `baselines` in each set: experiment -> `compare`, and `bits`.
 
-    A flow is compared with each baseline that was trained on the same set, has the same classes, and has scored the
-    same utterances of the set; the entry is None where there is none, or no language was seen.
+    `bits` is the baseline's calibrated cross-entropy. A flow is compared with each baseline that was trained on the same
+    set, has the same classes, and has scored the same utterances of the set; the entry is None where there is none, or
+    no language was seen.
     """
     baselines = [result for result in results if result["model"] in BASELINES]
     found = []
@@ -41,7 +42,8 @@ def _beside(exp_dir: Path, flow: Result, baselines: Sequence[Result]) -> dict[st
         for baseline in baselines if ours else ():
             theirs = _decisions(exp_dir, baseline, name)
             if theirs and theirs.keys() == ours.keys():
-                compared[baseline["experiment"]] = compare(list(ours.values()), [theirs[utt] for utt in ours])
+                test = compare(list(ours.values()), [theirs[utt] for utt in ours])
+                compared[baseline["experiment"]] = {**test, "bits": _bits(baseline["sets"][name])}
             elif theirs:
                 names = flow["experiment"], baseline["experiment"]
                 log.warning("%s: %s and %s have scored different utterances, and are not compared", name, *names)
@@ -58,6 +60,11 @@ def _decisions(exp_dir: Path, result: Result, name: str) -> dict[str, bool]:
     if languages.keys() != decided.keys():
         raise ValueError(f"{place}: utt2lang and utt2pred have different utterances; score the set again (stage 4)")
     return {utt: decided[utt] == language for utt, language in languages.items() if language in result["classes"]}
+
+
+def _bits(found: Result) -> float | None:
+    calibrated = found.get("calibrated")
+    return calibrated["bits"]["share"] if calibrated and calibrated["bits"] else None
 
 
 def compare(ours: ArrayLike, theirs: ArrayLike) -> Result:

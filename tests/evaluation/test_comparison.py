@@ -47,10 +47,12 @@ def test_flows_are_compared_with_the_baselines_of_their_sets(tmp_path: Path) -> 
         experiment(tmp_path, "lr", "lr", {"u1"}, train="another"),
         experiment(tmp_path, "nf", "nf", set()),
     ]
+    results[1]["sets"]["test"]["calibrated"] = {"bits": {"share": 0.1}}
     flow, gmm, lr, nf = with_baselines(tmp_path, results)
     assert flow["sets"]["test"]["baselines"] == {
-        "gmm": {"utterances": 10, "accuracy": 0.9, "baseline": 0.8, "alone": 2, "baseline_alone": 1, "p": 1.0}
-    }
+        "gmm": {"utterances": 10, "accuracy": 0.9, "baseline": 0.8, "alone": 2, "baseline_alone": 1, "p": 1.0,
+                "bits": 0.1},
+    }  # fmt: skip
     assert all(each["sets"]["test"]["baselines"] is None for each in (gmm, lr, nf))
     assert flow["sets"]["unscored"]["baselines"] is None
     assert "baselines" not in results[0]["sets"]["test"]  # the collected ones stay as they are
