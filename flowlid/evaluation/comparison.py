@@ -19,9 +19,9 @@ log = logging.getLogger("flowlid")
 def with_baselines(exp_dir: Path, results: Sequence[Result]) -> list[Result]:
     """`report.results.collect`'s results, with an entry `baselines` in each set: experiment -> `compare`, and `bits`.
 
-    `bits` is the baseline's calibrated cross-entropy. A flow is compared with each baseline that was trained on the same
-    set, has the same classes, and has scored the same utterances of the set; the entry is None where there is none, or
-    no language was seen.
+    `bits` is the baseline's calibrated cross-entropy. A flow is compared with each baseline that was trained on its
+    training set, has its classes, and has scored the same utterances of the set; the entry is None where there is none,
+    or no language was seen.
     """
     baselines = [result for result in results if result["model"] in BASELINES]
     found = []

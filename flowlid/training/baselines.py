@@ -41,6 +41,8 @@ def make_baseline(
     Raises:
         ValueError: a class with too few frames.
     """
+    if processes.world_size > 1:
+        log.info("one process is enough for a baseline: the first of %d fits it", processes.world_size)
     with processes.first_alone():
         if processes.first:
             _make(inputs, device, exp, provenance)

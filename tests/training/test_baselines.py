@@ -16,8 +16,9 @@ from flowlid.config import config_from_dict
 from flowlid.files import read_json
 from flowlid.flow.checkpoint import load_model
 from flowlid.frames.frameset import FrameSet
-from flowlid.training.baselines import VARIANCE_FLOOR, fit_baseline
+from flowlid.training.baselines import VARIANCE_FLOOR, fit_baseline, make_baseline
 from flowlid.training.experiment import Inputs
+from flowlid.training.processes import Processes
 
 MakeFrames = Callable[..., FrameSet]
 UTTS = {f"{speaker}-{n}": language for speaker, language in (("a", "en"), ("b", "es")) for n in range(4)}
@@ -80,6 +81,13 @@ def test_a_fit_that_does_not_converge_is_told(
     with caplog.at_level(logging.WARNING, logger="flowlid"):
         fit_baseline(inputs(make_frames(1, ("en", "es")), "lr"))
     assert "not converged in 1 iterations: LogisticRegression" in caplog.text
+
+
+def test_only_the_first_process_fits(make_frames: MakeFrames, tmp_path: Path) -> None:
+    provenance, cpu = {"command": "train"}, torch.device("cpu")
+    for rank, files in ((1, set()), (0, {"config.yaml", "final.pt", "train.json"})):
+        make_baseline(inputs(make_frames(1, ("en", "es")), "lda"), cpu, tmp_path, Processes(rank), provenance)
+        assert {path.name for path in tmp_path.iterdir()} == files
 
 
 @pytest.fixture(scope="module")
