@@ -227,7 +227,7 @@ train() {
   run_job "stage 3  train $name" "$train_job" "$log" steps/train.py --device "$device" --num-procs "$num_procs" \
     "${on_nodes[@]}" --hang-timeout "$hang_timeout" --save-minutes "$save_minutes" --allow-pipes "$allow_pipes" \
     --overwrite "$overwrite" "$config" "$data" "$dir"
-  result=$(message_of "$log" '^epoch |trained already' |
+  result=$(message_of "$log" '^epoch |^fitted |trained already' |
     sed 's/.*: trained already/trained already/; s/ nats [a-z]* frame//; s/ (LogP[^)]*)//; s/;.*//')
   tell "stage 3  train $name: $result" "$log" "$log"
 }

@@ -40,9 +40,9 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The flow and its latent density."""
+    """The flow and its latent density, or a baseline."""
 
-    type: str = "nf"  # dnf: one mean per class; nf: one standard normal
+    type: str = "nf"  # dnf: one mean per class; nf: one standard normal; or one of BASELINES
     blocks: int = 10
     hidden: int = 512
     layers: int = 2
@@ -55,6 +55,22 @@ class ModelConfig:
     mixing: str = "none"  # of all dims between pairs of couplings: none, or lu, by a trained matrix
     scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
     precision: str = "auto"  # of products: float32, bfloat16, or auto: bfloat16 if the device has units for it
+    components: int = 64  # Gaussians of each class's mixture (gmm)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is no flow: scikit-learn fits it, in no epochs, and it has no latents."""
+        return self.type in BASELINES
+
+    @property
+    def decides(self) -> bool:
+        """Whether it tells classes apart."""
+        return self.type != "nf"
+
+    @property
+    def is_density(self) -> bool:
+        """Whether its log-likelihoods are those of frames, log p(x | y); if not, they are log p(y | x)."""
+        return self.type != "lr"
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,7 @@ class TrainingConfig:
     clip_norm: float | None = 1000.0  # of the gradient; null: none
     jump: float = 1.0  # a loss this many nats per dimension above its running mean is a jump
     select: str = "last"  # epoch that becomes final.pt: last, dev_loglik or dev_accuracy
+    most_frames: int = 100000  # of each class that a baseline is fitted on, chosen at random; they are in memory
     seed: int = 1
 
 
@@ -89,9 +106,13 @@ class Config:
 
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+# a mixture of diagonal Gaussians per class, linear discriminant analysis, and multinomial logistic regression
+BASELINES = ("gmm", "lda", "lr")
+_OF_ALL_TYPES = ("data.", "frames.", "features.", "model.type", "training.seed")  # others are settings of flows
+_OF_TYPES = {"model.components": ("gmm",), "training.most_frames": BASELINES}
 _CHOICES = {
     "frames.cmvn": ("none", "utterance", "speaker", "global"),
-    "model.type": ("dnf", "nf"),
+    "model.type": ("dnf", "nf", *BASELINES),
     "model.precision": PRECISIONS,
     "model.normalization": ("actnorm", "batchnorm", "none"),
     "model.coupling": ("separate", "shared"),
@@ -101,7 +122,7 @@ _CHOICES = {
 }
 _AT_LEAST_ONE = (
     "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
-    "training.epochs", "training.batch_size", "training.block_frames",
+    "model.components", "training.epochs", "training.batch_size", "training.block_frames", "training.most_frames",
 )  # fmt: skip
 _AT_LEAST_ZERO = ("frames.context", "training.warmup_steps", "training.weight_decay", "training.seed")
 _POSITIVE = (
@@ -128,6 +149,7 @@ def config_from_dict(content: object, where: str) -> Config:
         _check_value(key, value, where)
     if not config.data.train:
         raise ValueError(f"{where}: data.train is missing: name the training set's directory below data/")
+    _check_keys_of_type(config, where)
     model = config.model
     if model.type == "nf" and (model.class_dim, model.class_variance, model.residual_variance) != (None, 1.0, 1.0):
         raise ValueError(
@@ -229,6 +251,18 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
     names |= {dict[str, str]: "options and their values"}
     raise ValueError(f"{what} must be {names.get(kind, 'a list of names')}, not {brief(value)}")
+
+
+def _check_keys_of_type(config: Config, where: str) -> None:
+    """Refuse a setting that models of this type do not have, unless it is at its default."""
+    kind, defaults = config.model.type, flatten(Config())
+    for key, value in flatten(config).items():
+        if key in _OF_TYPES:
+            has = kind in _OF_TYPES[key]
+        else:
+            has = not config.model.is_baseline or key.startswith(_OF_ALL_TYPES)
+        if not has and value != defaults[key]:
+            raise ValueError(f"{where}: {key}: {value}: a model of model.type {kind} has no such setting; remove it")
 
 
 def _check_value(key: str, value: Any, where: str) -> None:  # noqa: ANN401  (any value of a configuration)

@@ -4,7 +4,8 @@
 Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b
 Draws the training curves; the first two latent dims, t-SNE, and histograms with the model's density, of the training
 set, the first test set, all test sets together, and each set of --each; and the confusion of frames and of utterances,
-the log-likelihood ratio of each utterance, and the accuracy by duration, of all test sets.
+the log-likelihood ratio of each utterance, and the accuracy by duration, of all test sets. Of a baseline, which has
+neither epochs nor latents, only the latter three.
 """
 
 import argparse
@@ -49,9 +50,13 @@ def main() -> None:
     inputs |= {"tests": args.tests, "each": args.each, "tsne_frames": args.tsne_frames, "seed": args.seed}
 
     def make(out: Path) -> None:
-        history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-        loss_curve(history, out / "loss_curve", f"{args.exp.name}: training")
-        draw(config, tests, args, out)
+        if config.model.is_baseline:
+            log.info("%s: a baseline (model.type: %s) has no epochs and no latents", args.exp.name, config.model.type)
+            draw_baseline(args, out)
+        else:
+            history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+            loss_curve(history, out / "loss_curve", f"{args.exp.name}: training")
+            draw(config, tests, args, out)
         log.info("%s: pictures in %s", args.exp.name, args.exp / "plots")
 
     make_unless_up_to_date(args.exp / "plots", inputs, make, args.overwrite == "true")
@@ -65,7 +70,7 @@ def draw(config: Config, tests: list[str], args: argparse.Namespace, out: Path) 
         groups["test"] = (tests[:1], tests[0])
         groups["all"] = (tests, "all test sets")
         groups.update({test: ([test], test) for test in args.each.split() if test not in (train, tests[0])})
-    note_boxes(args.exp, [train, *args.tests], out)
+    note_boxes(args.exp, [train, *args.tests, *read_samples(args.exp, [train, *args.tests])], out)
     samples = {group: read_samples(args.exp, sets) for group, (sets, _) in groups.items()}
     with np.load(args.exp / f"latent_{train}" / "sample.npz") as sample:
         means = dict(zip(sample["languages"].tolist(), sample["means"], strict=True))
@@ -74,7 +79,7 @@ def draw(config: Config, tests: list[str], args: argparse.Namespace, out: Path) 
     for group, (_, shown) in groups.items():
         title = f"{name}: {shown}"
         draw_latents(config.model, means, samples[group], unseen, colors, out, group, title, args)
-    if config.model.type == "dnf" and args.tests:
+    if config.model.decides and args.tests:
         draw_confusion(args.exp, list(means), args.tests, unseen, out)
         draw_decisions(args.exp, list(means), args.tests, unseen, colors, out)
 
@@ -89,9 +94,20 @@ def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
     return {language: np.concatenate(parts[language]) for language in sorted(parts)}
 
 
-def note_boxes(exp: Path, sets: list[str], out: Path) -> None:
+def draw_baseline(args: argparse.Namespace, out: Path) -> None:
+    """The pictures of decisions."""
+    classes = read_json(args.exp / "train.json")["classes"]
+    tables = [read_table(args.exp / f"score_{name}" / "utt2lang") for name in args.tests]
+    unseen = {language for table in tables for language in table.values()} - set(classes)
+    note_boxes(args.exp, [*args.tests, *classes, *sorted(unseen)], out)
+    if args.tests:
+        draw_confusion(args.exp, classes, args.tests, unseen, out)
+        draw_decisions(args.exp, classes, args.tests, unseen, class_colors(classes, sorted(unseen)), out)
+
+
+def note_boxes(exp: Path, labels: list[str], out: Path) -> None:
     """Say once, in the log and for the report, which characters of the labels no installed font has."""
-    note = boxes_note([exp.name, *sets, *read_samples(exp, sets)])
+    note = boxes_note([exp.name, *labels])
     if note:
         log.warning("%s: %s", exp.name, note)
         (out / "notes.txt").write_text(f"{note[0].upper()}{note[1:]}.\n", encoding="utf-8")

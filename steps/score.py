@@ -124,7 +124,7 @@ def merge(
 
 def say(name: str, found: dict[str, Any]) -> None:
     """Log what was found of a set."""
-    said = [f"LogLL {found['loglik']:.3f} nats per frame"]
+    said = [f"LogLL {found['loglik']:.3f} nats per frame"] if found["loglik"] is not None else []
     said += [f"{words} accuracy {found[key]:.4f}" for key, words in ACCURACIES.items() if found[key] is not None]
     log.info("%s: %d utterances, %d frames: %s", name, found["utterances"], found["frames"], ", ".join(said))
 

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpora": {"audio", "files", "kaldi", "left_out", "wording"},
     "features": {"audio", "files", "kaldi", "left_out", "wording"},
     "frames": {"config", "files", "flow", "kaldi", "wording"},
-    "evaluation": {"files", "flow", "frames", "kaldi", "wording"},
+    "evaluation": {"config", "files", "flow", "frames", "kaldi", "wording"},
     "training": {"config", "evaluation", "files", "flow", "frames", "kaldi", "program"},
 }
 # The only modules of the library that may know these packages.
@@ -48,7 +48,7 @@ ONLY_IN = {
     "argparse": {"program"},
     "yaml": {"config", "files"},
     "matplotlib": {"plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training"},
-    "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency"},
+    "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency", "training/baselines"},
 }  # fmt: skip
 
 

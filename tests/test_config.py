@@ -69,7 +69,7 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
 @pytest.mark.parametrize(
     ("section", "key", "value", "wanted"),
     [
-        ("model", "type", "DNF", "one of dnf, nf"),
+        ("model", "type", "DNF", "one of dnf, nf, gmm, lda, lr"),
         ("model", "precision", "float16", "one of auto, float32, bfloat16"),
         ("model", "normalization", "layernorm", "one of actnorm, batchnorm, none"),
         ("frames", "cmvn", "file", "one of none, utterance, speaker, global"),
@@ -82,6 +82,8 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("frames", "context", -1, "0 or more"),
         ("training", "warmup_steps", -1, "0 or more"),
         ("training", "block_frames", 0, "1 or more"),
+        ("training", "most_frames", 0, "1 or more"),
+        ("model", "components", 0, "1 or more"),
         ("training", "weight_decay", -0.1, "0 or more"),
         ("training", "weight_decay", float("nan"), "0 or more"),
         ("training", "weight_decay", float("inf"), "0 or more"),
@@ -141,6 +143,40 @@ def test_a_normal_flow_has_none_of_the_dnfs_settings(setting: dict[str, float]) 
         config(model={"type": "nf", **setting})
 
 
+@pytest.mark.parametrize(
+    ("kind", "section", "setting"),
+    [
+        ("gmm", "model", {"hidden": 64}),
+        ("lda", "model", {"components": 32}),
+        ("lr", "model", {"precision": "bfloat16"}),
+        ("lda", "training", {"epochs": 5}),
+        ("gmm", "training", {"select": "dev_loglik"}),
+        ("dnf", "model", {"components": 32}),
+        ("nf", "training", {"most_frames": 10}),
+    ],
+)
+def test_a_setting_that_models_of_a_type_do_not_have_is_refused(
+    kind: str, section: str, setting: dict[str, object]
+) -> None:
+    ((key, value),) = setting.items()
+    sections = {"data": {"train": "a", "dev": "b"}, "model": {"type": kind}}
+    sections[section] = {**sections.get(section, {}), **setting}
+    with pytest.raises(
+        ValueError, match=rf"^here.yaml: {section}\.{key}: {value}: a model of model.type {kind} has no"
+    ):
+        config(**sections)
+    default = flatten(Config())[f"{section}.{key}"]
+    assert config(**{**sections, section: {**sections[section], key: default}}).model.type == kind
+
+
+def test_baselines_have_settings_of_their_own() -> None:
+    read = config(
+        model={"type": "gmm", "components": 8}, training={"most_frames": 10, "seed": 3}, frames={"context": 5}
+    )
+    assert (read.model.components, read.training.most_frames) == (8, 10)
+    assert [config(model={"type": kind}).model.is_density for kind in ("gmm", "lda", "lr")] == [True, True, False]
+
+
 def test_selecting_by_a_development_set_needs_one_and_a_flow_that_decides() -> None:
     with pytest.raises(ValueError, match=r"training\.select: dev_loglik needs a set in data\.dev"):
         config(training={"select": "dev_loglik"})
@@ -157,7 +193,7 @@ def test_shipped_configurations_load(path: Path) -> None:
 
 
 def test_there_are_shipped_configurations() -> None:
-    assert {"dnf", "nf"} == {load_config(path).model.type for path in SHIPPED}
+    assert {"dnf", "nf", "gmm", "lda", "lr"} == {load_config(path).model.type for path in SHIPPED}
 
 
 def test_differences_list_what_changed_but_not_the_test_sets() -> None:

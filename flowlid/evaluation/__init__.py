@@ -8,6 +8,7 @@
 - `calibration`: log-likelihoods made true to their word by an affine map, and what they cost in bits.
 - `calibrated`: that map fitted on a dev set and stored, and the costs of a set before and after it.
 - `bootstrap`: confidence intervals.
+- `comparison`: a flow beside the baselines of the same sets: which decides better?
 - `durations`: accuracy against duration, and small margins.
 - `latents`: latents of chosen frames: moments and samples.
 - `tsne`: latents in two dims.

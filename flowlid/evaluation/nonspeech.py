@@ -38,7 +38,7 @@ def load_nonspeech(
     Raises:
         ValueError: as `frameset.load_model_frames`.
     """
-    if model.config.model.type != "dnf":
+    if not model.config.model.decides:
         return "a normal flow decides nothing"
     if not model.config.frames.vad:
         return "the experiment has frames.vad: false, so that no frame counts as non-speech"

@@ -102,7 +102,7 @@ def write_scores(
     Writes `utt2loglik`, `utt2lang`, `utt2num_frames` (the selected ones), `result.json`, and, if the model decides,
     `utt2pred`, `utt2llr`, `trials` and `scores`.
     """
-    decides, total = model.config.model.type == "dnf", len(frames)
+    decides, total = model.config.model.decides, len(frames)
     languages = sorted(set(frames.languages))
     result = {
         "set": place.name.removeprefix("score_"),
@@ -117,6 +117,8 @@ def write_scores(
         **summarize(scores, frames.languages, model.classes, decides),
         **decision_statistics(scores, frames, model.classes, window_lengths(frame_shift), decides),
     }
+    if not model.config.model.is_density:
+        result |= dict.fromkeys(("loglik", "logp", "logdet"))
     _write_lists(out, model.classes, frames, scores, decides)
     write_json(out / "result.json", result)
     return result
@@ -172,7 +174,7 @@ def score_frames(
         NotFinite: a log-likelihood that is not finite.
     """
     flow.eval()
-    device, utts, classes = next(flow.parameters()).device, len(frames.utts), len(flow.base.means)
+    device, utts, classes = next(flow.parameters()).device, len(frames.utts), flow.base.classes
     logp = torch.zeros(utts, classes, dtype=torch.float64, device=device)
     decided = torch.zeros_like(logp)
     logdet = torch.zeros(utts, dtype=torch.float64, device=device)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from flowlid.report import decision_tables, tables
+from flowlid.report import baseline_tables, decision_tables, tables
 from flowlid.report.tables import NONE, Result, Table
 
 NOTES = (
     "LogLL = LogP + LogDet in nats per frame (natural logarithm), averaged over the frames of a set. A DNF's LogLL is "
     "under the true class, or under the best class where the language was not in training (unseen). The research "
-    "notebook of March 2020, whose experiments some recipes repeat, prints the loss, -LogLL, under the name LogLL.",
+    "notebook of March 2020, whose experiments some recipes repeat, prints the loss, -LogLL, under the name LogLL. "
+    "A logistic regression gives log p(y|x), which is no density of frames: it has no LogLL.",
     "Decisions: a frame goes to the class of highest log p(x|y), an utterance to the class of the highest sum over "
     "its frames. Detection scores are log-likelihood ratios of whole utterances, not calibrated; a set of one "
     "language has none. EER and minDCF (C_miss = C_fa = 1, P_target = 0.5, not normalized) are over all trials of "
@@ -20,6 +21,11 @@ NOTES = (
     "map would reach if fitted on the set itself. Cllr is the mean over pairs of languages, its minimum by PAV; the "
     "costs are those of the NIST evaluations of 2017 and 2022 (1 is that of knowing nothing). A calibration of "
     "known voices says nothing of others, and the dev set's own figures are of the data that it was fitted on.",
+    "Baselines: a mixture of diagonal Gaussians per class (gmm), linear discriminant analysis (lda) and logistic "
+    "regression (lr), of single frames, as a flow. A flow beats a baseline that was trained and scored on the same "
+    "sets if it decides more of the utterances correctly and McNemar's exact test, on the utterances that one of the "
+    'two alone has right, gives p < 0.05; "worse" means that a baseline beats the flow. The test takes utterances as '
+    "independent, so p is too small where a speaker has many.",
     "Durations: windows are cut one after another from the selected (voiced) frames of an utterance, and each is "
     "decided by the sum over its own frames; the rest at the utterance's end is not used. Longer windows come from "
     "fewer and longer utterances, so the columns are not about the same speech. Intervals are 95% bootstrap intervals "
@@ -65,6 +71,7 @@ def experiment_tables(result: Result, references: Mapping[str, Table]) -> list[T
     makers = (
         tables.training_table,
         tables.sets_table,
+        baseline_tables.baselines_table,
         decision_tables.calibration_table,
         decision_tables.nonspeech_table,
         decision_tables.durations_table,

@@ -75,9 +75,10 @@ def nonspeech_table(result: Result) -> Table:
     rows = []
     for name, found in scored_sets(result):
         check = found["nonspeech"]
-        if check is None or result["model"] != "dnf" or set(found["languages"]) <= set(found["unseen"]):
+        if check is None or result["model"] == "nf" or set(found["languages"]) <= set(found["unseen"]):
             continue
-        classifiers = {"flow": check["flow"], "linear": check["linear"]}
+        own = "flow" if result["train"]["epochs"] is not None else result["model"]  # a baseline
+        classifiers = {own: check["flow"], "linear": check["linear"]}
         if not any(classifiers.values()):
             classifiers = {"none": None}
         for words, judged in classifiers.items():

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from flowlid.report.baseline_tables import not_beaten
 from flowlid.report.contents import NOTES, experiment_tables, first_line, made_by
 from flowlid.report.decision_tables import warnings
 from flowlid.report.tables import Result, Table, overview, setting
@@ -95,7 +96,7 @@ def _experiment(number: int, result: Result, path: Path, tables: Sequence[Table]
     parts = [
         f'<section id="experiment-{number}"><h2>{escape(result["experiment"])}</h2>',
         f"<p>{escape(setting(result))}</p>",
-        *(f'<p class="warning" role="note">{escape(text)}</p>' for text in warnings(result)),
+        *(f'<p class="warning" role="note">{escape(text)}</p>' for text in (*warnings(result), *not_beaten(result))),
         *map(_table, tables),
     ]
     plots = sorted((path / "plots").glob("*.png"))

@@ -1,6 +1,7 @@
-"""Training a flow by maximum likelihood.
+"""Training a flow by maximum likelihood, and fitting a baseline.
 
 - `experiment`: from an experiment's inputs to its model; what steps/train.py calls.
+- `baselines`: what it calls where the model is a baseline: scikit-learn fits it.
 - `directory`: an experiment's directory: its lock, and what earlier trainings left there.
 - `trainer`: the epochs (`Trainer`).
 - `schedule`, `epoch`: the learning rate of each step; an epoch's sums and its record.
