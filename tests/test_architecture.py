@@ -47,7 +47,7 @@ ONLY_IN = {
     },
     "argparse": {"program"},
     "yaml": {"config", "files"},
-    "matplotlib": {"plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training"},
+    "matplotlib": {"plots/changes", "plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training"},
     "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency", "training/baselines"},
 }  # fmt: skip
 

@@ -9,6 +9,7 @@
 - `calibrated`: that map fitted on a dev set and stored, and the costs of a set before and after it.
 - `bootstrap`: confidence intervals.
 - `comparison`: a flow beside the baselines of the same sets: which decides better?
+- `changes`: what changed between two runs that scored the same utterances.
 - `durations`: accuracy against duration, and small margins.
 - `latents`: latents of chosen frames: moments and samples.
 - `tsne`: latents in two dims.
