@@ -38,12 +38,12 @@ def not_beaten(result: Result) -> list[str]:
         if not others:
             continue
         told = [
-            f"{baseline} {share_text(each['baseline'])} (p = {each['p']:.2g}"
+            f"{baseline} {share_text(each['baseline'])} ({nats_text(each['bits'], 2)} bits, p = {each['p']:.2g}"
             + (", which is better)" if verdict(each) == "worse" else ")")
             for baseline, each in others.items()
         ]
         sentences.append(
             f"On {name} this flow does not beat the baselines: it decides {share_text(found['utt_accuracy'])} of the "
-            f"utterances correctly, {', '.join(told)}."
+            f"utterances correctly ({bits_text(found.get('calibrated'))} bits), {', '.join(told)}."
         )
     return sentences

@@ -25,7 +25,7 @@ NOTES = (
     "regression (lr), of single frames, as a flow. A flow beats a baseline that was trained and scored on the same "
     "sets if it decides more of the utterances correctly and McNemar's exact test, on the utterances that one of the "
     'two alone has right, gives p < 0.05; "worse" means that a baseline beats the flow. The test takes utterances as '
-    "independent, so p is too small where a speaker has many.",
+    "independent, so p is too small where a speaker has many, and says nothing of models of other seeds.",
     "Durations: windows are cut one after another from the selected (voiced) frames of an utterance, and each is "
     "decided by the sum over its own frames; the rest at the utterance's end is not used. Longer windows come from "
     "fewer and longer utterances, so the columns are not about the same speech. Intervals are 95% bootstrap intervals "
