@@ -70,12 +70,12 @@ def diverging(trainer: Trainer) -> dict[str, Any]:
     trainer.start()
     real, calls = trainer._terms, []
 
-    def terms(x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    def terms(x: Tensor, classes: Tensor) -> tuple[Tensor, ...]:
         calls.append(None)
-        logp, logdet = real(x, classes)
+        logp, *others = real(x, classes)
         if len(calls) == 4:
             logp = torch.where(torch.arange(len(logp)) == len(logp) - 1, torch.nan, logp)
-        return logp, logdet
+        return logp, *others
 
     if trainer.processes.rank == trainer.processes.world_size - 1:
         trainer._terms = terms
