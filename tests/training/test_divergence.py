@@ -49,6 +49,15 @@ def test_what_is_bad_is_named(loss: float, norm: float, words: str, capacity: in
     assert watch.mean_nll == 3.0
 
 
+@pytest.mark.parametrize(("crossent", "bad"), [(math.nan, 1), (math.inf, 1), (1e6, 0)])
+def test_a_cross_entropy_must_be_finite_and_may_jump(crossent: float, bad: int) -> None:
+    watch = Watch(jump=5, device=torch.device("cpu"), capacity=1)
+    watch.mean_nll = 3.0
+    assert int(watch.judge(100, torch.tensor([-5.0, 2.0, crossent]), torch.tensor(1.0))) == bad
+    step = watch.read()[1] if bad else None
+    assert step is None or watch.trouble(step) == f"the cross-entropy is {crossent}"
+
+
 def test_a_fall_and_a_first_loss_of_any_size_are_no_jump() -> None:
     watch = Watch(jump=5, device=torch.device("cpu"), capacity=3)
     assert watch.mean_nll is None

@@ -44,7 +44,8 @@ def test_a_normal_flow_learns_a_density_and_decides_nothing(make_frames: MakeFra
     trainer.dev = (dev, torch.zeros(len(dev.utts), dtype=torch.long))
     trained(trainer)
     assert trainer.history[0]["loss"] - trainer.history[-1]["loss"] > 1
-    assert [record["dev_accuracy"] for record in trainer.history] == [None] * 4
+    for key in ("dev_accuracy", "crossent", "dev_crossent"):
+        assert [record[key] for record in trainer.history] == [None] * 4
     assert trainer.history[-1]["dev_loglik"] == pytest.approx(trainer.history[-1]["loglik"], abs=1)
 
 
@@ -58,12 +59,19 @@ def test_the_loss_is_under_each_frames_own_class(make_frames: MakeFrames) -> Non
     assert torch.equal(logdet, same)
 
 
-@pytest.mark.parametrize(("normalization", "block_frames"), [("actnorm", 600), ("batchnorm", 600), ("actnorm", 200)])
+@pytest.mark.parametrize(
+    ("normalization", "changes"),
+    [
+        ("actnorm", {"block_frames": 600}),
+        ("batchnorm", {"block_frames": 600}),
+        ("actnorm", {"block_frames": 200}),
+        ("actnorm", {"discriminative": 10.0, "select": "dev_crossent"}),
+    ],
+)
 def test_training_that_was_cut_off_goes_on_bit_for_bit(
-    normalization: str, block_frames: int, make_frames: MakeFrames, tmp_path: Path
+    normalization: str, changes: dict[str, object], make_frames: MakeFrames, tmp_path: Path
 ) -> None:
-    settings = {"decay": "cosine", "warmup_steps": 8, "select": "dev_loglik", "weight_decay": 1e-4}
-    settings["block_frames"] = block_frames
+    settings = {"decay": "cosine", "warmup_steps": 8, "select": "dev_loglik", "weight_decay": 1e-4, **changes}
     dev = make_frames(seed=2)
     whole = trained(make_trainer(make_frames, dev, normalization, **settings))
 
