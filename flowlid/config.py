@@ -92,8 +92,9 @@ class TrainingConfig:
     decay: str = "cosine"  # to zero at the last step; or none
     weight_decay: float = 0.0
     clip_norm: float | None = 1000.0  # of the gradient; null: none
-    jump: float = 1.0  # a loss this many nats per dimension above its running mean is a jump
-    select: str = "last"  # epoch that becomes final.pt: last, dev_loglik or dev_accuracy
+    jump: float = 1.0  # a -LogLL this many nats per dimension above its running mean is a jump
+    discriminative: float = 0.0  # weight of the cross-entropy of p(y | x) beside -log p(x | y); dnf only
+    select: str = "last"  # epoch that becomes final.pt: last, dev_loglik, dev_accuracy or dev_crossent
     most_frames: int = 100000  # of each class that a baseline is fitted on, chosen at random; they are in memory
     seed: int = 1
 
@@ -125,14 +126,17 @@ _CHOICES = {
     "model.coupling": ("separate", "shared"),
     "model.mixing": ("none", "lu"),
     "training.decay": ("cosine", "none"),
-    "training.select": ("last", "dev_loglik", "dev_accuracy"),
+    "training.select": ("last", "dev_loglik", "dev_accuracy", "dev_crossent"),
 }
 _AT_LEAST_ONE = (
     "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
     "model.components", "training.epochs", "training.batch_size", "training.block_frames", "training.most_frames",
 )  # fmt: skip
 _LOG_ENERGIES = ("frames.level", "frames.floor")
-_AT_LEAST_ZERO = ("frames.context", "training.warmup_steps", "training.weight_decay", "training.seed")
+_AT_LEAST_ZERO = (
+    "frames.context", "training.warmup_steps", "training.weight_decay", "training.seed",
+    "training.discriminative",
+)  # fmt: skip
 _POSITIVE = (
     "model.class_variance", "model.residual_variance", "model.scale_bound",
     "training.learning_rate", "training.clip_norm", "training.jump",
@@ -166,7 +170,12 @@ def config_from_dict(content: object, where: str) -> Config:
         )
     if config.training.select != "last" and not config.data.dev:
         raise ValueError(f"{where}: training.select: {config.training.select} needs a set in data.dev")
-    if config.training.select == "dev_accuracy" and config.model.type == "nf":
+    if config.training.discriminative and model.type != "dnf":
+        raise ValueError(
+            f"{where}: training.discriminative: {config.training.discriminative:g} needs classes to tell apart: it is "
+            f"for model.type: dnf, not {model.type}; leave it out"
+        )
+    if config.training.select in ("dev_accuracy", "dev_crossent") and config.model.type == "nf":
         raise ValueError(f"{where}: a normal flow decides nothing: training.select may be last or dev_loglik")
     return config
 

@@ -55,7 +55,7 @@ def main() -> None:
             draw_baseline(args, out)
         else:
             history = [json.loads(line) for line in (args.exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-            loss_curve(history, out / "loss_curve", f"{args.exp.name}: training")
+            loss_curve(history, out / "loss_curve", f"{args.exp.name}: training", config.training.discriminative > 0)
             draw(config, tests, args, out)
         log.info("%s: pictures in %s", args.exp.name, args.exp / "plots")
 

@@ -76,7 +76,7 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("frames", "floor", float("nan"), "a log-mel energy, between -100 and 100"),
         ("frames", "level", 1000, "a log-mel energy, between -100 and 100"),
         ("training", "decay", "linear", "one of cosine, none"),
-        ("training", "select", "best", "one of last, dev_loglik, dev_accuracy"),
+        ("training", "select", "best", "one of last, dev_loglik, dev_accuracy, dev_crossent"),
         ("model", "blocks", 0, "1 or more"),
         ("model", "class_dim", 0, "1 or more"),
         ("frames", "subsampling", 0, "1 or more"),
@@ -89,6 +89,9 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("training", "weight_decay", -0.1, "0 or more"),
         ("training", "weight_decay", float("nan"), "0 or more"),
         ("training", "weight_decay", float("inf"), "0 or more"),
+        ("training", "discriminative", -1, "0 or more"),
+        ("training", "discriminative", float("nan"), "0 or more"),
+        ("training", "discriminative", float("inf"), "0 or more"),
         ("model", "class_variance", 0, "a positive number"),
         ("model", "residual_variance", -1.0, "a positive number"),
         ("model", "scale_bound", 0.0, "a positive number"),
@@ -182,9 +185,25 @@ def test_baselines_have_settings_of_their_own() -> None:
 def test_selecting_by_a_development_set_needs_one_and_a_flow_that_decides() -> None:
     with pytest.raises(ValueError, match=r"training\.select: dev_loglik needs a set in data\.dev"):
         config(training={"select": "dev_loglik"})
-    with pytest.raises(ValueError, match="a normal flow decides nothing"):
-        config(data={"train": "a", "dev": "b"}, model={"type": "nf"}, training={"select": "dev_accuracy"})
+    for select in ("dev_accuracy", "dev_crossent"):
+        with pytest.raises(ValueError, match="a normal flow decides nothing"):
+            config(data={"train": "a", "dev": "b"}, model={"type": "nf"}, training={"select": select})
     assert config(data={"train": "a", "dev": "b"}, training={"select": "dev_loglik"}).data.dev == "b"
+
+
+def test_a_normal_flow_is_not_trained_to_tell_classes_apart() -> None:
+    assert config(model={"type": "dnf"}, training={"discriminative": "3e1"}).training.discriminative == 30
+    assert config(model={"type": "nf"}, training={"discriminative": 0}).training.discriminative == 0
+    message = r"here\.yaml: training\.discriminative: 0\.5 needs classes .* model\.type: dnf, not nf; leave it out"
+    with pytest.raises(ValueError, match=message):
+        config(model={"type": "nf"}, training={"discriminative": 0.5})
+
+
+def test_models_from_before_the_weight_of_discrimination_read_as_without_it() -> None:
+    old = config().to_dict()
+    del old["training"]["discriminative"]
+    assert differences(config_from_dict(old, "final.pt"), config()) == []
+    assert differences(config_from_dict(old, "final.pt"), config(model={"type": "dnf"}))[0].startswith("model.type")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")

@@ -156,6 +156,7 @@ def score_frames(
     progress: Progress | None = None,
     windows: Collection[int] = (),
     keep_mean: KeepMean | None = None,
+    each: Callable[[Tensor, Tensor], None] | None = None,
 ) -> SetScores:
     """Score every selected frame of a set under every class, on the flow's device.
 
@@ -169,6 +170,7 @@ def score_frames(
         progress: called after each batch with the frames done and their total.
         windows: lengths in frames of the windows to sum up.
         keep_mean: called for each utterance, in order, with its name and the mean of its latents (D,), float32.
+        each: called for each batch with the utterances of its frames (n,) and their log p(z | y) (n, K), float64.
 
     Raises:
         NotFinite: a log-likelihood that is not finite.
@@ -192,6 +194,8 @@ def score_frames(
         done += len(x)
         if means:
             means.add(done, utt, z)
+        if each:
+            each(utt, p)
         if progress:
             progress(done, len(frames))
     scores = SetScores(

@@ -18,6 +18,7 @@ from flowlid.flow.checkpoint import Model, load_model, load_payload, save_model,
 from flowlid.flow.transforms import BatchNorm
 from flowlid.frames.frameset import FrameSet
 from flowlid.training import trainer as trainer_module
+from flowlid.training.epoch import Dev
 from flowlid.training.trainer import Trainer
 
 MakeFrames = Callable[..., FrameSet]
@@ -43,7 +44,8 @@ def test_a_normal_flow_learns_a_density_and_decides_nothing(make_frames: MakeFra
     trainer.dev = (dev, torch.zeros(len(dev.utts), dtype=torch.long))
     trained(trainer)
     assert trainer.history[0]["loss"] - trainer.history[-1]["loss"] > 1
-    assert [record["dev_accuracy"] for record in trainer.history] == [None] * 4
+    for key in ("dev_accuracy", "crossent", "dev_crossent"):
+        assert [record[key] for record in trainer.history] == [None] * 4
     assert trainer.history[-1]["dev_loglik"] == pytest.approx(trainer.history[-1]["loglik"], abs=1)
 
 
@@ -51,18 +53,25 @@ def test_the_loss_is_under_each_frames_own_class(make_frames: MakeFrames) -> Non
     trainer = make_trainer(make_frames)
     trainer.start()
     x = trainer.frames.batch(torch.tensor([0, 299, 300, 599]))
-    logp, logdet = trainer._terms(x, torch.tensor([0, 0, 1, 1]))
+    logp, logdet, _ = trainer._terms(x, torch.tensor([0, 0, 1, 1]))
     expected, same = trainer.flow.log_terms(x)
     assert torch.equal(logp, expected[[0, 1, 2, 3], [0, 0, 1, 1]])
     assert torch.equal(logdet, same)
 
 
-@pytest.mark.parametrize(("normalization", "block_frames"), [("actnorm", 600), ("batchnorm", 600), ("actnorm", 200)])
+@pytest.mark.parametrize(
+    ("normalization", "changes"),
+    [
+        ("actnorm", {"block_frames": 600}),
+        ("batchnorm", {"block_frames": 600}),
+        ("actnorm", {"block_frames": 200}),
+        ("actnorm", {"discriminative": 10.0, "select": "dev_crossent"}),
+    ],
+)
 def test_training_that_was_cut_off_goes_on_bit_for_bit(
-    normalization: str, block_frames: int, make_frames: MakeFrames, tmp_path: Path
+    normalization: str, changes: dict[str, object], make_frames: MakeFrames, tmp_path: Path
 ) -> None:
-    settings = {"decay": "cosine", "warmup_steps": 8, "select": "dev_loglik", "weight_decay": 1e-4}
-    settings["block_frames"] = block_frames
+    settings = {"decay": "cosine", "warmup_steps": 8, "select": "dev_loglik", "weight_decay": 1e-4, **changes}
     dev = make_frames(seed=2)
     whole = trained(make_trainer(make_frames, dev, normalization, **settings))
 
@@ -123,24 +132,37 @@ def test_batchnorms_last_batch_alone_would_not_save_the_trained_model(
     assert abs(saved_loglik(trainer, "batchnorm", tmp_path / "final.pt") - terms["loglik"]) > 0.5
 
 
-@pytest.mark.parametrize(("select", "epoch"), [("last", 4), ("dev_loglik", 2), ("dev_accuracy", 3)])
+@pytest.mark.parametrize(
+    ("select", "epoch"), [("last", 4), ("dev_loglik", 2), ("dev_accuracy", 3), ("dev_crossent", 2)]
+)
 def test_the_selected_epochs_weights_are_the_final_ones(
     select: str, epoch: int, make_frames: MakeFrames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(make_frames, make_frames(seed=2), select=select)
     trainer.start()
-    made_up = iter([(-30.0, 0.5), (-10.0, 0.6), (-20.0, 0.9), (-10.0, 0.9)])  # of two equal epochs, the first
-    monkeypatch.setattr(trainer, "_evaluate_dev", lambda: next(made_up))
+    made_up = [(-30.0, 0.5, 0.7), (-10.0, 0.6, 0.2), (-20.0, 0.9, 0.4), (-10.0, 0.9, 0.2)]  # of two equals, the first
+    values = iter(made_up)
+    monkeypatch.setattr(trainer, "_evaluate_dev", lambda: Dev(*next(values)))
     after = [weights(trainer) for _ in trainer.epochs()]
     assert trainer.selected_epoch == epoch
     trainer.finish()
     assert [equal(weights(trainer), state) for state in after] == [number == epoch for number in (1, 2, 3, 4)]
 
 
-def test_selection_needs_a_development_frame_of_a_class(make_frames: MakeFrames) -> None:
-    trainer = make_trainer(make_frames, make_frames(seed=2, languages=("fr",)), select="dev_accuracy")
+@pytest.mark.parametrize(
+    ("select", "languages", "lacks"),
+    [
+        ("dev_accuracy", ("fr",), "no frame of a class"),
+        ("dev_crossent", ("fr",), "frames of fewer than two classes"),
+        ("dev_crossent", ("fr", "es"), "frames of fewer than two classes"),
+    ],
+)
+def test_selection_needs_development_frames_of_classes(
+    select: str, languages: tuple[str, ...], lacks: str, make_frames: MakeFrames
+) -> None:
+    trainer = make_trainer(make_frames, make_frames(seed=2, languages=languages), select=select)
     trainer.start()
-    with pytest.raises(ValueError, match="the development set has no frame of a class"):
+    with pytest.raises(ValueError, match=f"training.select: {select}: the development set has {lacks}"):
         next(trainer.epochs())
 
 
