@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -36,6 +37,20 @@ class FramesConfig:
     cmvn: str = "none"  # mean subtracted: none, utterance, speaker or global
     norm_vars: bool = False  # whether cmvn divides by the standard deviation too
     vad: bool = True  # voiced frames only, from vad.scp
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How far each utterance of the training set is changed, anew in each epoch; evenly drawn, 0 or null: not at all.
+
+    Features are taken to be natural logarithms of mel energies: 10 dB are 2.303 of their units.
+    """
+
+    warp: float = 0.0  # of the mel axis, as by the length of the vocal tract: factor of 1 - warp to 1 + warp
+    tilt: float = 0.0  # of the spectrum: this many dB, up or down, at the last bin, and the opposite at the first
+    equalization: float = 0.0  # most dB, up or down, of each of three cosines over the bins
+    gain: float = 0.0  # most dB, up or down
+    noise_floor: list[float] | None = None  # energy added in all bins: log-mel units, lowest and highest
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     features: dict[str, str] = field(default_factory=dict)  # options that they were made with; training fills them in
@@ -89,6 +105,7 @@ class Config:
 
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+_OTHER = "take cmvn none or global, or cmvn utterance without norm_vars and augmentation.warp alone"
 _CHOICES = {
     "frames.cmvn": ("none", "utterance", "speaker", "global"),
     "model.type": ("dnf", "nf"),
@@ -103,7 +120,10 @@ _AT_LEAST_ONE = (
     "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
     "training.epochs", "training.batch_size", "training.block_frames",
 )  # fmt: skip
-_AT_LEAST_ZERO = ("frames.context", "training.warmup_steps", "training.weight_decay", "training.seed")
+_AT_LEAST_ZERO = (
+    "frames.context", "augmentation.warp", "augmentation.tilt", "augmentation.equalization", "augmentation.gain",
+    "training.warmup_steps", "training.weight_decay", "training.seed",
+)  # fmt: skip
 _POSITIVE = (
     "model.class_variance", "model.residual_variance", "model.scale_bound",
     "training.learning_rate", "training.clip_norm", "training.jump",
@@ -128,6 +148,7 @@ def config_from_dict(content: object, where: str) -> Config:
         _check_value(key, value, where)
     if not config.data.train:
         raise ValueError(f"{where}: data.train is missing: name the training set's directory below data/")
+    _check_augmentation(config, where)
     model = config.model
     if model.type == "nf" and (model.class_dim, model.class_variance, model.residual_variance) != (None, 1.0, 1.0):
         raise ValueError(
@@ -139,6 +160,32 @@ def config_from_dict(content: object, where: str) -> Config:
     if config.training.select == "dev_accuracy" and config.model.type == "nf":
         raise ValueError(f"{where}: a normal flow decides nothing: training.select may be last or dev_loglik")
     return config
+
+
+def _check_augmentation(config: Config, where: str) -> None:
+    """Raise ValueError for a range that makes no sense, or what a mean of each utterance or speaker does not allow."""
+    asked, cmvn = config.augmentation, config.frames.cmvn
+    if asked.warp >= 0.5:
+        raise ValueError(f"{where}: augmentation.warp must be below 0.5, not {asked.warp}; voices differ by about 0.1")
+    levels = asked.noise_floor
+    if levels is not None and not (len(levels) == 2 and -math.inf < levels[0] <= levels[1] < math.inf):
+        raise ValueError(
+            f"{where}: augmentation.noise_floor must be two levels, [lowest, highest], not {brief(levels)}"
+        )
+    if cmvn == "utterance" and not config.frames.norm_vars:
+        refused = [name for name in ("tilt", "equalization", "gain") if getattr(asked, name)]
+        if refused:
+            raise ValueError(
+                f"{where}: augmentation.{refused[0]} does nothing with frames.cmvn: utterance, which subtracts it "
+                "again; leave it out, or take another cmvn"
+            )
+        if levels is not None:
+            raise ValueError(
+                f"{where}: augmentation.noise_floor changes the means that frames.cmvn subtracts: {_OTHER}"
+            )
+    elif cmvn in ("utterance", "speaker") and asked != AugmentationConfig():
+        what = f"{cmvn}, norm_vars: true" if config.frames.norm_vars else cmvn
+        raise ValueError(f"{where}: augmentation changes the statistics that frames.cmvn: {what} takes away: {_OTHER}")
 
 
 def resolve_sets(config: Config, data: str | Path) -> Config:
@@ -214,6 +261,9 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     if kind == list[str]:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value
+    elif kind == list[float]:
+        if isinstance(value, list):
+            return [_typed(item, float, what) for item in value]
     elif kind == dict[str, str]:
         if isinstance(value, dict):
             return {str(name): item if isinstance(item, str) else str(item).lower() for name, item in value.items()}
@@ -227,7 +277,7 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
-    names |= {dict[str, str]: "options and their values"}
+    names |= {dict[str, str]: "options and their values", list[float]: "a list of numbers"}
     raise ValueError(f"{what} must be {names.get(kind, 'a list of names')}, not {brief(value)}")
 
 
