@@ -5,6 +5,7 @@ import fnmatch
 import math
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,6 @@ class Config:
 
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-_OTHER = "take cmvn none or global, or cmvn utterance without norm_vars and augmentation.warp alone"
 _CHOICES = {
     "frames.cmvn": ("none", "utterance", "speaker", "global"),
     "model.type": ("dnf", "nf"),
@@ -163,29 +163,32 @@ def config_from_dict(content: object, where: str) -> Config:
 
 
 def _check_augmentation(config: Config, where: str) -> None:
-    """Raise ValueError for a range that makes no sense, or what a mean of each utterance or speaker does not allow."""
-    asked, cmvn = config.augmentation, config.frames.cmvn
+    """Raise ValueError for ranges that make no sense, or changes that the preparation of the frames does not allow."""
+    asked = config.augmentation
     if asked.warp >= 0.5:
         raise ValueError(f"{where}: augmentation.warp must be below 0.5, not {asked.warp}; voices differ by about 0.1")
     levels = asked.noise_floor
     if levels is not None and not (len(levels) == 2 and -math.inf < levels[0] <= levels[1] < math.inf):
-        raise ValueError(
-            f"{where}: augmentation.noise_floor must be two levels, [lowest, highest], not {brief(levels)}"
-        )
-    if cmvn == "utterance" and not config.frames.norm_vars:
-        refused = [name for name in ("tilt", "equalization", "gain") if getattr(asked, name)]
-        if refused:
-            raise ValueError(
-                f"{where}: augmentation.{refused[0]} does nothing with frames.cmvn: utterance, which subtracts it "
-                "again; leave it out, or take another cmvn"
-            )
-        if levels is not None:
-            raise ValueError(
-                f"{where}: augmentation.noise_floor changes the means that frames.cmvn subtracts: {_OTHER}"
-            )
-    elif cmvn in ("utterance", "speaker") and asked != AugmentationConfig():
-        what = f"{cmvn}, norm_vars: true" if config.frames.norm_vars else cmvn
-        raise ValueError(f"{where}: augmentation changes the statistics that frames.cmvn: {what} takes away: {_OTHER}")
+        what = f"two levels, the lowest and the highest, not {brief(levels)}"
+        raise ValueError(f"{where}: augmentation.noise_floor must be {what}")
+    on = {name for name, value in dataclasses.asdict(asked).items() if value}
+    for names, reason in _conflicts(flatten(config)):
+        for name in (name for name in names if name in on):
+            raise ValueError(f"{where}: augmentation.{name} does not go with {reason}; leave one of them out")
+
+
+def _conflicts(values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Augmentations that do not go with a configuration, and why."""
+    cmvn, channel = values["frames.cmvn"], ("tilt", "equalization", "gain", "noise_floor")
+    if cmvn == "speaker" or (cmvn == "utterance" and values["frames.norm_vars"]):
+        variance = ", frames.norm_vars: true" * values["frames.norm_vars"]
+        yield ("warp", *channel), f"frames.cmvn: {cmvn}{variance}, whose statistics it would change"
+    elif cmvn == "utterance":
+        yield channel, "frames.cmvn: utterance, which takes the channel away"
+    if values.get("frames.floor") is not None:
+        yield channel, "frames.floor, which it would move in training alone"
+    if values.get("frames.level") is not None:
+        yield ("gain",), "frames.level, which evens the levels out"
 
 
 def resolve_sets(config: Config, data: str | Path) -> Config:

@@ -1,7 +1,8 @@
 """Training frames with another voice, channel and noise: drawn for each utterance, anew in each epoch.
 
 In the order of a recording: the voice (warp of the mel axis), the channel (tilt, equalization and gain), the noise
-(a floor); then the normalization that all frames get.
+(a floor). They change features as `FrameSet.block` gives them without normalization, and `frames.cmvn` comes after
+them, with the statistics of the recordings as they are.
 """
 
 import hashlib
@@ -45,7 +46,7 @@ class Augmentation:
 
     Args:
         config: the ranges.
-        frames: the training set; `plain` are its features as they are in the archives, of which batches must be.
+        frames: the training set; batches are of `plain`, the set without its normalization.
         cmvn: the configured normalization: that of each utterance is applied before warping, which is linear, so that
             the mean of a warped utterance is the warped mean.
         seed: of all draws.
@@ -63,7 +64,7 @@ class Augmentation:
         self._drawn: tuple[int, Drawn] | None = None  # the present epoch
 
     def __call__(self, x: Tensor, utts: Tensor, epoch: int) -> Tensor:
-        """Spliced features (n, D) of utterances (n,), as they are in the archives -> changed, normalized (n, D)."""
+        """Spliced frames (n, D) of `plain`, of utterances (n,) -> changed and normalized (n, D)."""
         shape, x = x.shape, x.view(len(x), self._width, self._bins)
         if self._first:
             x = self._normalize(x, utts)
