@@ -254,9 +254,7 @@ def check_copies(sets: Sets, chosen: Mapping[str, list[SupervisionSegment]]) -> 
     for other in others:
         copies = [item.id for item in chosen[other] if field_of(item, COPY_OF)]
         if copies:
-            raise ValueError(
-                f"{sets.path}: set {other} has copies, {some(copies)}; only train sets may: correct its part"
-            )
+            raise ValueError(f"{sets.path}: set {other} has copies, which only train sets may: {some(copies)}")
     for train in (name for name in chosen if name.startswith("train")):
         sources = {field_of(item, COPY_OF) for item in chosen[train]}
         for other in others:
