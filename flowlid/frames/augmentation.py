@@ -96,10 +96,7 @@ class Augmentation:
         """(n, W, F) -> (n, W, F)."""
         config = self._config
         if config.warp:
-            source = drawn.source[utts]
-            low = source.floor().clamp_(max=self._bins - 2)
-            index, weight = low.long().unsqueeze(1).expand_as(x), (source - low).unsqueeze(1)
-            x = torch.lerp(x.gather(2, index), x.gather(2, index + 1), weight)
+            x = interpolated(x, drawn.source[utts].unsqueeze(1))
         if config.tilt or config.equalization or config.gain:
             x = x + drawn.offset[utts].unsqueeze(1)
         if config.noise_floor is not None:
@@ -120,6 +117,19 @@ def make_augmentation(
 ) -> Augmentation | None:
     """The configured augmentation; None where all of it is off."""
     return None if config == AugmentationConfig() else Augmentation(config, frames, cmvn, seed, device)
+
+
+def interpolated(x: Tensor, source: Tensor) -> Tensor:
+    """Values (n, W, F) at places (n, 1, F) from 0 to F - 1 between their bins, by cubic Hermite interpolation.
+
+    A bin's slope is half the difference of its neighbours (Catmull and Rom 1974); the first and the last bin count as
+    their own neighbours. Linear interpolation would smooth spectra more, which a density notices.
+    """
+    last = x.shape[2] - 1
+    low = source.floor().clamp_(max=last - 1)
+    t, low = source - low, low.long()
+    a, b, c, d = (x.gather(2, (low + step).clamp_(0, last).expand_as(x)) for step in (-1, 0, 1, 2))
+    return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
 
 
 def uniform(key: str, rows: int) -> np.ndarray:

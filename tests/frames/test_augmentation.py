@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.interpolate import CubicHermiteSpline
 
 from flowlid.config import AugmentationConfig, FramesConfig
 from flowlid.frames.augmentation import Augmentation, make_augmentation, uniform
@@ -63,9 +64,11 @@ def slowly(config: AugmentationConfig, feats: np.ndarray, utt: int, epoch: int =
     knee = 0.8 * last / max(1, factor)
     changed = np.zeros_like(feats, dtype=np.float64)
     for t, frame in enumerate(feats.astype(np.float64)):
+        slopes = np.diff(np.pad(frame, 1, mode="edge"), n=1)
+        between = CubicHermiteSpline(range(BINS), frame, (slopes[:-1] + slopes[1:]) / 2)
         for b in range(BINS):
             place = np.interp(b, [0, knee, last], [0, factor * knee, last])
-            value = np.interp(place, range(BINS), frame)
+            value = between(place)
             decibels = config.tilt * tilt * (2 * b / last - 1) + config.gain * gain
             for k, amplitude in zip((2, 3, 4), cosines, strict=True):
                 decibels += config.equalization * amplitude * math.cos(math.pi * k * (b + 0.5) / BINS)
