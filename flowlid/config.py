@@ -2,8 +2,10 @@
 
 import dataclasses
 import fnmatch
+import math
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,20 @@ class FramesConfig:
     def floored(self) -> bool:
         """Whether the features are changed before anything else is done with them."""
         return self.level is not None or self.floor is not None
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How far each utterance of the training set is changed, anew in each epoch; evenly drawn, 0 or null: not at all.
+
+    Features are taken to be natural logarithms of mel energies: 10 dB are 2.303 of their units.
+    """
+
+    warp: float = 0.0  # of the mel axis, as by the length of the vocal tract: factor of 1 - warp to 1 + warp
+    tilt: float = 0.0  # of the spectrum: this many dB, up or down, at the last bin, and the opposite at the first
+    equalization: float = 0.0  # most dB, up or down, of each of three cosines over the bins
+    gain: float = 0.0  # most dB, up or down
+    noise_floor: list[float] | None = None  # energy added in all bins: log-mel units, lowest and highest
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,7 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     features: dict[str, str] = field(default_factory=dict)  # options that they were made with; training fills them in
@@ -134,8 +151,8 @@ _AT_LEAST_ONE = (
 )  # fmt: skip
 _LOG_ENERGIES = ("frames.level", "frames.floor")
 _AT_LEAST_ZERO = (
-    "frames.context", "training.warmup_steps", "training.weight_decay", "training.seed",
-    "training.discriminative",
+    "frames.context", "augmentation.warp", "augmentation.tilt", "augmentation.equalization", "augmentation.gain",
+    "training.warmup_steps", "training.weight_decay", "training.seed", "training.discriminative",
 )  # fmt: skip
 _POSITIVE = (
     "model.class_variance", "model.residual_variance", "model.scale_bound",
@@ -162,6 +179,7 @@ def config_from_dict(content: object, where: str) -> Config:
     if not config.data.train:
         raise ValueError(f"{where}: data.train is missing: name the training set's directory below data/")
     _check_keys_of_type(config, where)
+    _check_augmentation(config, where)
     model = config.model
     if model.type == "nf" and (model.class_dim, model.class_variance, model.residual_variance) != (None, 1.0, 1.0):
         raise ValueError(
@@ -178,6 +196,35 @@ def config_from_dict(content: object, where: str) -> Config:
     if config.training.select in ("dev_accuracy", "dev_crossent") and config.model.type == "nf":
         raise ValueError(f"{where}: a normal flow decides nothing: training.select may be last or dev_loglik")
     return config
+
+
+def _check_augmentation(config: Config, where: str) -> None:
+    """Raise ValueError for ranges that make no sense, or changes that the preparation of the frames does not allow."""
+    asked = config.augmentation
+    if asked.warp >= 0.5:
+        raise ValueError(f"{where}: augmentation.warp must be below 0.5, not {asked.warp}; voices differ by about 0.1")
+    levels = asked.noise_floor
+    if levels is not None and not (len(levels) == 2 and -math.inf < levels[0] <= levels[1] < math.inf):
+        what = f"two levels, the lowest and the highest, not {brief(levels)}"
+        raise ValueError(f"{where}: augmentation.noise_floor must be {what}")
+    on = {name for name, value in dataclasses.asdict(asked).items() if value}
+    for names, reason in _conflicts(flatten(config)):
+        for name in (name for name in names if name in on):
+            raise ValueError(f"{where}: augmentation.{name} does not go with {reason}; leave one of them out")
+
+
+def _conflicts(values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Augmentations that do not go with a configuration, and why."""
+    cmvn, channel = values["frames.cmvn"], ("tilt", "equalization", "gain", "noise_floor")
+    if cmvn == "speaker" or (cmvn == "utterance" and values["frames.norm_vars"]):
+        variance = ", frames.norm_vars: true" * values["frames.norm_vars"]
+        yield ("warp", *channel), f"frames.cmvn: {cmvn}{variance}, whose statistics it would change"
+    elif cmvn == "utterance":
+        yield channel, "frames.cmvn: utterance, which takes the channel away"
+    if values.get("frames.floor") is not None:
+        yield channel, "frames.floor, which it would move in training alone"
+    if values.get("frames.level") is not None:
+        yield ("gain",), "frames.level, which evens the levels out"
 
 
 def resolve_sets(config: Config, data: str | Path) -> Config:
@@ -253,6 +300,9 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     if kind == list[str]:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value
+    elif kind == list[float]:
+        if isinstance(value, list):
+            return [_typed(item, float, what) for item in value]
     elif kind == dict[str, str]:
         if isinstance(value, dict):
             return {str(name): item if isinstance(item, str) else str(item).lower() for name, item in value.items()}
@@ -266,7 +316,7 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
-    names |= {dict[str, str]: "options and their values"}
+    names |= {dict[str, str]: "options and their values", list[float]: "a list of numbers"}
     raise ValueError(f"{what} must be {names.get(kind, 'a list of names')}, not {brief(value)}")
 
 

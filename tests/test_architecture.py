@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN = {
     "kaldiio": {"kaldi/arks"},
     "lhotse": {
-        "audio/headers", "audio/samples", "corpora/corpus", "corpora/data_dirs", "corpora/sets",
+        "audio/headers", "audio/samples", "corpora/augmented", "corpora/corpus", "corpora/data_dirs", "corpora/sets",
         "corpora/speech_table_audio", "corpora/speech_table_channels", "features/fbank",
     },
     "argparse": {"program"},

@@ -59,6 +59,8 @@ def test_an_unknown_key_names_the_nearest_one_and_the_file(tmp_path: Path, text:
         ("data", "train", 3, "a name"),
         ("data", "tests", "test_a", "a list of names"),
         ("data", "tests", [1, 2], "a list of names"),
+        ("augmentation", "noise_floor", 8, "a list of numbers"),
+        ("augmentation", "noise_floor", ["low", 8], "a number"),
     ],
 )
 def test_a_value_of_another_type_is_refused(section: str, key: str, value: object, wanted: str) -> None:
@@ -99,11 +101,36 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("training", "learning_rate", float("nan"), "a positive number"),
         ("training", "learning_rate", float("inf"), "a positive number"),
         ("training", "clip_norm", -1, "a positive number"),
+        ("augmentation", "gain", -1.0, "0 or more"),
+        ("augmentation", "warp", 0.5, "below 0.5"),
+        ("augmentation", "noise_floor", [12, 6], "two levels, the lowest and the highest"),
+        ("augmentation", "noise_floor", [6.0], "two levels, the lowest and the highest"),
+        ("augmentation", "noise_floor", [float("nan"), 6], "two levels, the lowest and the highest"),
     ],
 )
 def test_a_value_out_of_range_is_refused(section: str, key: str, value: object, wanted: str) -> None:
     with pytest.raises(ValueError, match=rf"^here.yaml: {section}\.{key} must be {wanted}, not "):
         config(**{section: {key: value}})
+
+
+@pytest.mark.parametrize(
+    ("frames", "name", "value", "reason"),
+    [
+        ({"cmvn": "utterance"}, "gain", 6, "frames.cmvn: utterance, which takes the channel away"),
+        ({"cmvn": "utterance"}, "noise_floor", [6, 12], "frames.cmvn: utterance, which takes the channel away"),
+        ({"cmvn": "utterance", "norm_vars": True}, "warp", 0.1, "frames.cmvn: utterance, frames.norm_vars: true, "),
+        ({"cmvn": "speaker"}, "warp", 0.1, "frames.cmvn: speaker, whose statistics it would change"),
+    ],
+)
+def test_what_the_normalization_takes_away_is_no_augmentation(
+    frames: dict[str, object], name: str, value: object, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^here.yaml: augmentation.{name} does not go with {reason}"):
+        config(frames=frames, augmentation={name: value})
+    assert getattr(config(augmentation={name: value}).augmentation, name) == value
+    config(frames={"cmvn": "global", "norm_vars": True}, augmentation={name: value})
+    config(frames=frames, augmentation={name: None if name == "noise_floor" else 0})
+    config(frames={"cmvn": "utterance"}, augmentation={"warp": 0.1})
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("1.0e-4", 1e-4), ("3", 3.0), ("0.5", 0.5)])

@@ -8,5 +8,6 @@
   corpus that is one table, what its rows say of each other, the recordings it names, the channels of those that have
   several, and the utterances that come of it.
 - `duplicates`: recordings that are the same as others.
+- `augmented`: copies of training utterances with another speed, noise or room.
 - `data_dirs`: manifests to data directories.
 """

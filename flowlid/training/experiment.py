@@ -17,6 +17,7 @@ from flowlid.files import write_json
 from flowlid.flow.checkpoint import REMEDY, Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import Flow, build_flow
 from flowlid.frames.agreement import check_features, training_labels, with_features
+from flowlid.frames.augmentation import make_augmentation
 from flowlid.frames.frameset import FrameSet, load_frames
 from flowlid.frames.normalization import global_cmvn
 from flowlid.kaldi.datadir import DataDir, check_names
@@ -114,7 +115,9 @@ def make_model(
     config, frames = inputs.config, inputs.frames
     flow = fresh_flow(inputs, device, processes)
     dev = None if inputs.dev is None else (inputs.dev, labels_of(inputs.dev, inputs.classes, config))
-    trainer = Trainer(flow, frames, labels_of(frames, inputs.classes, config), config.training, dev, processes)
+    changes = make_augmentation(config.augmentation, frames, config.frames, config.training.seed, device)
+    own = labels_of(frames, inputs.classes, config)
+    trainer = Trainer(flow, frames, own, config.training, dev, processes, changes)
     begin(trainer, inputs, exp / "checkpoint.pt")
     train(trainer, inputs, exp, progress, save_minutes)
 

@@ -14,6 +14,7 @@ from flowlid.config import TrainingConfig
 from flowlid.evaluation.decisions import frame_accuracy, mean_terms
 from flowlid.flow.flow import Flow
 from flowlid.flow.transforms import BatchNorm, refresh_batchnorm
+from flowlid.frames.augmentation import Augmentation
 from flowlid.frames.batches import ShuffledBatches
 from flowlid.frames.frameset import FrameSet
 from flowlid.training.discrimination import SetCrossEntropy, class_weights, cross_entropy
@@ -57,6 +58,7 @@ class Trainer:
         config: the `training` section.
         dev: development frames and their labels (-1: not a class), or None.
         processes: those that train together; by default this one alone.
+        augmentation: of the training frames; None: they are used as they are.
     """
 
     def __init__(
@@ -67,13 +69,15 @@ class Trainer:
         config: TrainingConfig,
         dev: tuple[FrameSet, Tensor] | None = None,
         processes: Processes | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.processes = processes or Processes()
         self.flow, self.frames, self.config, self.dev = flow, frames, config, dev
         device = next(flow.parameters()).device
         self.labels = labels.to(device)
         self.weights = class_weights(frames.counts, self.labels, len(flow.base.means))
-        self.shuffled = ShuffledBatches(frames, config.batch_size, config.block_frames, config.seed, device)
+        order = config.batch_size, config.block_frames, config.seed
+        self.shuffled = ShuffledBatches(frames, *order, device, augmentation)
         self.steps_per_epoch = len(self.shuffled)
         self._check_batches()
         self.optimizer = torch.optim.Adam(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from trainers import CLASSES, STATE, equal, make_trainer, trained, weights, without_times
 
-from flowlid.config import config_from_dict
+from flowlid.config import AugmentationConfig, config_from_dict
 from flowlid.evaluation.decisions import mean_terms
 from flowlid.evaluation.scoring import score_frames
 from flowlid.flow.checkpoint import Model, load_model, load_payload, save_model, save_payload
@@ -22,6 +22,7 @@ from flowlid.training.epoch import Dev
 from flowlid.training.trainer import Trainer
 
 MakeFrames = Callable[..., FrameSet]
+AUGMENTED = AugmentationConfig(warp=0.1, tilt=3.0, equalization=2.0, gain=3.0, noise_floor=[0.0, 5.0])
 
 
 @pytest.mark.parametrize("normalization", ["actnorm", "batchnorm", "none"])
@@ -65,6 +66,7 @@ def test_the_loss_is_under_each_frames_own_class(make_frames: MakeFrames) -> Non
         ("actnorm", {"block_frames": 600}),
         ("batchnorm", {"block_frames": 600}),
         ("actnorm", {"block_frames": 200}),
+        ("actnorm", {"block_frames": 200, "augmentation": AUGMENTED}),
         ("actnorm", {"discriminative": 10.0, "select": "dev_crossent"}),
     ],
 )
@@ -91,6 +93,24 @@ def test_training_that_was_cut_off_goes_on_bit_for_bit(
     assert without_times(other.history) == without_times(whole.history)
     assert other.finish() == whole.finish()
     assert equal(weights(other), weights(whole))
+
+
+def test_augmented_training_learns_and_is_reported_on_frames_as_they_are(make_frames: MakeFrames) -> None:
+    trainer = trained(make_trainer(make_frames, make_frames(seed=2), augmentation=AUGMENTED))
+    plain = trained(make_trainer(make_frames, make_frames(seed=2)))
+    losses = [record["loss"] for record in trainer.history]
+    assert losses[0] - losses[-1] > 1 and trainer.history[-1]["dev_accuracy"] > 0.95
+    assert trainer.history[0]["loss"] != plain.history[0]["loss"]
+    scores = score_frames(trainer.flow, trainer.frames)
+    reported = mean_terms(scores, trainer.frames.labels(CLASSES).numpy())["loglik"]
+    assert trainer.finish()["loglik"] == pytest.approx(reported, abs=1e-3)
+
+
+def test_augmentation_does_not_change_the_start(make_frames: MakeFrames) -> None:
+    trainer, plain = make_trainer(make_frames, augmentation=AUGMENTED), make_trainer(make_frames)
+    for each in (trainer, plain):
+        each.start()
+    assert equal(weights(trainer), weights(plain))
 
 
 def saved_loglik(trainer: Trainer, normalization: str, path: Path) -> float:
