@@ -1,12 +1,15 @@
 """What a trained flow says of a set.
 
 - `scoring`: log-likelihoods and mean latents per utterance (`score_frames`), and the files that keep them.
+- `blocks`: the same per second, to put pieces of any length together from.
 - `parts`: the same in parts, by several jobs, and put together.
 - `scored`: the same files, read back without a model.
 - `decisions`: decisions, accuracy and detection costs of scored utterances.
 - `metrics`: accuracy, confusion, EER, detection costs, moments.
+- `novelty`: how far an utterance lies from those of the dev set.
 - `calibration`: log-likelihoods made true to their word by an affine map, and what they cost in bits.
-- `calibrated`: that map fitted on a dev set and stored, and the costs of a set before and after it.
+- `calibrated`: that map fitted on a dev set, stored and read.
+- `costs`: what the decisions of a set cost before and after it.
 - `bootstrap`: confidence intervals.
 - `comparison`: a flow beside the baselines of the same sets: which decides better?
 - `changes`: what changed between two runs that scored the same utterances.
