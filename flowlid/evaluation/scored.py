@@ -1,11 +1,12 @@
 """What scoring wrote of a set, read back: later steps need no model and no frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowlid.evaluation.decisions import class_numbers
 from flowlid.files import read_json
 from flowlid.kaldi.arks import read_vector
 from flowlid.kaldi.tables import read_table
@@ -24,6 +25,7 @@ class ScoredSet:
         frames: (U,) selected frames.
         mean_loglik: (U, K) log p(x | y) per frame in nats, to the six decimals of utt2loglik.
         mean_latents: (U, D) mean latent of each utterance's selected frames, float32.
+        unseen: languages of the set that were not in training.
     """
 
     utts: list[str]
@@ -32,6 +34,14 @@ class ScoredSet:
     frames: NDArray[np.int64]
     mean_loglik: NDArray[np.float64]
     mean_latents: NDArray[np.float32]
+    unseen: list[str] = field(default_factory=list)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of each utterance, -1 where its language was not in training: (U,). One class has all languages."""
+        if len(self.classes) == 1:
+            return np.array([-1 if language in self.unseen else 0 for language in self.languages])
+        return class_numbers(self.languages, self.classes)
 
 
 def read_scored(path: Path) -> ScoredSet:
@@ -57,6 +67,6 @@ def read_scored(path: Path) -> ScoredSet:
         means = np.stack([read_vector(place, utt) for utt, place in zip(archive, places, strict=True)])
     except ValueError as error:
         raise ValueError(f"{path}: utt2loglik or mean_latents.ark is damaged; {_FIX}") from error
-    classes = read_json(path / "result.json")["classes"]
+    result = read_json(path / "result.json")
     counts = np.array([int(count) for count in frames.values()])
-    return ScoredSet(list(loglik), list(languages.values()), classes, counts, values, means)
+    return ScoredSet(list(loglik), list(languages.values()), result["classes"], counts, values, means, result["unseen"])
