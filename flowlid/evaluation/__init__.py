@@ -10,6 +10,8 @@
 - `calibration`: log-likelihoods made true to their word by an affine map, and what they cost in bits.
 - `calibrated`: that map fitted on a dev set, stored and read.
 - `costs`: what the decisions of a set cost before and after it.
+- `typicality`: how far a statistic of an utterance is from what its class and duration lead one to expect.
+- `openset`: whether an utterance is of one of the classes at all, or "unknown".
 - `bootstrap`: confidence intervals.
 - `comparison`: a flow beside the baselines of the same sets: which decides better?
 - `changes`: what changed between two runs that scored the same utterances.
