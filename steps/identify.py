@@ -14,6 +14,7 @@ the others go on. Exit status 1 if anything could not be identified.
 import argparse
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 from flowlid import program
@@ -33,15 +34,11 @@ def main() -> None:
     decider = model.decider(args.candidates, args.priors)
     inputs, answered, failed = Inputs(args.files, sys.stdin), 0, 0
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    line_of = {"text": text_line, "json": json_line, "csv": partial(csv_line, classes=model.classes)}[args.form]
     if args.form == "csv":
         print(csv_header(model.classes))
     for answer in model.answers(inputs, decider):
-        line = (
-            csv_line(answer, model.classes)
-            if args.form == "csv"
-            else {"json": json_line, "text": text_line}[args.form](answer)
-        )
-        print(line, flush=True)
+        print(line_of(answer), flush=True)
         answered, failed = answered + (answer.error is None), failed + (answer.error is not None)
     skipped = f"; {inputs.skipped} other files in directories passed over" if inputs.skipped else ""
     log.info("%d answered, %d failed%s", answered, failed, skipped)
@@ -80,7 +77,7 @@ def names(text: str) -> list[str]:
 def shares(text: str) -> dict[str, float]:
     found = {}
     for each in text.split(","):
-        name, equals, share = each.partition("=")
+        name, _, share = each.partition("=")
         try:
             found[name.strip()] = float(share)
         except ValueError:

@@ -6,6 +6,7 @@
 - `selection`: which of their frames are a set's: voiced, non-speech, every n-th.
 - `normalization`: the shift and scale of each utterance.
 - `frameset`: a set's frames, normalized and spliced where they are used (`load_frames`, `FrameSet`).
+- `utterances`: the same of a few utterances in memory (`frames_of`).
 - `agreement`: whether data are what a model was trained on (`check_features`, `check_labels`).
 - `batches`: random batches for training, from sets that may be larger than memory.
 """

@@ -91,8 +91,8 @@ def _figures(exp: Path, model: Model) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
     yield (
-        "LogLL is log p(x | y) in nats per frame. Bits are the cross-entropy of the calibrated probabilities; log2 of the "
-        "number of classes is what knowing nothing costs. - is what does not apply."
+        "LogLL is log p(x | y) in nats per frame. Bits are the cross-entropy of the calibrated probabilities; log2 of "
+        "the number of classes is what knowing nothing costs. - is what does not apply."
     )
 
 

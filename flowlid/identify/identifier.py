@@ -164,7 +164,7 @@ class Identifier:
             language=next(iter(probabilities)) if probabilities else None,
             probabilities=probabilities or {},
             calibrated=self.calibration is not None,
-            speech=float(heard.utterance.voiced.sum() * self.listener.frame_shift),
+            speech=round(float(heard.utterance.voiced.sum() * self.listener.frame_shift), 3),
             seconds=heard.seconds,
             loglik=dict(zip(self.classes, mean.tolist(), strict=True)),
             rate=heard.rate,
