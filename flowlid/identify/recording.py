@@ -142,8 +142,8 @@ class Listener:
             samples = samples[:, 0]
         if samples.ndim != 1 or not (samples.dtype == np.int16 or np.issubdtype(samples.dtype, np.floating)):
             raise ValueError(
-                f"{name}: an array of shape {samples.shape} and type {samples.dtype}; give samples (n,) or (n, channels): "
-                "floats in [-1, 1], or 16-bit integers"
+                f"{name}: an array of shape {samples.shape} and type {samples.dtype}; give (n,) or (n, channels) of "
+                "floats in [-1, 1] or of 16-bit integers"
             )
         samples = samples.astype(np.float32) * np.float32(2**-15 if samples.dtype == np.int16 else 1)
         peak = float(np.abs(samples).max(initial=0.0))
