@@ -81,9 +81,7 @@ def shares(text: str) -> dict[str, float]:
         try:
             found[name.strip()] = float(share)
         except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{each!r} is not a language and its probability, such as en=0.7"
-            ) from None
+            raise argparse.ArgumentTypeError(f"{each!r} is no language with its probability, as en=0.7 is") from None
     return found
 
 

@@ -132,9 +132,7 @@ class Listener:
         """Samples (n,), float32 in [-1, 1]."""
         if samples.ndim == 2 and samples.shape[1] > 1:
             if self.channel is None:
-                raise ValueError(
-                    f'{name}: {samples.shape[1]} channels; say which one when the model is loaded, or "mix"'
-                )
+                raise ValueError(f'{name}: {samples.shape[1]} channels; load the model with channel=0, 1, ... or "mix"')
             if self.channel != "mix" and self.channel >= samples.shape[1]:
                 raise ValueError(f"{name}: no channel {self.channel}, there are {samples.shape[1]}")
             samples = pick(samples, self.channel)
