@@ -36,6 +36,13 @@ class FramesConfig:
     cmvn: str = "none"  # mean subtracted: none, utterance, speaker or global
     norm_vars: bool = False  # whether cmvn divides by the standard deviation too
     vad: bool = True  # voiced frames only, from vad.scp
+    level: float | None = None  # log-mel energy that each utterance's mean voiced energy is shifted to; null: as it is
+    floor: float | None = None  # log-mel energy of noise that is then added to all frames, the same for all; null: none
+
+    @property
+    def floored(self) -> bool:
+        """Whether the features are changed before anything else is done with them."""
+        return self.level is not None or self.floor is not None
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ _AT_LEAST_ONE = (
     "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
     "training.epochs", "training.batch_size", "training.block_frames",
 )  # fmt: skip
+_LOG_ENERGIES = ("frames.level", "frames.floor")
 _AT_LEAST_ZERO = ("frames.context", "training.warmup_steps", "training.weight_decay", "training.seed")
 _POSITIVE = (
     "model.class_variance", "model.residual_variance", "model.scale_bound",
@@ -240,5 +248,7 @@ def _check_value(key: str, value: Any, where: str) -> None:  # noqa: ANN401  (an
     for keys, least, words in limits:
         if key in keys and not least <= value < float("inf"):  # NaN is refused too
             raise ValueError(f"{where}: {key} must be {words}, not {value}")
+    if key in _LOG_ENERGIES and not -100 <= value <= 100:
+        raise ValueError(f"{where}: {key} must be a log-mel energy, between -100 and 100, not {value}")
     if key in _POSITIVE and not 0 < value < float("inf"):
         raise ValueError(f"{where}: {key} must be a positive number, not {value}")

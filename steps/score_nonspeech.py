@@ -3,9 +3,9 @@
 
 Example: steps/score_nonspeech.py exp/dnf_120 data test_en_es
 Writes EXP/nonspeech_<set>/result.json: accuracy and balanced accuracy of the trained flow on those frames, and of a
-linear classifier that was trained on the non-speech frames of the training set; and a warning where one is far above
-chance. Where the check cannot be made (a normal flow, no VAD) the values are null, with the reason. Sets that
-are up to date are skipped.
+linear classifier that was trained on the non-speech frames of the training set; and a mark: whether they tell the
+classes apart, do not, or it cannot be told. Where the check cannot be made (a normal flow, no VAD) the values are null,
+with the reason. Sets that are up to date are skipped.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flowlid import program
-from flowlid.evaluation.nonspeech import LinearClassifier, decide_nonspeech, load_nonspeech
+from flowlid.evaluation.nonspeech import FAR_ABOVE, FEWEST, LinearClassifier, decide_nonspeech, load_nonspeech
 from flowlid.evaluation.reuse import digest, make_unless_up_to_date
 from flowlid.evaluation.scoring import frames_digest
 from flowlid.files import write_json
@@ -39,6 +39,7 @@ def main() -> None:
     check_labels(model, args.data)
     linear = LinearClassifier(model, args.data / model.config.data.train, args.max_train, args.seed, pipes)
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
+    inputs |= {"far_above": FAR_ABOVE, "fewest": FEWEST}
     for name in program.own_sets(args):
         decide(args, DataDir(args.data / name), model, linear, inputs)
 
@@ -72,7 +73,9 @@ def say(name: str, result: dict[str, Any]) -> None:
         elif found and found["accuracy"] is not None:
             log.info("%s: non-speech frames alone, %s: accuracy %.4f", name, scorer, found["accuracy"])
     if result["reason"]:
-        log.info("%s: not all of the non-speech check: %s", name, result["reason"])
+        log.info("%s: non-speech check: %s", name, result["reason"])
+    if result["mark"]:
+        log.info("%s: non-speech frames alone tell the classes apart? %s", name, result["mark"])
     if result["warning"]:
         log.warning("%s", result["warning"])
 

@@ -73,6 +73,8 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("model", "precision", "float16", "one of auto, float32, bfloat16"),
         ("model", "normalization", "layernorm", "one of actnorm, batchnorm, none"),
         ("frames", "cmvn", "file", "one of none, utterance, speaker, global"),
+        ("frames", "floor", float("nan"), "a log-mel energy, between -100 and 100"),
+        ("frames", "level", 1000, "a log-mel energy, between -100 and 100"),
         ("training", "decay", "linear", "one of cosine, none"),
         ("training", "select", "best", "one of last, dev_loglik, dev_accuracy"),
         ("model", "blocks", 0, "1 or more"),

@@ -24,9 +24,11 @@ from flowlid.flow.checkpoint import Model
 from flowlid.frames.frameset import FrameSet, NoFrames, load_model_frames
 from flowlid.kaldi.datadir import DataDir
 
-FAR_ABOVE = 0.10  # an interval whose lower end is so far above chance gives a warning
-FEWEST = 10  # utterances of each class that a warning needs
+APART, NOT_APART, CANNOT_TELL = ("apart", "not apart", "cannot tell")
+FAR_ABOVE = 0.10  # so far above chance an interval must be for "apart", and may at most be for "not apart"
+FEWEST = 10  # utterances that a class needs to be judged
 _FRAMES_AT_ONCE = 65536
+_FIGURES = ("utterances", "left_out", "frames", "chance", "flow", "linear")
 _WORDS = {"flow": "under this flow", "linear": "by a linear classifier of their means"}
 
 
@@ -105,32 +107,38 @@ def decide_nonspeech(
 
     Returns:
         The content of result.json: `utterances` with non-speech `frames`, those `left_out` because they have none,
-        `chance`, what `recall_with_interval` found of the `flow` and the `linear` classifier, the `warning` if one is
-        far above chance, the `reason` of what is None, and `hours` of non-speech.
+        `chance`, what `recall_with_interval` found of the `flow` and the `linear` classifier on the classes that are
+        judged, the `mark` of both (None where the model or the set leaves nothing to decide), the `warning` if it is
+        `APART`, the `reason` of what is None, left out or cannot be told, and `hours` of non-speech.
     """
     about = {"set": data.path.name, "classes": model.classes}
+    seen = len(model.classes) > 1 and not set(model.classes).isdisjoint(data.table("utt2lang").values())
     if isinstance(frames, str):
-        nothing = dict.fromkeys(("utterances", "left_out", "frames", "chance", "flow", "linear", "warning"))
-        return {**about, **nothing, "reason": frames, "hours": None}
-    labels, found, reasons = class_numbers(frames.languages, model.classes), {}, []
+        found = CANNOT_TELL if seen else None
+        return {**about, **dict.fromkeys(_FIGURES), "mark": found, "warning": None, "reason": frames, "hours": None}
+    labels = class_numbers(frames.languages, model.classes)
+    judged = judged_labels(labels)
+    found, reasons = {}, _left_out(labels, judged, model.classes)
     for scorer, decide in (
         ("flow", lambda: score_frames(model.flow, frames, batch_size, progress).loglik.argmax(1)),
         ("linear", lambda: linear.decide(frames)),
     ):
         try:
-            found[scorer] = recall_with_interval(decide(), labels, frames.speakers, frames.utts)
+            found[scorer] = recall_with_interval(decide(), judged, frames.speakers, frames.utts)
         except (NotFinite, NoFrames) as error:
             found[scorer] = None
             reasons.append(str(error))
+    verdict, why = mark(found, judged) if seen else (None, "no language of the set was in training")
     return {
         **about,
         "utterances": len(frames.utts),
         "left_out": len(data.table("feats.scp")) - len(frames.utts),
         "frames": len(frames),
-        "chance": chance(labels),
+        "chance": chance(judged),
         **found,
-        "warning": warning(data.path.name, found, labels),
-        "reason": "; ".join(reasons) or None,
+        "mark": verdict,
+        "warning": warning(data.path.name, found, chance(judged)) if verdict == APART else None,
+        "reason": "; ".join([*reasons, *([why] if why else [])]) or None,
         "hours": len(frames) * data.frame_shift / 3600,
     }
 
@@ -197,6 +205,15 @@ def recall_with_interval(
     return {**accuracy, "balanced_accuracy": found.pop("share"), **found}
 
 
+def judged_labels(labels: np.ndarray) -> np.ndarray:
+    """Class numbers with -1 too for utterances of classes that have fewer than `FEWEST`: a handful proves nothing.
+
+    As they are where fewer than two classes would be left.
+    """
+    kept = np.flatnonzero(np.bincount(labels[labels >= 0]) >= FEWEST)
+    return np.where(np.isin(labels, kept), labels, -1) if len(kept) > 1 else labels
+
+
 def chance(labels: np.ndarray) -> float | None:
     """Balanced accuracy of the same answer for all utterances: 1 / the number of classes in the set.
 
@@ -206,28 +223,46 @@ def chance(labels: np.ndarray) -> float | None:
     return 1 / present if present > 1 else None
 
 
-def warning(name: str, recalls: Mapping[str, Mapping[str, Any] | None], labels: np.ndarray) -> str | None:
-    """A sentence if a set's non-speech tells its classes apart, None if it does not.
+def mark(recalls: Mapping[str, Mapping[str, Any] | None], labels: np.ndarray) -> tuple[str, str | None]:
+    """Whether a set's non-speech tells its classes apart, and if that cannot be told, why.
 
-    It does if the lower end of an interval is more than `FAR_ABOVE` above chance, in a set with at least
-    `FEWEST` utterances of each of its seen languages: a handful can all be right by chance.
+    `APART` if the lower end of an interval is more than `FAR_ABOVE` above chance; `NOT_APART` if the upper end of
+    neither is; else `CANNOT_TELL`, as with fewer than two classes that have `FEWEST` utterances.
 
     Args:
-        name: of the set.
-        recalls: by "flow" and "linear", what `recall_with_interval` found, or None.
-        labels: (U,) true class of each utterance, -1 where its language is unseen.
+        recalls: by "flow" and "linear", what `recall_with_interval` found of these labels, or None.
+        labels: (U,) true class of each utterance, -1 where it does not count (`judged_labels`).
     """
-    by_chance = chance(labels)
-    if by_chance is None or np.bincount(labels[labels >= 0])[np.unique(labels[labels >= 0])].min() < FEWEST:
-        return None
+    counts = np.bincount(labels[labels >= 0])
+    if (counts >= FEWEST).sum() < 2:
+        classes = "no class" if not (counts >= FEWEST).any() else "only one class"
+        return CANNOT_TELL, f"{classes} has {FEWEST} or more utterances with non-speech frames; two are needed"
+    limit = 1 / np.count_nonzero(counts) + FAR_ABOVE
+    intervals = {scorer: (found["low"], found["high"]) for scorer, found in recalls.items() if found}
+    if any(low is not None and low > limit for low, _ in intervals.values()):
+        return APART, None
+    for scorer in recalls:
+        low, high = intervals.get(scorer, (None, None))
+        if low is None:
+            return CANNOT_TELL, f"{_WORDS[scorer]} there is no interval"
+        if high > limit:
+            return CANNOT_TELL, f"{_WORDS[scorer]} the interval, {low:.2f} to {high:.2f}, has {limit:.2f} in it"
+    return NOT_APART, None
+
+
+def warning(name: str, recalls: Mapping[str, Mapping[str, Any] | None], by_chance: float) -> str:
+    """The sentence for a set that is marked `APART`, about the classifier with the higher lower end."""
     sure = {scorer: found for scorer, found in recalls.items() if found and found["low"] is not None}
-    if not sure:
-        return None
     best = max(sure, key=lambda scorer: sure[scorer]["low"])
-    if sure[best]["low"] <= by_chance + FAR_ABOVE:
-        return None
     return (
         f"Warning: on {name} the non-speech frames alone tell the seen classes apart (balanced accuracy "
         f"{sure[best]['balanced_accuracy']:.2f} {_WORDS[best]}, chance {by_chance:.2f}): the recordings of the "
         "classes differ in channel or noise, and the accuracy on speech may be due to that."
     )
+
+
+def _left_out(labels: np.ndarray, judged: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """What is said of classes that are left out of the judgement."""
+    numbers, counts = np.unique(labels[labels != judged], return_counts=True)
+    few = ", ".join(f"{classes[number]} {count}" for number, count in zip(numbers, counts, strict=True))
+    return [f"left out of the judgement, with fewer than {FEWEST} utterances: {few}"] if few else []

@@ -4,6 +4,7 @@
 - `packing`: how a pack is written, in parts by any number of processes, and joined (`write_part`, `join`).
 - `checksums`: of files that are written or read in pieces at once.
 - `selection`: which of their frames are a set's: voiced, non-speech, every n-th.
+- `floor`: speech at a stated level, and the same noise for all recordings (`frames.level`, `frames.floor`).
 - `normalization`: the shift and scale of each utterance.
 - `frameset`: a set's frames, normalized and spliced where they are used (`load_frames`, `FrameSet`).
 - `utterances`: the same of a few utterances in memory (`frames_of`).

@@ -15,6 +15,7 @@ from torch import Tensor
 from flowlid.config import FramesConfig
 from flowlid.flow.checkpoint import Model
 from flowlid.frames.agreement import check_features
+from flowlid.frames.floor import Floor, floor_of
 from flowlid.frames.normalization import normalization
 from flowlid.frames.pack import open_or_build
 from flowlid.frames.selection import ranges, select_frames, voiced_counts
@@ -75,6 +76,7 @@ class FrameSet:
         digest: checksum of features, normalization and selection.
         norm: (U, 1 or 2, F) float64, what is subtracted from the features of each utterance and, if there are two,
             what they are then multiplied by; None where features are used as they are.
+        floor: what is done to the features before that; None: nothing.
     """
 
     utts: list[str]
@@ -88,6 +90,7 @@ class FrameSet:
     context: int
     digest: str
     norm: Tensor | None = None
+    floor: Floor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -136,9 +139,11 @@ class FrameSet:
         source, own = ranges(first, length), utt[begin]
         np.maximum(source, np.repeat(self.first.numpy()[own], length), out=source)
         np.minimum(source, np.repeat(self.last.numpy()[own], length), out=source)
-        feats = np.take(self.feats.numpy(), source, axis=0)
+        feats, utt_of = np.take(self.feats.numpy(), source, axis=0), np.repeat(own, length)
+        if self.floor is not None:
+            self.floor.apply(feats, source - self.first.numpy()[utt_of], utt_of)
         if self.norm is not None:
-            _normalize(feats, self.norm.numpy(), np.repeat(own, length))
+            _normalize(feats, self.norm.numpy(), utt_of)
         start = rows - context + np.repeat(length.cumsum() - length - first, end - begin)
         return Block(*(torch.from_numpy(array).to(device) for array in (feats, start, utt)), context)
 
@@ -154,17 +159,18 @@ def load_frames(
 ) -> FrameSet:
     """Map a data directory's features, packed first if they are not yet, and select its frames.
 
-    The order is: normalization over all frames, splicing, then the voiced frames, so that the context of a voiced
-    frame is what was beside it in the recording.
+    The order is: level and floor, normalization over all frames, splicing, then the voiced frames, so that the context
+    of a voiced frame is what was beside it in the recording. Which frames are voiced is what vad.scp says of the
+    recording as it is.
 
     `select` "nonspeech" takes those frames instead whose context holds no voiced frame, so that no speech gets in by
     splicing; an utterance without such a frame is left out. The normalization is still that over all frames, as the
     model knows it.
 
     Args:
-        data: directory with feats.scp and utt2lang, vad.scp if `config.vad` or `select` is "nonspeech", cmvn.scp if
-            `config.cmvn` is "speaker".
-        config: context, subsampling, normalization, and whether only voiced frames are taken.
+        data: directory with feats.scp and utt2lang, vad.scp if `config.vad` or `config.level` is set or `select` is
+            "nonspeech", cmvn.scp if `config.cmvn` is "speaker" and there is neither level nor floor.
+        config: context, subsampling, level, floor, normalization, and whether only voiced frames are taken.
         global_stats: (2, F + 1) statistics of the training set if `config.cmvn` is "global".
         subsample: whether to keep only every `config.subsampling`-th selected frame of an utterance.
         allow_pipes: whether an scp entry may be a shell command.
@@ -179,17 +185,19 @@ def load_frames(
     kind = select if select == "nonspeech" else "voiced" if config.vad else "all"
     data.validate(require=_required(config, kind))
     pack, names = open_or_build(data, allow_pipes), sorted(data.table("feats.scp"))
-    if kind == "voiced":
+    if kind == "voiced" or config.level is not None:
         _check_voiced(data, names, voiced_counts(pack))
     numbers, step = None if utts is None else _numbers(data, names, utts), config.subsampling if subsample else 1
     kept, index, utt_of = select_frames(pack, kind, config.context, step, numbers)
     if not len(kept):
         raise NoFrames(f"{data.path}: no utterance has {select} frames")
     chosen = [names[number] for number in kept.tolist()]
+    floor = floor_of(config, pack, chosen, kept)
     norm = normalization(data, config, pack, chosen, kept, global_stats, allow_pipes)
     digest = hashlib.sha256(f"{pack.digest} {kind} {config.context * (kind == 'nonspeech')} {step}".encode())
     digest.update(kept.data)
     digest.update(b"" if norm is None else norm.data)
+    digest.update(b"" if floor is None else f"{config.level} {config.floor}".encode() + floor.seeds.data)
     return FrameSet(
         utts=chosen,
         languages=[data.table("utt2lang")[utt] for utt in chosen],
@@ -202,6 +210,7 @@ def load_frames(
         context=config.context,
         digest=digest.hexdigest()[:32],
         norm=None if norm is None else _tensor(norm),
+        floor=floor,
     )
 
 
@@ -243,15 +252,17 @@ def _normalize(feats: np.ndarray, norm: np.ndarray, utt_of: np.ndarray) -> None:
 
 
 def _required(config: FramesConfig, kind: str) -> list[str]:
-    files = ["utt2spk", "spk2utt", "utt2lang", "feats.scp"] + ["vad.scp"] * (kind != "all")
-    return files + ["cmvn.scp"] * (config.cmvn == "speaker")
+    files = ["utt2spk", "spk2utt", "utt2lang", "feats.scp"]
+    files += ["vad.scp"] * (kind != "all" or config.level is not None)
+    return files + ["cmvn.scp"] * (config.cmvn == "speaker" and not config.floored)
 
 
 def _check_voiced(data: DataDir, names: Sequence[str], counts: np.ndarray) -> None:
     if not counts.all():
         raise ValueError(
             f"{data.path}/vad.scp: utterance {names[counts.argmin()]} has no voiced frame; take it out of the "
-            "directory (utils/fix_data_dir.py drops it once it is out of vad.scp), or set frames.vad: false"
+            "directory (utils/fix_data_dir.py drops it once it is out of vad.scp), or set frames.vad: false and no "
+            "frames.level"
         )
 
 

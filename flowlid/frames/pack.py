@@ -124,11 +124,6 @@ def pack_part(data: DataDir, part: int, parts: int, allow_pipes: bool = False) -
         _join_if_whole(data, place, signature)
 
 
-def global_cmvn(data: DataDir, allow_pipes: bool = False) -> np.ndarray:
-    """CMVN statistics of all frames of a data directory: (2, F + 1) float64; raises as `open_or_build`."""
-    return open_or_build(data, allow_pipes).stats.sum(0)
-
-
 def mapped(parts: Iterator[np.ndarray]) -> np.ndarray:
     """Arrays (n, ...) of one type, one after the other, in a temporary file that is mapped read-only and unlinked.
 

@@ -28,9 +28,13 @@ NOTES = (
     "speakers.",
     "Non-speech check: non-speech frames are those without a voiced frame in their context. The linear classifier "
     "(discriminant analysis) sees the mean of an utterance's non-speech frames, and was trained on those of the "
-    "training set. Chance is one over the number of classes in the set. With cmvn per utterance or speaker, the mean "
-    "that was subtracted includes speech, so these frames still show how far speech is above the noise. In the table "
-    'of all experiments, "non-speech" is the higher balanced accuracy of the two; (!) marks a warning.',
+    "training set. Classes with fewer than ten such utterances are left out. Chance is one over the number of classes "
+    "that are left; two are needed. They are told apart if the lower end of an interval is more than 0.1 above chance, "
+    "not apart if both upper ends are at most that, and otherwise it cannot be told. With cmvn per utterance or "
+    "speaker, the mean that was subtracted includes speech, so these frames still show how far speech is above the "
+    'noise. In the table of all experiments, "non-speech" is the higher balanced accuracy of the two: (!) means told '
+    'apart, (?) that it cannot be told, no sign that they are not apart; "not applicable" is said of models that '
+    "decide nothing and of sets without a language that was in training.",
     "Proficiency: correlations with scores given by human raters. LogLL is log p(x) of a normal flow and log "
     "p(x|native) of a model with a native class; otherwise it is under the utterance's own class, or the best class "
     "if its language is unseen. The log-likelihood ratio compares the native class with the best other class. The "

@@ -70,25 +70,38 @@ def _fitted_on(result: Result) -> str:
 
 def nonspeech_table(result: Result) -> Table:
     """Accuracy from the non-speech frames alone, beside that from speech."""
-    head = ["set", "classifier", "utterances", "without non-speech", "frames", "acc", "balanced acc", "95% interval"]
+    head = [
+        "set",
+        "classifier",
+        "tells the classes apart?",
+        "utterances",
+        "without non-speech",
+        "frames",
+        "acc",
+        "balanced acc",
+        "95% interval",
+    ]
     head += ["resampled", "chance", "balanced acc on speech"]
     rows = []
     for name, found in scored_sets(result):
         check = found["nonspeech"]
-        if check is None or result["model"] != "dnf" or set(found["languages"]) <= set(found["unseen"]):
+        if check is None or check["mark"] is None:
             continue
         classifiers = {"flow": check["flow"], "linear": check["linear"]}
         if not any(classifiers.values()):
             classifiers = {"none": None}
+        why = f": {check['reason']}" if check["reason"] and all(classifiers.values()) else ""
         for words, judged in classifiers.items():
+            label = [set_label(name, found), words, f"{check['mark']}{why}"]
             if judged is None:
-                rows.append([set_label(name, found), f"{words}: {check['reason']}", *[NONE] * (len(head) - 2)])
+                label[1] += f": {check['reason']}"
+                rows.append([*label, *[NONE] * (len(head) - 3)])
                 continue
             numbers = [count_text(check[key]) for key in ("utterances", "left_out", "frames")]
             shares = [share_text(judged["accuracy"]), share_text(judged["balanced_accuracy"]), interval_text(judged)]
             shares += [_resampled(judged), share_text(check["chance"]), share_text(_balanced(found))]
-            rows.append([set_label(name, found), words, *numbers, *shares])
-    return Table("Non-speech check: decisions from the non-speech frames alone", head, rows, labels=2)
+            rows.append([*label, *numbers, *shares])
+    return Table("Non-speech check: decisions from the non-speech frames alone", head, rows, labels=3)
 
 
 def warnings(result: Result) -> list[str]:

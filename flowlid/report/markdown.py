@@ -30,7 +30,7 @@ def _made_by(result: Result) -> str:
 
 
 def results_table_text(results: Sequence[Result]) -> str:
-    """A short fixed-width table for the terminal, with a line per experiment and set; what (!) means is below it."""
+    """A short fixed-width table for the terminal, a line per experiment and set; what (!) and (?) mean is below it."""
     table = overview(results)
     columns = list(zip(table.head, *table.rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
@@ -47,4 +47,7 @@ def results_table_text(results: Sequence[Result]) -> str:
             f"(!) {warned} of these sets: non-speech frames alone tell the classes apart. Their recordings differ in",
             "    channel or noise, and the accuracy may be due to that (more in RESULTS.md).",
         ]
+    unsure = sum(cell.endswith("(?)") for row in table.rows for cell in row)
+    if unsure:
+        lines += [f"(?) {unsure} of these sets: whether non-speech frames do so cannot be told (why: RESULTS.md)."]
     return "\n".join(lines) + "\n"

@@ -23,7 +23,7 @@ _PROFICIENCY = (
     "utterances", "speakers", "score_mean", "score_min", "score_max", "native", "loglik", "llr", "ridge", "reasons",
 )  # fmt: skip
 _CALIBRATED = ("log2_classes", "bits", "bits_raw", "bits_min", "accuracy", "cllr", "cost", "confident")
-_NONSPEECH = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning", "reason")
+_NONSPEECH = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "mark", "warning", "reason")
 
 
 def trained(exp_dir: Path) -> list[str]:
@@ -58,7 +58,7 @@ def _experiment(path: Path) -> Result:
     if not (path / "train.json").is_file():
         raise ValueError(f"{path}/train.json: no such file; train {path.name} first (stage 3)")
     trained = _entries(path / "train.json", (*_ABOUT, *_TRAIN))
-    data, features = (_section(path / "config.yaml", name) for name in ("data", "features"))
+    data, frames, features = (_section(path / "config.yaml", name) for name in ("data", "frames", "features"))
     found = {file.parent.name.split("_", 1)[1] for file in path.glob("score_*/result.json")}
     found |= {file.parent.name.split("_", 1)[1] for file in path.glob("latent_*/moments.json")}
     tests = [name for name in data.get("tests") or [] if name in found]
@@ -68,6 +68,8 @@ def _experiment(path: Path) -> Result:
         "experiment": path.name,
         **{key: trained[key] for key in _ABOUT if key != "provenance"},
         "features": features,
+        "level": frames.get("level"),
+        "floor": frames.get("floor"),
         "train": {"set": data.get("train"), **{key: trained[key] for key in _TRAIN}},
         "calibration": read_json(calibration) if calibration.is_file() else None,
         "sets": {name: _set(path, name) for name in order},

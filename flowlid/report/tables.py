@@ -6,6 +6,8 @@ from typing import Any
 
 Result = dict[str, Any]
 NONE = "-"
+NOT_CHECKED, NOT_APPLICABLE = "not checked", "not applicable"  # in the column of the non-speech check
+_SIGNS = {"apart": " (!)", "not apart": "", "cannot tell": " (?)"}
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Table:
 
 
 def overview(results: Sequence[Result]) -> Table:
-    """The main figures of every experiment and set; a column that would be empty is left out."""
+    """The main figures of every experiment and set; a column that would say nothing is left out."""
     rows = [
         [
             result["experiment"], set_label(name, found), count_text(found["utterances"]),
@@ -32,7 +34,7 @@ def overview(results: Sequence[Result]) -> Table:
     ]  # fmt: skip
     head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "EER", "LogLL"]
     for column in (6, 5):
-        if all(row[column] == NONE for row in rows):
+        if all(row[column] in (NONE, NOT_CHECKED, NOT_APPLICABLE) for row in rows):
             rows = [[*row[:column], *row[column + 1 :]] for row in rows]
             head = [*head[:column], *head[column + 1 :]]
     return Table("All experiments", head, rows, labels=2)
@@ -47,6 +49,7 @@ def setting(result: Result) -> str:
         *_features_text(result.get("features") or {}),  # not in a results.json of earlier versions
         f"D = {result['dim']}",
         *([f"class_dim {result['class_dim']}"] if result["class_dim"] is not None else []),
+        *_floor_text(result),
         f"cmvn {result['cmvn']}",
         f"normalization {result['normalization']}",
         f"{train['epochs']} epochs (epoch {train['selected_epoch']} kept)",
@@ -55,6 +58,13 @@ def setting(result: Result) -> str:
         f"{train['seconds']:.0f} s on {result['device']}, matrix products in {result['precision']}",
     ]
     return "; ".join(parts) + "."
+
+
+def _floor_text(result: Result) -> list[str]:
+    """What was done to the log-mel energies first: `frames.level` and `frames.floor`."""
+    words = {"level": "speech at level {:g}", "floor": "noise floor {:g}"}
+    found = {key: result.get(key) for key in words}  # not in a results.json of earlier versions
+    return [words[key].format(value) for key, value in found.items() if value is not None]
 
 
 def _features_text(features: Result) -> list[str]:
@@ -133,10 +143,14 @@ def set_label(name: str, found: Result) -> str:
 
 
 def _nonspeech_text(found: Result | None) -> str:
-    """The higher balanced accuracy of the two classifiers of non-speech frames; "(!)" if it is far above chance."""
-    judged = [found[key] for key in ("flow", "linear") if found[key]] if found else []
+    """The higher balanced accuracy of the two classifiers of non-speech frames, with the sign of the mark."""
+    if found is None:
+        return NOT_CHECKED
+    if found["mark"] is None:
+        return NOT_APPLICABLE
+    judged = [found[key] for key in ("flow", "linear") if found[key]]
     shares = [each["balanced_accuracy"] for each in judged if each["balanced_accuracy"] is not None]
-    return f"{share_text(max(shares))}{' (!)' if found['warning'] else ''}" if shares else NONE
+    return f"{share_text(max(shares)) if shares else found['mark']}{_SIGNS[found['mark']]}"
 
 
 def bits_text(calibrated: Result | None) -> str:

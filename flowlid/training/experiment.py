@@ -18,7 +18,7 @@ from flowlid.flow.checkpoint import REMEDY, Model, class_names, load_model, load
 from flowlid.flow.flow import Flow, build_flow
 from flowlid.frames.agreement import check_features, training_labels, with_features
 from flowlid.frames.frameset import FrameSet, load_frames
-from flowlid.frames.pack import global_cmvn
+from flowlid.frames.normalization import global_cmvn
 from flowlid.kaldi.datadir import DataDir, check_names
 from flowlid.training import directory
 from flowlid.training.epoch import epoch_line, write_history
@@ -82,7 +82,7 @@ def read_inputs(config: Config, data: Path, pipes: bool) -> Inputs:
     """Frames and classes of a training."""
     check_names(data / name for name in (config.data.train, config.data.dev, *config.data.tests) if name)
     train_data, labels = DataDir(data / config.data.train), training_labels(DataDir(data / config.data.train))
-    stats = global_cmvn(train_data, pipes) if config.frames.cmvn == "global" else None
+    stats = global_cmvn(train_data, config.frames, pipes) if config.frames.cmvn == "global" else None
     frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes)
     classes = class_names(frames.languages, config.model.type)
     if config.model.type == "dnf" and len(classes) < 2:

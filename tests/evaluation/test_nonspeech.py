@@ -11,7 +11,15 @@ from sklearn.metrics import balanced_accuracy_score
 from tools import call, write_tables
 
 from flowlid.config import FramesConfig
-from flowlid.evaluation.nonspeech import chance, linear_decisions, recall_with_interval, utterance_means, warning
+from flowlid.evaluation.nonspeech import (
+    chance,
+    judged_labels,
+    linear_decisions,
+    mark,
+    recall_with_interval,
+    utterance_means,
+    warning,
+)
 from flowlid.files import read_json
 from flowlid.frames.frameset import NoFrames, load_frames
 from flowlid.kaldi.arks import ArkWriter
@@ -24,7 +32,11 @@ model: {type: %s, blocks: 1, hidden: 8, layers: 1}
 training: {epochs: 3, batch_size: 400, learning_rate: 1.0e-2, warmup_steps: 2}
 """
 LANGUAGES = ("en", "es", "it")
-KEYS = ["set", "classes", "utterances", "left_out", "frames", "chance", "flow", "linear", "warning", "reason", "hours"]
+SETS = ("some", "none", "spanish", "unseen", "deaf", "italian")
+KEYS = [
+    "set", "classes", "utterances", "left_out", "frames", "chance", "flow", "linear", "mark", "warning", "reason",
+    "hours",
+]  # fmt: skip
 
 
 def utterances(languages: str, speakers: int = 6, each: int = 3) -> dict[str, str]:
@@ -60,7 +72,7 @@ def checked(tmp_path: Path, noise: float, kind: str = "dnf", frames: str = "") -
     ended = call("score_nonspeech", exp, data, "test")
     assert ended.code == 0, ended.log
     result = read_json(exp / "nonspeech_test" / "result.json")
-    assert (result["warning"] is not None) == ("WARNING" in ended.log)
+    assert (result["warning"] is not None) == (result["mark"] == "apart") == ("WARNING" in ended.log)
     assert result["warning"] is None or result["warning"] in ended.log
     return result
 
@@ -162,26 +174,74 @@ def test_chance_is_one_answer_given_to_all() -> None:
     assert chance(np.array([1, 1])) is None and chance(np.array([-1, -1])) is None
 
 
-def test_the_warning_goes_by_the_lower_end_of_the_interval() -> None:
-    labels = np.array([0, 1] * 10)
+def recall(low: float | None, high: float | None, share: float = 0.93) -> dict:
+    return {"balanced_accuracy": share, "low": low, "high": high}
 
-    def with_low(low: float | None) -> dict:
-        return {"balanced_accuracy": 0.93, "low": low}
 
-    text = warning("test_en_es", {"flow": with_low(0.55), "linear": with_low(0.61)}, labels)
+LABELS = np.array([0, 1] * 10)  # chance 0.5, so that 0.6 is the limit
+
+
+@pytest.mark.parametrize(
+    ("flow", "linear", "expected", "words"),
+    [
+        ((0.55, 0.7), (0.61, 0.9), "apart", ""),
+        ((0.61, 0.7), (0.4, 0.55), "apart", ""),
+        ((0.61, 0.7), None, "apart", ""),
+        ((0.4, 0.55), (0.5, 0.6), "not apart", ""),
+        (
+            (0.4, 0.55),
+            (0.6, 0.8),
+            "cannot tell",
+            "linear classifier of their means the interval, 0.60 to 0.80, has 0.6",
+        ),
+        ((0.3, 0.65), (0.4, 0.55), "cannot tell", "under this flow the interval, 0.30 to 0.65, has 0.60 in it"),
+        ((0.4, 0.55), None, "cannot tell", "by a linear classifier of their means there is no interval"),
+        ((0.4, 0.55), (None, None), "cannot tell", "by a linear classifier of their means there is no interval"),
+        (None, None, "cannot tell", "under this flow there is no interval"),
+    ],
+)
+def test_the_mark_goes_by_both_ends_of_the_intervals(
+    flow: tuple | None, linear: tuple | None, expected: str, words: str
+) -> None:
+    found = {"flow": flow and recall(*flow), "linear": linear and recall(*linear)}
+    verdict, why = mark(found, LABELS)
+    assert verdict == expected and (words in why if words else why is None)
+
+
+def test_the_warning_is_about_the_surer_classifier() -> None:
+    text = warning("test_en_es", {"flow": recall(0.55, 1), "linear": recall(0.61, 1)}, 0.5)
     assert text == (
         "Warning: on test_en_es the non-speech frames alone tell the seen classes apart (balanced accuracy 0.93 by a "
         "linear classifier of their means, chance 0.50): the recordings of the classes differ in channel or noise, and "
         "the accuracy on speech may be due to that."
     )
-    assert "under this flow" in warning("x", {"flow": with_low(0.7), "linear": with_low(0.61)}, labels)
-    assert "under this flow" in warning("x", {"flow": with_low(0.7), "linear": None}, labels)
-    for quiet in (0.6, 0.3, None):
-        assert warning("x", {"flow": with_low(quiet), "linear": with_low(quiet)}, labels) is None
-    assert warning("x", {"flow": None, "linear": None}, labels) is None
-    assert warning("x", {"flow": with_low(0.9)}, np.append(labels, -1))  # of the seen ones
-    assert warning("x", {"flow": with_low(0.9)}, labels[1:]) is None  # nine utterances of a class
-    assert warning("x", {"flow": with_low(0.9)}, np.zeros(20, int)) is None  # one language
+    assert "under this flow" in warning("x", {"flow": recall(0.7, 1), "linear": recall(0.61, 1)}, 0.5)
+    assert "under this flow" in warning("x", {"flow": recall(0.7, 1), "linear": None}, 0.5)
+
+
+def test_classes_with_few_utterances_are_left_out_of_the_judgement() -> None:
+    labels = np.repeat([0, 1, 2, -1], [10, 12, 9, 3])
+    assert judged_labels(labels).tolist() == np.repeat([0, 1, -1, -1], [10, 12, 9, 3]).tolist()
+    assert chance(judged_labels(labels)) == 0.5
+    sure = {"flow": recall(0.61, 1), "linear": None}
+    assert mark(sure, judged_labels(labels)) == ("apart", None)  # 0.61 would not be enough of one in three, 0.43
+    for counts, words in (((10, 9, 9), "only one class has 10 or more"), ((9, 9, 9), "no class has 10 or more")):
+        few = np.repeat([0, 1, 2], counts)
+        assert (judged_labels(few) == few).all()  # what there is, is shown
+        verdict, why = mark({"flow": recall(0.9, 1), "linear": recall(0.9, 1)}, few)
+        assert verdict == "cannot tell" and why == f"{words} utterances with non-speech frames; two are needed"
+    assert mark(sure, np.full(20, -1))[0] == mark(sure, np.zeros(20, int))[0] == "cannot tell"
+
+
+def test_a_set_of_short_words_is_marked_though_one_class_has_few() -> None:
+    """129 utterances of three classes, seven of one: 0.9 of the others are right, by hand (54 / 60 + 56 / 62) / 2."""
+    labels = np.repeat([0, 1, 2], [60, 62, 7])
+    decided = labels.copy()
+    decided[np.r_[0:6, 60:66]] = [1] * 6 + [2] * 6
+    judged, names = judged_labels(labels), [str(n) for n in range(129)]
+    found = recall_with_interval(decided, judged, ["one"] * 129, names)
+    assert found["balanced_accuracy"] == pytest.approx((54 / 60 + 56 / 62) / 2) and found["units"] == 122
+    assert mark({"flow": found, "linear": found}, judged) == ("apart", None)
 
 
 # The program
@@ -195,14 +255,19 @@ def test_silence_that_tells_the_classes_apart_is_warned_of(telling: tuple[Path, 
         assert (result[scorer]["unit"], result[scorer]["units"]) == ("speakers", 12)
     assert result["warning"].startswith("Warning: on test the non-speech frames alone tell the seen classes apart")
     assert (result["utterances"], result["left_out"], result["frames"]) == (36, 0, 36 * 18)  # 2 touch speech
-    assert result["chance"] == 0.5 and result["reason"] is None and result["hours"] == pytest.approx(36 * 18 / 360000)
+    assert (
+        result["chance"] == 0.5
+        and result["reason"] is None
+        and result["mark"] == "apart"
+        and result["hours"] == pytest.approx(36 * 18 / 360000)
+    )
 
 
 def test_silence_that_is_the_same_for_all_is_not_warned_of(tmp_path: Path, one_thread: None) -> None:
     result = checked(tmp_path, noise=0.0)
     assert list(result) == KEYS
     assert result["flow"]["balanced_accuracy"] < 0.6 and 0.2 < result["linear"]["balanced_accuracy"] < 0.8
-    assert result["warning"] is None
+    assert result["mark"] == "cannot tell" and "in it" in result["reason"]  # 36 utterances are few for an interval
     exp, data = tmp_path / "exp" / "tiny", tmp_path / "data"
     assert call("score", exp, data, "test").code == 0
     assert read_json(exp / "score_test" / "result.json")["utt_accuracy"] > 0.9  # speech does tell
@@ -237,19 +302,22 @@ def test_utterances_without_non_speech_are_left_out_and_counted(trained: Path) -
     channel_dir(data / "none", utterances("en es"), 1.0, seed=2, silent=lambda utt: False)
     channel_dir(data / "spanish", utterances("es"), 1.0, seed=2)
     channel_dir(data / "unseen", utterances("en es it"), 1.0, seed=2)
+    channel_dir(data / "italian", utterances("it"), 1.0, seed=2)
     (channel_dir(data / "deaf", utterances("en es"), 1.0, seed=2) / "vad.scp").unlink()
-    ended = call("score_nonspeech", exp, data, "some", "none", "spanish", "unseen", "deaf")
+    ended = call("score_nonspeech", exp, data, *SETS)
     assert ended.code == 0, ended.log
-    some, none, spanish, unseen, deaf = (
-        read_json(exp / f"nonspeech_{name}" / "result.json") for name in ("some", "none", "spanish", "unseen", "deaf")
-    )
+    some, none, spanish, unseen, deaf, italian = (read_json(exp / f"nonspeech_{name}" / "result.json") for name in SETS)
     assert (some["utterances"], some["left_out"], some["frames"]) == (12, 24, 12 * 18)
+    assert some["linear"]["balanced_accuracy"] > 0.9 and some["mark"] == "cannot tell"
+    assert some["reason"] == "no class has 10 or more utterances with non-speech frames; two are needed"
     assert none["reason"] == f"{data}/none: no utterance has nonspeech frames"
     assert deaf["reason"] == f"{data}/deaf has no vad.scp" and deaf["set"] == "deaf"
     for result in (none, deaf):
         assert list(result) == KEYS and {result[key] for key in ("flow", "linear", "warning", "chance")} == {None}
+        assert result["mark"] == "cannot tell"
     assert spanish["linear"]["accuracy"] > 0.5 and spanish["linear"]["balanced_accuracy"] is None
-    assert spanish["warning"] is None and spanish["chance"] is None
+    assert spanish["mark"] == "cannot tell" and spanish["chance"] is None and "only one class" in spanish["reason"]
+    assert italian["mark"] is None and italian["reason"] == "no language of the set was in training"
     assert unseen["linear"]["balanced_accuracy"] > 0.9 and "on unseen" in unseen["warning"]
 
 
@@ -267,15 +335,22 @@ def test_training_without_non_speech_leaves_the_flow_alone(trained: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "frames", "reason"),
+    ("kind", "frames", "mark", "reason"),
     [
-        ("nf", "", "a normal flow decides nothing"),
-        ("dnf", ", vad: false", "the experiment has frames.vad: false, so that no frame counts as non-speech"),
+        ("nf", "", None, "a normal flow decides nothing"),
+        (
+            "dnf",
+            ", vad: false",
+            "cannot tell",
+            "the experiment has frames.vad: false, so that no frame counts as non-s",
+        ),
     ],
 )
-def test_experiments_without_a_check(kind: str, frames: str, reason: str, tmp_path: Path, one_thread: None) -> None:
+def test_experiments_without_a_check(
+    kind: str, frames: str, mark: str, reason: str, tmp_path: Path, one_thread: None
+) -> None:
     result = checked(tmp_path, 1.0, kind=kind, frames=frames)
-    assert result["reason"] == reason and result["flow"] is result["linear"] is None
+    assert result["reason"].startswith(reason) and result["mark"] == mark and result["flow"] is result["linear"] is None
 
 
 def test_a_likelihood_that_is_not_finite_leaves_the_linear_classifier(trained: Path) -> None:

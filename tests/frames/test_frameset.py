@@ -15,7 +15,7 @@ from tools import feature_dir, write_tables
 from flowlid.config import FramesConfig
 from flowlid.frames import frameset as module
 from flowlid.frames.frameset import FrameSet, load_frames, moments_of
-from flowlid.frames.pack import global_cmvn
+from flowlid.frames.normalization import global_cmvn
 from flowlid.kaldi.arks import ArkWriter, read_matrix
 from flowlid.kaldi.datadir import DataDir
 from flowlid.kaldi.tables import write_table
@@ -179,7 +179,7 @@ def test_dimension_that_changes_between_utterances(data: Path) -> None:
     message = r"data/feats.scp: utterance c-1: 4 dimensions where those before it have 3; extract"
     refused(data, PLAIN, message)
     with pytest.raises(ValueError, match=message):
-        global_cmvn(DataDir(data))
+        global_cmvn(DataDir(data), FramesConfig())
 
 
 def test_nan(data: Path) -> None:

@@ -10,7 +10,7 @@ from tools import feature_dir
 from flowlid.config import FramesConfig
 from flowlid.frames import normalization
 from flowlid.frames.frameset import load_frames
-from flowlid.frames.pack import global_cmvn
+from flowlid.frames.normalization import global_cmvn
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir
@@ -50,9 +50,11 @@ def test_frames_are_spliced_from_normalized_utterances(
             x = ((x.astype(np.float64) - sums / count) * (1.0 / deviation)).astype(np.float32)
         parts.append(loops(x, 2)[voiced(data)[utt]])
     config = FramesConfig(context=2, cmvn=cmvn, norm_vars=norm_vars)
-    frames = load_frames(DataDir(data), config, global_cmvn(DataDir(data)) if cmvn == "global" else None)
+    frames = load_frames(DataDir(data), config, global_cmvn(DataDir(data), config) if cmvn == "global" else None)
     assert every(frames).tobytes() == np.concatenate(parts).tobytes()
-    some = load_frames(DataDir(data), config, global_cmvn(DataDir(data)) if cmvn == "global" else None, utts=["b-1"])
+    some = load_frames(
+        DataDir(data), config, global_cmvn(DataDir(data), config) if cmvn == "global" else None, utts=["b-1"]
+    )
     assert every(some).tobytes() == parts[2].tobytes()
 
 

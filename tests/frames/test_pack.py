@@ -20,7 +20,8 @@ from flowlid.config import FramesConfig
 from flowlid.files import read_json
 from flowlid.frames import pack as module
 from flowlid.frames.frameset import load_frames
-from flowlid.frames.pack import global_cmvn, mapped, open_or_build
+from flowlid.frames.normalization import global_cmvn
+from flowlid.frames.pack import mapped, open_or_build
 from flowlid.kaldi.arks import ArkWriter, ark_path
 from flowlid.kaldi.cmvn import cmvn_stats
 from flowlid.kaldi.datadir import DataDir, read_table
@@ -49,7 +50,7 @@ def test_all_normalizations_and_selections_share_one_pack(data: Path, messages: 
     with ArkWriter(data / "cmvn.ark", data / "cmvn.scp") as write:
         for number, speaker in enumerate("abc"):
             write(speaker, cmvn_stats(np.full((10, 3), number + 1.0)))
-    stats = global_cmvn(DataDir(data))
+    stats = global_cmvn(DataDir(data), FramesConfig())
     digests = [
         load_frames(DataDir(data), FramesConfig(**config), **options).digest
         for config, options in [
@@ -90,7 +91,7 @@ def test_global_statistics_are_the_sums_of_the_utterances_in_their_order(utteran
     total = np.zeros((2, 4))
     for utt in data.utts:
         total = total + cmvn_stats(data.feats(utt))
-    found = global_cmvn(data)
+    found = global_cmvn(data, FramesConfig())
     assert found.tobytes() == total.tobytes() and found[0, -1] == 30 * utterances
     assert type(found) is np.ndarray and found.flags.owndata  # it is saved with a model
 

@@ -49,16 +49,6 @@ MARGINS = [
     {"nats": 0.01, "utterances": 0, "share": 0.0, "accuracy": None},
     {"nats": 0.5, "utterances": 30, "share": 0.025, "accuracy": 0.75},
 ]
-JUDGED = {"accuracy": 0.95, "balanced_accuracy": 0.93, "low": 0.9, "high": 0.96, "unit": "speakers", "units": 12}
-WARNING = "Warning: on test_z <the> non-speech frames alone tell the classes apart."
-
-
-def nonspeech_json(**changes: object) -> dict[str, Any]:
-    return {
-        "set": "test_z", "classes": ["en", "zh"], "utterances": 1190, "left_out": 10, "frames": 40000, "hours": 0.11,
-        "chance": 0.5, "flow": {**JUDGED, "balanced_accuracy": 0.61}, "linear": JUDGED, "warning": WARNING,
-        "reason": None, **changes,
-    }  # fmt: skip
 
 
 def result_json(name: str, **changes: object) -> dict[str, Any]:
@@ -113,7 +103,8 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     dnf, nf = collect(exp)
     assert list(dnf) == [
         "experiment", "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision",
-        "device", "features", "train", "calibration", "sets", "command", "versions", "commit", "machine",
+        "device", "features", "level", "floor", "train", "calibration", "sets", "command", "versions", "commit",
+        "machine",
     ]  # fmt: skip
     assert dnf["train"] == {
         "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691,
@@ -253,51 +244,11 @@ def test_durations_and_margins_by_hand(exp: Path) -> None:
     assert "duration (" not in second and "margins" not in second and "Non-speech check: decisions" not in text
 
 
-def test_the_non_speech_check_is_beside_the_accuracy_with_its_warning(exp: Path) -> None:
-    write_json(exp / "dnf_120/nonspeech_test_z/result.json", nonspeech_json())
-    lone = {**JUDGED, **dict.fromkeys(("balanced_accuracy", "low", "high", "unit", "units"))}
-    write_json(
-        exp / "dnf_120/nonspeech_a_dev/result.json",
-        nonspeech_json(linear=None, flow=lone, chance=None, warning=None, reason="too few"),
-    )
-    write_json(exp / "dnf_120/nonspeech_test_ja/result.json", nonspeech_json(flow=lone, linear=lone, warning=None))
-    nothing = dict.fromkeys(("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning"))
-    write_json(exp / "nf_wsj/nonspeech_test_z/result.json", nonspeech_json(**nothing, reason="a normal flow"))
-    results = collect(exp)
-    expected = {key: value for key, value in nonspeech_json().items() if key not in ("set", "classes")}
-    assert results[0]["sets"]["test_z"]["nonspeech"] == expected
-    text = results_markdown(results, COMMAND)
-    first, second, _ = text.split("\n## ")[1:]
-    assert f"\n\n> **{WARNING}**\n\n" in first and "Warning" not in second
-    for line in (
-        # balanced accuracy on speech: (0.9969 + 1.0) / 2
-        "| test_z | flow | 1,190 | 10 | 40,000 | 0.9500 | 0.6100 | 0.9000 to 0.9600 | 12 speakers | 0.5000 | 0.9985 |",
-        "| test_z | linear | 1,190 | 10 | 40,000 | 0.9500 | 0.9300 | 0.9000 to 0.9600 | 12 speakers "
-        "| 0.5000 | 0.9985 |",
-        "| a_dev | flow | 1,190 | 10 | 40,000 | 0.9500 | - | - | - | - | 0.9985 |",
-        "| a_dev | linear: too few | - | - | - | - | - | - | - | - | - |",
-    ):
-        assert f"\n{line}\n" in first, line
-    assert "test_ja (unseen: ja) | flow" not in first and "Non-speech check: decisions" not in second
-    terminal = results_table_text(results)
-    assert "frame acc  utt acc  non-speech     EER" in terminal
-    assert "0.9969  0.9300 (!)  0.0123" in terminal and "\n(!) 1 of these sets: non-speech" in terminal
-
-
-def test_a_non_speech_check_that_was_not_possible_says_why(exp: Path) -> None:
-    nothing = dict.fromkeys(("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "warning"))
-    write_json(exp / "dnf_120/nonspeech_test_z/result.json", nonspeech_json(**nothing, reason="no vad.scp"))
-    results = collect(exp)
-    text = results_markdown(results, COMMAND)
-    assert "\n| test_z | none: no vad.scp | - | - | - | - | - | - | - | - | - |\n" in text
-    assert "non-speech" not in results_table_text(results)
-
-
-def test_the_warning_is_a_box_in_html(exp: Path) -> None:
-    write_json(exp / "dnf_120/nonspeech_test_z/result.json", nonspeech_json())
-    page = Page(report_html(collect(exp), exp, COMMAND))
-    assert WARNING in page.text and "0.9300 (!)" in page.text
-    assert [value for tag, key, value in page.attributes if (tag, key) == ("p", "class")].count("warning") == 1
+def test_level_and_floor_are_among_the_settings(exp: Path) -> None:
+    assert "noise floor" not in results_markdown(collect(exp), COMMAND)
+    with open(exp / "dnf_120/config.yaml", "a") as file:
+        file.write("frames:\n  level: 20.0\n  floor: 15.5\n")
+    assert "; speech at level 20; noise floor 15.5; cmvn speaker;" in results_markdown(collect(exp), COMMAND)
 
 
 def test_results_of_an_earlier_version_are_named(exp: Path) -> None:
