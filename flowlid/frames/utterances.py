@@ -8,8 +8,11 @@ import numpy as np
 import torch
 
 from flowlid.flow.checkpoint import Model
+from flowlid.frames.floor import Floor, floor_of, floored
 from flowlid.frames.frameset import FrameSet
-from flowlid.kaldi.cmvn import shift_and_scale
+from flowlid.frames.pack import Pack
+from flowlid.frames.selection import select_frames
+from flowlid.kaldi.cmvn import cmvn_stats, shift_and_scale
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Utterance:
     """Features of an utterance that is in no data directory.
 
     Attributes:
-        name: what errors call it.
+        name: its noise (`frames.floor`) follows it, and errors call it so.
         feats: (T, F) float32, not normalized.
         voiced: (T,) bool.
         stats: (2, F + 1) its CMVN statistics (`kaldi.cmvn.cmvn_stats`).
@@ -38,36 +41,46 @@ def frames_of(model: Model, utterances: Sequence[Utterance]) -> FrameSet:
         model: whose configuration and statistics are used.
         utterances: each with a voiced frame.
     """
-    config = model.config.frames
-    feats = utterances[0].feats if len(utterances) == 1 else np.concatenate([each.feats for each in utterances])
-    with warnings.catch_warnings():  # a long recording's are mapped read-only
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        rows = torch.from_numpy(feats)
-    lengths = np.array([len(each.feats) for each in utterances])
-    ends = lengths.cumsum()
-    selected = np.concatenate([each.voiced if config.vad else np.ones_like(each.voiced) for each in utterances])
-    index = np.flatnonzero(selected)
+    config, pack = model.config.frames, _packed(utterances)
     names = [each.name for each in utterances]
-    return FrameSet(
-        utts=names,
-        languages=[""] * len(names),
-        speakers=names,
-        feats=rows,
-        first=torch.from_numpy(ends - lengths),
-        last=torch.from_numpy(ends - 1),
-        index=torch.from_numpy(index),
-        utt_of=torch.from_numpy(np.searchsorted(ends, index, side="right")),
-        context=config.context,
-        digest="",
-        norm=_normalization(model, utterances),
-    )
+    kept, index, utt_of = select_frames(pack, "voiced" if config.vad else "all")
+    floor = floor_of(config, pack, names, kept)
+    norm = _normalization(model, pack, floor)
+    with warnings.catch_warnings():  # what is mapped is read-only
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return FrameSet(
+            utts=names,
+            languages=[""] * len(names),
+            speakers=names,
+            feats=torch.from_numpy(pack.feats),
+            first=torch.from_numpy(np.concatenate([[0], pack.ends[:-1]])),
+            last=torch.from_numpy(pack.ends - 1),
+            index=torch.from_numpy(index),
+            utt_of=torch.from_numpy(utt_of),
+            context=config.context,
+            digest="",
+            norm=None if norm is None else torch.from_numpy(norm),
+            floor=floor,
+        )
 
 
-def _normalization(model: Model, utterances: Sequence[Utterance]) -> torch.Tensor | None:
-    """Shift, and with `norm_vars` scale, of each utterance: (U, 1 or 2, F)."""
+def _packed(utterances: Sequence[Utterance]) -> Pack:
+    """The utterances as a data directory's pack has them, in their own order; of a single one nothing is copied."""
+    feats = utterances[0].feats if len(utterances) == 1 else np.concatenate([each.feats for each in utterances])
+    ends = np.cumsum([len(each.feats) for each in utterances])
+    voiced = np.flatnonzero(np.concatenate([each.voiced for each in utterances]))
+    stats = np.stack([each.stats for each in utterances])
+    return Pack(feats, ends, stats, voiced, np.searchsorted(ends, voiced, side="right"), "")
+
+
+def _normalization(model: Model, pack: Pack, floor: Floor | None) -> np.ndarray | None:
+    """Shift, and with `norm_vars` scale, of each utterance: (U, 1 or 2, F) float64."""
     config = model.config.frames
     if config.cmvn == "none":
         return None
-    own = [model.global_stats if config.cmvn == "global" else each.stats for each in utterances]
-    shift, scale = shift_and_scale(np.stack(own), config.norm_vars)
-    return torch.from_numpy(np.stack([shift] if scale is None else [shift, scale], axis=1))
+    if config.cmvn == "global":
+        stats = np.broadcast_to(model.global_stats, pack.stats.shape)
+    else:
+        stats = pack.stats if floor is None else np.stack([cmvn_stats(feats) for feats in floored(pack, floor)])
+    shift, scale = shift_and_scale(stats, config.norm_vars)
+    return np.stack([shift] if scale is None else [shift, scale], axis=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -45,20 +46,18 @@ class Heard:
     """What a recording is to a model.
 
     Attributes:
+        name: what answers call it.
         utterance: its features and voiced frames.
         seconds: how long it is.
         rate: in Hz, at which it was recorded.
         notes: what was done to it that the user should know.
     """
 
+    name: str
     utterance: Utterance
     seconds: float
     rate: int
     notes: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.utterance.name
 
 
 class Listener:
@@ -104,10 +103,13 @@ class Listener:
             source.channel, self.channel,
         ) as part:  # fmt: skip
             meter, seconds = ChannelMeter(), part.count / part.rate
-            utterance = self._utterance(source.name, part.pieces(_PIECE, meter), seconds)
+            own = source.name if source.table else Path(source.specifier).stem  # the same wherever the file is
+            utterance = self._utterance(own, part.pieces(_PIECE, meter), seconds)
             notes = self._notes(part.rate, utterance)
         verdict = meter.verdict()
-        return Heard(utterance, seconds, part.rate, (*notes, *([f"channels differ: {verdict}"] if verdict else [])))
+        return Heard(
+            source.name, utterance, seconds, part.rate, (*notes, *([f"channels differ: {verdict}"] if verdict else []))
+        )
 
     def hear_samples(self, samples: np.ndarray, rate: int, name: str = "samples") -> Heard:
         """Samples in memory.
@@ -126,7 +128,7 @@ class Listener:
         pieces = (resampled[start : start + step] for start in range(0, max(1, len(resampled)), step))
         seconds = len(mono) / rate
         utterance = self._utterance(name, pieces, seconds)
-        return Heard(utterance, seconds, rate, self._notes(rate, utterance))
+        return Heard(name, utterance, seconds, rate, self._notes(rate, utterance))
 
     def _checked(self, samples: np.ndarray, name: str) -> np.ndarray:
         """Samples (n,), float32 in [-1, 1]."""
