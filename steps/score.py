@@ -6,7 +6,8 @@ Examples: steps/score.py exp/dnf_120 data test_en_es test_es_co
           steps/score.py --merge 4 exp/dnf_120 data test_en_es      (when all four have ended)
 Writes into EXP/score_<set>: utt2loglik (log p(x|y) per frame of each class), utt2lang, utt2pred, utt2llr (the two
 best classes' log-likelihood ratio per frame), trials and scores (utterance, language, detection log-likelihood
-ratio of the whole utterance, not calibrated), mean_latents.{ark,scp} (mean latent of each utterance), and result.json.
+ratio of the whole utterance, not calibrated), mean_latents.{ark,scp} (mean latent of each utterance), blocks.{ark,scp}
+(of each second the mean log p(x|y) of each class, and the mean latent), and result.json.
 Sets that are up to date are skipped. Scores that several jobs made are those of one job, bit for bit, on processors
 of one kind.
 """
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from flowlid import program
-from flowlid.evaluation.parts import Part, gather_means, gather_scores, part_place, precision_of, score_part
+from flowlid.evaluation.blocks import ARCHIVES
+from flowlid.evaluation.parts import Part, gather_archives, gather_scores, part_place, precision_of, score_part
 from flowlid.evaluation.reuse import digest, made_from, make_unless_up_to_date
-from flowlid.evaluation.scoring import frames_digest, mean_latents_in, score_set, write_scores
+from flowlid.evaluation.scoring import archives_in, frames_digest, score_set, write_scores
 from flowlid.flow.checkpoint import Model, load_model
 from flowlid.frames.agreement import check_labels
 from flowlid.frames.frameset import FrameSet, load_model_frames
@@ -50,7 +52,7 @@ def main() -> None:
     for name in args.sets:
         data = DataDir(args.data / name)
         frames = load_model_frames(model, data, args.allow_pipes == "true")
-        own = {**inputs, "frames": frames_digest(frames), "frame_shift": data.frame_shift}
+        own = {**inputs, "frames": frames_digest(frames), "frame_shift": data.frame_shift, "archives": list(ARCHIVES)}
         if args.merge:
             merge(args, name, model, frames, own, provenance)
         else:
@@ -110,9 +112,9 @@ def merge(
     precision = precision_of(places, {**inputs, "batch_size": args.batch_size})
 
     def make(out: Path) -> None:
-        with mean_latents_in(out, place) as keep:
-            for utt, mean in gather_means(places):
-                keep(utt, mean)
+        with archives_in(out, place) as keep:
+            for utt, mean, blocks in gather_archives(places):
+                keep(utt, mean, blocks)
         shift, scores = inputs["frame_shift"], gather_scores(places)
         say(name, write_scores(out, place, model, frames, shift, provenance, precision, scores))
 

@@ -1,6 +1,7 @@
 """What a trained flow says of a set.
 
 - `scoring`: log-likelihoods and mean latents per utterance (`score_frames`), and the files that keep them.
+- `blocks`: the same per second, to put pieces of any length together from.
 - `parts`: the same in parts, by several jobs, and put together.
 - `scored`: the same files, read back without a model.
 - `decisions`: decisions, accuracy and detection costs of scored utterances.

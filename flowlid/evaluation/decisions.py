@@ -1,7 +1,7 @@
 """Decisions and likelihoods of a set's utterances, from the sums that scoring gave."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,11 +16,19 @@ class WindowScores:
 
     Attributes:
         utt_of: (W,) number of the utterance that each window is of, ascending.
-        logp: (W, K) sum of log p(z | y), nats, float64.
+        loglik: (W, K) sum of log p(x | y), nats, float64.
     """
 
     utt_of: np.ndarray
-    logp: np.ndarray
+    loglik: np.ndarray
+
+    def joined(self, count: int) -> "WindowScores":
+        """Windows of `count` of these each, one after the other; what is left of an utterance is in none."""
+        _, first, number = np.unique(self.utt_of, return_index=True, return_counts=True)
+        nth = np.arange(len(self.utt_of)) - np.repeat(first, number)
+        kept = nth < np.repeat(number // count * count, number)
+        loglik = self.loglik[kept].reshape(-1, count, self.loglik.shape[1]).sum(axis=1)
+        return WindowScores(self.utt_of[kept][::count], loglik)
 
 
 @dataclass
@@ -32,14 +40,14 @@ class SetScores:
         logp: (U, K) sum of log p(z | y).
         logdet: (U,) sum of log |det dz/dx|.
         decided: (U, K) number of frames decided as each class.
-        windows: length in frames -> sums over windows of that length; what is left of an utterance is in none.
+        blocks: sums over windows of a second; None where they were not asked for.
     """
 
     frames: np.ndarray
     logp: np.ndarray
     logdet: np.ndarray
     decided: np.ndarray
-    windows: dict[int, WindowScores] = field(default_factory=dict)
+    blocks: WindowScores | None = None
 
     @property
     def loglik(self) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Accuracy against duration: decisions on windows of a set's utterances, and on whole ones, with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,34 +9,34 @@ from flowlid.evaluation.bootstrap import Estimate, estimate_recall
 from flowlid.evaluation.decisions import SetScores, class_numbers, small_margins
 from flowlid.frames.frameset import FrameSet
 
-DURATIONS = (1.0, 2.0, 3.0, 5.0, 10.0)  # seconds of selected frames
+DURATIONS = (1, 2, 3, 5, 10)  # seconds of selected frames
 
 
-def window_lengths(frame_shift: float) -> dict[float, int]:
-    """Frames of a window of each of `DURATIONS`: {seconds: frames}, the nearest whole number of them.
+def block_length(frame_shift: float) -> int:
+    """Frames of a block, a second of selected speech: the nearest whole number. Longer windows are several blocks.
 
     Args:
         frame_shift: in seconds.
 
     Raises:
-        ValueError: a frame shift so long that the shortest window has no frame.
+        ValueError: a frame shift so long that a block has no frame.
     """
-    lengths = {seconds: round(seconds / frame_shift) for seconds in DURATIONS}
-    if not all(lengths.values()):
-        raise ValueError(f"a frame shift of {frame_shift:g} s is too long for windows of {DURATIONS[0]:g} s")
-    return lengths
+    length = round(1 / frame_shift)
+    if not length:
+        raise ValueError(f"a frame shift of {frame_shift:g} s is too long for windows of 1 s")
+    return length
 
 
 def decision_statistics(
-    scores: SetScores, frames: FrameSet, classes: Sequence[str], lengths: Mapping[float, int], decides: bool
+    scores: SetScores, frames: FrameSet, classes: Sequence[str], block: int, decides: bool
 ) -> dict[str, Any]:
     """What is reported of a set's decisions beside their accuracy: its interval, durations, margins.
 
     Args:
-        scores: of `frames`, with windows of all `lengths`.
+        scores: of `frames`, with their blocks.
         frames: the set.
         classes: the model's classes.
-        lengths: from `window_lengths`.
+        block: frames of a block.
         decides: whether the model tells classes apart; if not, all are None.
 
     Returns:
@@ -46,7 +46,7 @@ def decision_statistics(
     if not decides:
         return dict.fromkeys(("utt_accuracy_interval", "durations", "margins"))
     labels = class_numbers(frames.languages, classes)
-    durations = accuracy_by_duration(scores, labels, frames.speakers, frames.utts, lengths)
+    durations = accuracy_by_duration(scores, labels, frames.speakers, frames.utts, block)
     whole = durations[-1]
     interval = None if whole["share"] is None else {key: whole[key] for key in ("low", "high", "unit", "units")}
     return {"utt_accuracy_interval": interval, "durations": durations, "margins": small_margins(scores, labels)}
@@ -57,7 +57,7 @@ def accuracy_by_duration(
     labels: np.ndarray,
     speakers: Sequence[str],
     utts: Sequence[str],
-    lengths: Mapping[float, int],
+    block: int,
 ) -> list[dict[str, Any]]:
     """Share of windows of each duration, and of whole utterances, that are decided correctly.
 
@@ -65,10 +65,10 @@ def accuracy_by_duration(
     duration would be. Utterances of unseen languages are left out.
 
     Args:
-        scores: of the set, with windows of all `lengths`.
+        scores: of the set, with its blocks.
         labels: (U,) class of each utterance, -1 where it is unseen.
         speakers, utts: of each utterance.
-        lengths: from `window_lengths`.
+        block: frames of a block.
 
     Returns:
         An object per duration: `seconds` and `frames` of a window (None: whole utterances), `windows`,
@@ -77,13 +77,13 @@ def accuracy_by_duration(
         accuracy, None if there is no window.
     """
     rows, seen = [], labels >= 0
-    for seconds, length in lengths.items():
-        windows = scores.windows[length]
+    for seconds in DURATIONS:
+        windows, length = scores.blocks.joined(seconds), seconds * block
         own = seen[windows.utt_of]
         rest = scores.frames[seen] % length
         row = {"seconds": seconds, "frames": length, "remainders": int((rest > 0).sum())}
         row["frames_left_out"] = int(rest.sum())
-        rows.append({**row, **_accuracy(windows.logp[own], labels, speakers, utts, windows.utt_of[own])})
+        rows.append({**row, **_accuracy(windows.loglik[own], labels, speakers, utts, windows.utt_of[own])})
     whole = {"seconds": None, "frames": None, "remainders": 0, "frames_left_out": 0}
     return [*rows, {**whole, **_accuracy(scores.loglik[seen], labels, speakers, utts, np.flatnonzero(seen))}]
 

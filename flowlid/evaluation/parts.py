@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from flowlid.evaluation.decisions import SetScores, WindowScores
-from flowlid.evaluation.durations import window_lengths
+from flowlid.evaluation.durations import block_length
 from flowlid.evaluation.reuse import made_from
-from flowlid.evaluation.scoring import Progress, mean_latents_in, score_frames
+from flowlid.evaluation.scoring import Progress, archives_in, score_frames
 from flowlid.flow.flow import Flow
 from flowlid.frames.frameset import FrameSet
-from flowlid.kaldi.arks import read_vector
+from flowlid.kaldi.arks import read_matrix, read_vector
 from flowlid.kaldi.tables import read_table
 
 _SUMS = ("frames", "logp", "logdet", "decided")
@@ -60,7 +60,7 @@ def score_part(
     batch_size: int,
     progress: Progress | None = None,
 ) -> int:
-    """Score the utterances of a part: sums.npz and mean_latents.{ark,scp} in `out`, and how many they are.
+    """Score the utterances of a part: sums.npz and the archives in `out`, and how many they are.
 
     Args:
         out: an empty directory.
@@ -75,18 +75,18 @@ def score_part(
     if first == last:
         return 0
     border, own = _around(frames, first, last, batch_size)
-    names, lengths = set(border.utts[own]), set(window_lengths(frame_shift).values())
-    with mean_latents_in(out, place) as keep:
+    names = set(border.utts[own])
+    with archives_in(out, place) as keep:
 
-        def keep_own(utt: str, mean: np.ndarray) -> None:
+        def keep_own(utt: str, mean: np.ndarray, blocks: np.ndarray) -> None:
             if utt in names:
-                keep(utt, mean)
+                keep(utt, mean, blocks)
 
-        scores = score_frames(flow, border, batch_size, progress, lengths, keep_own)
+        scores = score_frames(flow, border, batch_size, progress, block_length(frame_shift), keep_own)
     arrays = {name: getattr(scores, name)[own] for name in _SUMS}
-    for length, found in scores.windows.items():
-        kept = (found.utt_of >= own.start) & (found.utt_of < own.stop)
-        arrays |= {f"utt_of_{length}": found.utt_of[kept] - own.start + first, f"logp_{length}": found.logp[kept]}
+    found = scores.blocks
+    kept = (found.utt_of >= own.start) & (found.utt_of < own.stop)
+    arrays |= {"utt_of": found.utt_of[kept] - own.start + first, "loglik": found.loglik[kept]}
     np.savez(out / "sums.npz", **arrays)
     return last - first
 
@@ -143,16 +143,23 @@ def precision_of(places: Sequence[Path], inputs: Mapping[str, Any]) -> str:
 def gather_scores(places: Sequence[Path]) -> SetScores:
     """The sums of all parts, whose places are given in order, as one set."""
     parts = [dict(np.load(place / "sums.npz")) for place in places if (place / "sums.npz").is_file()]
-    windows = {}
-    for length in (int(key.removeprefix("utt_of_")) for key in parts[0] if key.startswith("utt_of_")):
-        utt_of, logp = ([part[f"{name}_{length}"] for part in parts] for name in ("utt_of", "logp"))
-        windows[length] = WindowScores(np.concatenate(utt_of), np.concatenate(logp))
-    return SetScores(*(np.concatenate([part[name] for part in parts]) for name in _SUMS), windows=windows)
+    utt_of, loglik = (np.concatenate([part[name] for part in parts]) for name in ("utt_of", "loglik"))
+    sums = (np.concatenate([part[name] for part in parts]) for name in _SUMS)
+    return SetScores(*sums, blocks=WindowScores(utt_of, loglik))
 
 
-def gather_means(places: Sequence[Path]) -> Iterator[tuple[str, np.ndarray]]:
-    """Utterances and their mean latents (D,), in order."""
+def gather_archives(places: Sequence[Path]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Utterances, their mean latents (D,) and their blocks (B, K + D), in order."""
     for place in places:
-        if (place / "mean_latents.scp").is_file():
-            for utt, specifier in read_table(place / "mean_latents.scp").items():
-                yield utt, read_vector(f"{place}/mean_latents.ark:{specifier.rpartition(':')[2]}", f"{place}: {utt}")
+        if not (place / "mean_latents.scp").is_file():
+            continue  # a part without utterances
+        blocks = read_table(place / "blocks.scp")
+        for utt, specifier in read_table(place / "mean_latents.scp").items():
+            mean = read_vector(_beside(place, specifier), f"{place}: {utt}")
+            yield utt, mean, read_matrix(_beside(place, blocks[utt]), f"{place}: {utt}")
+
+
+def _beside(place: Path, specifier: str) -> str:
+    """An array of a scp file in `place`, wherever that was moved since."""
+    archive, _, offset = specifier.rpartition(":")
+    return f"{place}/{Path(archive).name}:{offset}"

@@ -1,13 +1,14 @@
 """What scoring wrote of a set, read back: later steps need no model and no frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowlid.evaluation.blocks import ARCHIVES
 from flowlid.files import read_json
-from flowlid.kaldi.arks import read_vector
+from flowlid.kaldi.arks import read_matrix, read_vector
 from flowlid.kaldi.tables import read_table
 
 _FIX = "score the set again (stage 4 with --overwrite true)"
@@ -24,6 +25,9 @@ class ScoredSet:
         frames: (U,) selected frames.
         mean_loglik: (U, K) log p(x | y) per frame in nats, to the six decimals of utt2loglik.
         mean_latents: (U, D) mean latent of each utterance's selected frames, float32.
+        block: frames of a block, a second.
+        blocks: (B, K + D) mean log-likelihoods and latent of each block of an utterance, the last of which may be
+            shorter; float32.
     """
 
     utts: list[str]
@@ -32,6 +36,29 @@ class ScoredSet:
     frames: NDArray[np.int64]
     mean_loglik: NDArray[np.float64]
     mean_latents: NDArray[np.float32]
+    block: int = 100
+    blocks: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def pieces(self, seconds: int) -> "ScoredSet":
+        """Pieces of so many seconds, one after the other, as utterances of their own that have their utterance's name.
+
+        What is left at the end of an utterance is in none.
+        """
+        length, cut = seconds * self.block, []
+        for count, own in zip(self.frames, self.blocks, strict=True):
+            whole = count // length
+            cut.append(own[: whole * seconds].reshape(whole, seconds, own.shape[1]).mean(axis=1, dtype=float))
+        of, values = np.repeat(np.arange(len(cut)), [len(own) for own in cut]), np.concatenate(cut)
+        classes = len(self.classes)
+        return ScoredSet(
+            [self.utts[n] for n in of],
+            [self.languages[n] for n in of],
+            self.classes,
+            np.full(len(of), length),
+            values[:, :classes],
+            values[:, classes:].astype(np.float32),
+            self.block,
+        )
 
 
 def read_scored(path: Path) -> ScoredSet:
@@ -41,22 +68,28 @@ def read_scored(path: Path) -> ScoredSet:
         FileNotFoundError: the set was not scored, or by a flowlid that did not write all of it.
         ValueError: a file is damaged; it is named.
     """
-    for name in ("result.json", "mean_latents.scp", "utt2num_frames"):
+    for name in ("result.json", "utt2num_frames", *(f"{name}.scp" for name in ARCHIVES)):
         if not (path / name).is_file():
             raise FileNotFoundError(f"{path / name}: no such file; score the set first (stage 4)")
     loglik = read_table(path / "utt2loglik")
-    archive = read_table(path / "mean_latents.scp")
+    archives = {name: read_table(path / f"{name}.scp") for name in ARCHIVES}
     languages = read_table(path / "utt2lang")
     frames = read_table(path / "utt2num_frames")
-    if not loglik.keys() == archive.keys() == languages.keys() == frames.keys():
+    if any(table.keys() != loglik.keys() for table in (*archives.values(), languages, frames)):
         raise ValueError(f"{path}: its files are not of the same utterances; {_FIX}")
+    # the archive beside the scp file, wherever the experiment was moved since
+    places = {
+        name: [(f"{path}/{name}.ark:{place.rpartition(':')[2]}", utt) for utt, place in table.items()]
+        for name, table in archives.items()
+    }
     try:
         values = np.array([row.strip("[] ").split() for row in loglik.values()], dtype=float)
-        # the archive beside the scp file, wherever the experiment was moved since
-        places = [f"{path}/mean_latents.ark:{place.rpartition(':')[2]}" for place in archive.values()]
-        means = np.stack([read_vector(place, utt) for utt, place in zip(archive, places, strict=True)])
+        means = np.stack([read_vector(*place) for place in places["mean_latents"]])
+        blocks = [read_matrix(*place) for place in places["blocks"]]
     except ValueError as error:
-        raise ValueError(f"{path}: utt2loglik or mean_latents.ark is damaged; {_FIX}") from error
-    classes = read_json(path / "result.json")["classes"]
+        raise ValueError(f"{path}: utt2loglik, mean_latents.ark or blocks.ark is damaged; {_FIX}") from error
+    result = read_json(path / "result.json")
     counts = np.array([int(count) for count in frames.values()])
-    return ScoredSet(list(loglik), list(languages.values()), classes, counts, values, means)
+    return ScoredSet(
+        list(loglik), list(languages.values()), result["classes"], counts, values, means, result["block"], blocks
+    )

@@ -1,17 +1,17 @@
 """Log-likelihoods and mean latents of a set under a flow, and the files that keep them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from flowlid.evaluation import metrics
-from flowlid.evaluation.decisions import SetScores, WindowScores, class_numbers, llr_per_frame, summarize
-from flowlid.evaluation.durations import decision_statistics, window_lengths
+from flowlid.evaluation.blocks import ARCHIVES, Blocks, Keep
+from flowlid.evaluation.decisions import SetScores, class_numbers, llr_per_frame, summarize
+from flowlid.evaluation.durations import block_length, decision_statistics
 from flowlid.evaluation.reuse import digest
 from flowlid.files import atomic_write, write_json
 from flowlid.flow.checkpoint import Model
@@ -20,9 +20,7 @@ from flowlid.frames.frameset import FrameSet
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.tables import write_table
 
-_HELD = 1024  # finished utterances whose mean latents wait on the device before they are written
 Progress = Callable[[int, int], None]
-KeepMean = Callable[[str, np.ndarray], None]
 
 
 class NotFinite(ValueError):
@@ -48,7 +46,7 @@ def score_set(
 ) -> dict[str, Any]:
     """Score a set, and write all that later steps need: it passes through the flow once.
 
-    Writes `mean_latents.ark` and `.scp`, and what `write_scores` does.
+    Writes what `archives_in` and `write_scores` do.
 
     Args:
         out: an empty directory.
@@ -67,20 +65,25 @@ def score_set(
         NotFinite: a log-likelihood that is not finite.
         ValueError: a frame shift that makes no windows.
     """
-    lengths = set(window_lengths(frame_shift).values())
-    with mean_latents_in(out, place) as keep:
-        scores = score_frames(model.flow, frames, batch_size, progress, lengths, keep)
+    with archives_in(out, place) as keep:
+        scores = score_frames(model.flow, frames, batch_size, progress, block_length(frame_shift), keep)
     return write_scores(out, place, model, frames, frame_shift, provenance, model.flow.precision, scores)
 
 
 @contextmanager
-def mean_latents_in(out: Path, place: Path) -> Iterator[KeepMean]:
-    """Write mean_latents.ark and .scp in the directory `out`, which will be called `place`: gives what takes a mean."""
-    with ArkWriter(out / "mean_latents.ark", out / "mean_latents.scp", place / "mean_latents.ark") as write:
+def archives_in(out: Path, place: Path) -> Iterator[Keep]:
+    """Write archives in the directory `out`, which will be called `place`: gives what takes an utterance's arrays.
 
-        def keep(utt: str, mean: np.ndarray) -> None:
-            if np.isfinite(mean).all():  # else scoring ends with an error that names the utterance
+    mean_latents.{ark,scp}: the mean latent (D,). blocks.{ark,scp}: of each second, the last of which has what frames
+    are left, the mean log p(x | y) of every class and the mean latent (B, K + D).
+    """
+    files = {name: (out / f"{name}.ark", out / f"{name}.scp", place / f"{name}.ark") for name in ARCHIVES}
+    with ArkWriter(*files["mean_latents"]) as write, ArkWriter(*files["blocks"]) as write_blocks:
+
+        def keep(utt: str, mean: np.ndarray, blocks: np.ndarray) -> None:
+            if np.isfinite(blocks).all():  # else scoring ends with an error that names the utterance
                 write(utt, mean)
+                write_blocks(utt, blocks)
 
         yield keep
 
@@ -95,7 +98,7 @@ def write_scores(
     precision: str,
     scores: SetScores,
 ) -> dict[str, Any]:
-    """Write what was found of a set, in one piece or in parts: all but the mean latents.
+    """Write what was found of a set, in one piece or in parts: all but the archives.
 
     Args and value are those of `score_set`, and the precision and the sums of the frames' scores.
 
@@ -112,10 +115,11 @@ def write_scores(
         "utterances": len(frames.utts),
         "frames": total,
         "hours": total * frame_shift / 3600,
+        "block": block_length(frame_shift),
         "precision": precision,
         "provenance": provenance,
         **summarize(scores, frames.languages, model.classes, decides),
-        **decision_statistics(scores, frames, model.classes, window_lengths(frame_shift), decides),
+        **decision_statistics(scores, frames, model.classes, block_length(frame_shift), decides),
     }
     _write_lists(out, model.classes, frames, scores, decides)
     write_json(out / "result.json", result)
@@ -152,8 +156,8 @@ def score_frames(
     frames: FrameSet,
     batch_size: int = 8192,
     progress: Progress | None = None,
-    windows: Collection[int] = (),
-    keep_mean: KeepMean | None = None,
+    block: int | None = None,
+    keep: Keep | None = None,
 ) -> SetScores:
     """Score every selected frame of a set under every class, on the flow's device.
 
@@ -165,8 +169,9 @@ def score_frames(
         frames: of the set, of the flow's dimension (`frameset.load_model_frames` checks it).
         batch_size: frames scored at once.
         progress: called after each batch with the frames done and their total.
-        windows: lengths in frames of the windows to sum up.
-        keep_mean: called for each utterance, in order, with its name and the mean of its latents (D,), float32.
+        block: frames of a block; None for no blocks.
+        keep: needs `block`; called for each utterance, in order, with its name, the mean of its latents (D,), and of
+            each of its blocks the mean log-likelihoods and the mean latent (B, K + D), float32 (`Blocks`).
 
     Raises:
         NotFinite: a log-likelihood that is not finite.
@@ -176,25 +181,22 @@ def score_frames(
     logp = torch.zeros(utts, classes, dtype=torch.float64, device=device)
     decided = torch.zeros_like(logp)
     logdet = torch.zeros(utts, dtype=torch.float64, device=device)
-    sums = {length: _Windows(length, frames.counts.to(device), classes) for length in windows}
-    means = _MeanLatents(frames, flow.dim, device, keep_mean) if keep_mean else None
+    blocks = Blocks(frames, block, classes, flow.dim, device, keep) if block else None
     done = 0
     for x, utt in frames.batches(batch_size, device):
         z, det = flow(x)
-        p = flow.base.log_prob(z).double()
+        p, det = flow.base.log_prob(z).double(), det.double()
         logp.index_add_(0, utt, p)
-        logdet.index_add_(0, utt, det.double())
+        logdet.index_add_(0, utt, det)
         decided.index_add_(0, utt, torch.nn.functional.one_hot(p.argmax(1), classes).double())
-        for window in sums.values():
-            window.add(done, utt, p)
+        if blocks:
+            blocks.add(done, utt, torch.cat([p + det[:, None], z.double()], dim=1))
         done += len(x)
-        if means:
-            means.add(done, utt, z)
         if progress:
             progress(done, len(frames))
     scores = SetScores(
         *(t.cpu().numpy() for t in (frames.counts, logp, logdet, decided)),
-        windows={length: window.scores() for length, window in sums.items()},
+        blocks=blocks.scores() if blocks else None,
     )
     bad = np.flatnonzero(~np.isfinite(scores.loglik).all(axis=1))
     if len(bad):
@@ -203,54 +205,3 @@ def score_frames(
             "check its features"
         )
     return scores
-
-
-class _Windows:
-    """Sums over windows of `length` frames, added up batch by batch; an extra row is for the frames of no window.
-
-    The windows of an utterance are consecutive, as its frames are: the number of frames of each utterance tells
-    which window the n-th frame of the set is in.
-    """
-
-    def __init__(self, length: int, counts: Tensor, classes: int) -> None:
-        self.length = length
-        self.number = counts // length
-        self.first_frame = counts.cumsum(0) - counts
-        self.first_window = self.number.cumsum(0) - self.number
-        self.total = int(self.number.sum())
-        self.logp = torch.zeros(self.total + 1, classes, dtype=torch.float64, device=counts.device)
-
-    def add(self, done: int, utt: Tensor, logp: Tensor) -> None:
-        """Add the terms (n, K) of the frames that come after the first `done` ones of the set."""
-        nth = (torch.arange(done, done + len(utt), device=utt.device) - self.first_frame[utt]) // self.length
-        row = torch.where(nth < self.number[utt], self.first_window[utt] + nth, self.total)
-        self.logp.index_add_(0, row, logp)
-
-    def scores(self) -> WindowScores:
-        number = self.number.cpu().numpy()
-        return WindowScores(np.repeat(np.arange(len(number)), number), self.logp[: self.total].cpu().numpy())
-
-
-class _MeanLatents:
-    """Mean latents of the utterances, passed on as they are finished: few sums are in memory at any time."""
-
-    def __init__(
-        self, frames: FrameSet, dim: int, device: torch.device, keep: Callable[[str, np.ndarray], None]
-    ) -> None:
-        self.utts, self.counts, self.ends = frames.utts, frames.counts.numpy(), frames.counts.cumsum(0).numpy()
-        self.keep = keep
-        self.first = 0  # number of the utterance that the first sum is of
-        self.sums = torch.zeros(0, dim, dtype=torch.float64, device=device)
-
-    def add(self, done: int, utt: Tensor, z: Tensor) -> None:
-        """Add latents (n, D) of utterances (n,); `done` frames of the set have been added with them."""
-        finished = int(np.searchsorted(self.ends, done, side="right"))
-        last = min(finished, len(self.utts) - 1)
-        new = self.sums.new_zeros(last + 1 - self.first - len(self.sums), self.sums.shape[1])
-        self.sums = torch.cat([self.sums, new]).index_add_(0, utt - self.first, z.double())
-        if finished - self.first >= _HELD or finished == len(self.utts):
-            own = slice(self.first, finished)
-            means = self.sums[: finished - self.first].cpu().numpy() / self.counts[own, None]
-            for name, mean in zip(self.utts[own], means.astype(np.float32), strict=True):
-                self.keep(name, mean)
-            self.sums, self.first = self.sums[finished - self.first :].clone(), finished

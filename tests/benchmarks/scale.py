@@ -32,7 +32,7 @@ import torch
 
 from flowlid import program
 from flowlid.config import Config, DataConfig, FramesConfig, ModelConfig, TrainingConfig
-from flowlid.evaluation.durations import window_lengths
+from flowlid.evaluation.durations import block_length
 from flowlid.evaluation.scoring import score_frames
 from flowlid.flow.checkpoint import Model, save_model
 from flowlid.flow.flow import Flow, build_flow
@@ -201,7 +201,7 @@ def scoring_table(data: DataDir, place: Path, args: argparse.Namespace) -> None:
     frames = load_frames(data, FramesConfig(cmvn=args.cmvn))
     flow = make_flow(frames, args.model).eval()
     ready = [x for x, _ in islice(frames.batches(8192), 8)]
-    windows = set(window_lengths(0.01).values())
+    block = block_length(0.01)
 
     @torch.no_grad()
     def own() -> int:
@@ -210,7 +210,7 @@ def scoring_table(data: DataDir, place: Path, args: argparse.Namespace) -> None:
         return sum(map(len, ready))
 
     def library() -> int:
-        score_frames(flow, frames, windows=windows)
+        score_frames(flow, frames, block=block)
         return len(frames)
 
     config = Config(DataConfig(train="set", tests=["set"]), FramesConfig(cmvn=args.cmvn), args.model, TrainingConfig())

@@ -11,7 +11,7 @@ from tools import YAML, call, feature_dir
 from flowlid.config import ModelConfig
 from flowlid.evaluation.bootstrap import estimate_recall
 from flowlid.evaluation.decisions import SetScores, WindowScores, class_numbers
-from flowlid.evaluation.durations import DURATIONS, accuracy_by_duration, decision_statistics, window_lengths
+from flowlid.evaluation.durations import DURATIONS, accuracy_by_duration, block_length, decision_statistics
 from flowlid.evaluation.scoring import score_frames
 from flowlid.files import read_json
 from flowlid.flow.flow import build_flow
@@ -21,34 +21,41 @@ from flowlid.kaldi.datadir import read_table
 CLASSES = ["en", "es"]
 
 
-def test_lengths_are_the_nearest_number_of_frames() -> None:
-    assert window_lengths(0.01) == {1.0: 100, 2.0: 200, 3.0: 300, 5.0: 500, 10.0: 1000}
-    assert window_lengths(0.015) == {1.0: 67, 2.0: 133, 3.0: 200, 5.0: 333, 10.0: 667}
-    assert min(window_lengths(1.9).values()) == 1
+def test_a_block_is_the_nearest_number_of_frames() -> None:
+    assert [block_length(shift) for shift in (0.01, 0.015, 1.9)] == [100, 67, 1]
     with pytest.raises(ValueError, match="a frame shift of 2 s is too long for windows of 1 s"):
-        window_lengths(2.0)
+        block_length(2.0)
+
+
+def test_windows_are_put_together_within_an_utterance() -> None:
+    loglik = np.arange(12.0).reshape(6, 2)
+    joined = WindowScores(np.array([0, 0, 0, 2, 3, 3]), loglik).joined(2)
+    assert joined.utt_of.tolist() == [0, 3]
+    assert joined.loglik.tolist() == [[0 + 2, 1 + 3], [8 + 10, 9 + 11]]
+    assert joined.joined(2).loglik.shape == (0, 2)
 
 
 def test_rows_by_hand() -> None:
-    # utterances of 25, 10, 9 and 20 frames, windows of 10; the second one is of no class
-    windows = WindowScores(
-        utt_of=np.array([0, 0, 1, 3, 3]), logp=np.array([[0, -1], [-1, 0], [0, -1], [0, -2], [-3, -1]], float)
+    # utterances of 25, 10, 9 and 20 frames, blocks of 10; the second one is of no class
+    blocks = WindowScores(
+        utt_of=np.array([0, 0, 1, 3, 3]), loglik=np.array([[0, -1], [-1, 0], [0, -1], [0, -2], [-3, -1]], float)
     )
     logp = np.array([[-1, -2], [0, -9], [-5, -4], [-3, -3.5]], float)
     frames = np.array([25, 10, 9, 20])
-    scores = SetScores(frames, logp, np.zeros(4), np.zeros((4, 2)), {10: windows})
-    rows = accuracy_by_duration(scores, np.array([0, -1, 1, 1]), list("abcd"), list("wxyz"), {2.0: 10})
+    scores = SetScores(frames, logp, np.zeros(4), np.zeros((4, 2)), blocks)
+    rows = accuracy_by_duration(scores, np.array([0, -1, 1, 1]), list("abcd"), list("wxyz"), 10)
     assert rows[0] == {
-        "seconds": 2.0, "frames": 10, "windows": 4, "utterances": 2, "remainders": 2, "frames_left_out": 5 + 9,
+        "seconds": 1, "frames": 10, "windows": 4, "utterances": 2, "remainders": 2, "frames_left_out": 5 + 9,
         "share": 0.5, "low": 0.5, "high": 0.5, "unit": "utterances", "units": 2,
     }  # fmt: skip
     whole = {
-        key: rows[1][key] for key in ("seconds", "frames", "windows", "utterances", "remainders", "frames_left_out")
+        key: rows[-1][key] for key in ("seconds", "frames", "windows", "utterances", "remainders", "frames_left_out")
     }
     assert whole == {
         "seconds": None, "frames": None, "windows": 3, "utterances": 3, "remainders": 0, "frames_left_out": 0,
     }  # fmt: skip
-    assert rows[1]["share"] == pytest.approx(2 / 3) and len(rows) == 2
+    assert rows[1]["share"] == 0.5  # 2 s: [-1, -1] is a tie, for the first class; [-3, -3] too
+    assert rows[-1]["share"] == pytest.approx(2 / 3) and len(rows) == 6
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +69,22 @@ def scores(frames: FrameSet) -> SetScores:
     flow = build_flow(ModelConfig(type="dnf", blocks=1, hidden=4, layers=1), 2, *moments_of(frames))
     with torch.no_grad():  # classes that are hard to tell apart: accuracies away from 0 and 1
         flow.base.means.copy_(0.05 * torch.randn(flow.base.means.shape))
-    return score_frames(flow, frames, windows=set(window_lengths(0.02).values()))
+    return score_frames(flow, frames, block=block_length(0.02))
 
 
 def test_accuracies_are_those_of_windows_decided_one_by_one(frames: FrameSet, scores: SetScores) -> None:
     labels = class_numbers(frames.languages, CLASSES)
-    rows = accuracy_by_duration(scores, labels, frames.speakers, frames.utts, window_lengths(0.02))
+    rows = accuracy_by_duration(scores, labels, frames.speakers, frames.utts, block_length(0.02))
     assert [row["seconds"] for row in rows] == [*DURATIONS, None]
     assert [row["windows"] for row in rows] == [100, 40, 20, 20, 0, 20]
     assert [row["utterances"] for row in rows] == [20, 20, 20, 20, 0, 20]
     assert [row["remainders"] for row in rows] == [0, 20, 20, 0, 20, 0]
     assert [row["frames_left_out"] for row in rows] == [0, 20 * 50, 20 * 100, 0, 20 * 250, 0]
     for row in rows[:4]:
-        windows = scores.windows[row["frames"]]
+        windows = scores.blocks.joined(row["seconds"])
         trials = [
-            (logp.argmax() == labels[utt], frames.speakers[utt], frames.utts[utt])
-            for logp, utt in zip(windows.logp, windows.utt_of, strict=True)
+            (loglik.argmax() == labels[utt], frames.speakers[utt], frames.utts[utt])
+            for loglik, utt in zip(windows.loglik, windows.utt_of, strict=True)
             if labels[utt] >= 0
         ]
         assert {key: row[key] for key in ("share", "low", "high", "unit", "units")} == estimate_recall(
@@ -89,7 +96,7 @@ def test_accuracies_are_those_of_windows_decided_one_by_one(frames: FrameSet, sc
 
 
 def test_whole_utterances_are_the_reported_accuracy(frames: FrameSet, scores: SetScores) -> None:
-    found = decision_statistics(scores, frames, CLASSES, window_lengths(0.02), decides=True)
+    found = decision_statistics(scores, frames, CLASSES, block_length(0.02), decides=True)
     labels = class_numbers(frames.languages, CLASSES)
     seen = labels >= 0
     whole = found["durations"][-1]
@@ -99,7 +106,7 @@ def test_whole_utterances_are_the_reported_accuracy(frames: FrameSet, scores: Se
 
 
 def test_a_set_of_unseen_languages_has_no_accuracy(frames: FrameSet, scores: SetScores) -> None:
-    found = decision_statistics(scores, frames, ["zh", "ja"], window_lengths(0.02), decides=True)
+    found = decision_statistics(scores, frames, ["zh", "ja"], block_length(0.02), decides=True)
     assert found["utt_accuracy_interval"] is None
     assert {row["share"] for row in found["durations"]} == {None}
     assert {row["windows"] for row in found["durations"]} == {0}
@@ -107,7 +114,7 @@ def test_a_set_of_unseen_languages_has_no_accuracy(frames: FrameSet, scores: Set
 
 
 def test_a_model_that_decides_nothing_is_sure_of_nothing(frames: FrameSet, scores: SetScores) -> None:
-    assert set(decision_statistics(scores, frames, ["en+es"], window_lengths(0.02), decides=False).values()) == {None}
+    assert set(decision_statistics(scores, frames, ["en+es"], block_length(0.02), decides=False).values()) == {None}
 
 
 def test_the_program_writes_durations_ratios_and_languages(tmp_path: Path, one_thread: None) -> None:

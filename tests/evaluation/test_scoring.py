@@ -10,10 +10,10 @@ import torch
 from tools import YAML, call, contents, feature_dir
 
 from flowlid.config import FramesConfig, ModelConfig
-from flowlid.evaluation import scoring
-from flowlid.evaluation.scored import read_scored
+from flowlid.evaluation import blocks
+from flowlid.evaluation.scored import ScoredSet, read_scored
 from flowlid.evaluation.scoring import NotFinite, score_frames
-from flowlid.files import read_json
+from flowlid.files import read_json, write_json
 from flowlid.flow.checkpoint import load_model
 from flowlid.flow.flow import Flow, build_flow
 from flowlid.frames.frameset import FrameSet, load_frames, load_model_frames, moments_of
@@ -60,31 +60,32 @@ def test_scores_are_sums_of_single_frames(flow: Flow, frames: FrameSet, batch_si
 
 
 @pytest.mark.parametrize("batch_size", [5, 13, 8192])
-def test_windows_are_sums_of_their_own_frames(flow: Flow, frames: FrameSet, batch_size: int) -> None:
-    """Utterances of 24, 20, 3 and 24 frames: windows neither go on into the next one nor take a remainder in."""
+@pytest.mark.parametrize("length", [1, 7, 10, 24, 100])
+def test_blocks_are_sums_of_their_own_frames(flow: Flow, frames: FrameSet, batch_size: int, length: int) -> None:
+    """Utterances of 24, 20, 3 and 24 frames: blocks neither go on into the next one nor take a remainder in."""
     kept = np.delete(np.arange(len(frames)), [*range(44, 48), *range(51, 72)])
     cut = dataclasses.replace(frames, index=frames.index[kept], utt_of=frames.utt_of[kept])
-    scores = score_frames(flow, cut, batch_size, windows=[1, 7, 10, 24, 100])
+    kept = {}
+    found = score_frames(
+        flow, cut, batch_size, block=length, keep=lambda utt, _, blocks: kept.setdefault(utt, blocks)
+    ).blocks
     with torch.no_grad():
-        single = [flow.log_terms(cut.batch(torch.tensor([n])))[0][0].double().numpy() for n in range(len(cut))]
-    assert sorted(scores.windows) == [1, 7, 10, 24, 100]
-    for length, found in scores.windows.items():
-        sums, utt_of, start = [], [], 0
-        for utt, count in enumerate([24, 20, 3, 24]):
-            for first in range(start, start + count - length + 1, length):
-                sums.append(sum(single[first : first + length]))
-                utt_of.append(utt)
-            start += count
-        assert found.utt_of.tolist() == utt_of
-        assert found.logp.dtype == np.float64 and found.logp.shape == (len(sums), 3)
-        if sums:
-            assert found.logp == pytest.approx(np.array(sums), rel=1e-5)
-    assert len(scores.windows[10].utt_of) == 2 + 2 + 0 + 2 and not len(scores.windows[100].utt_of)
-    assert scores.windows[1].logp.sum() == pytest.approx(scores.logp.sum())
+        z, logdet = flow(cut.batch(torch.arange(len(cut))))
+        single = torch.cat([flow.base.log_prob(z) + logdet[:, None], z], dim=1).double().numpy()
+    sums, utt_of = [], []
+    for utt, own in enumerate(np.split(single, np.cumsum([24, 20, 3]))):
+        pieces = [own[first : first + length] for first in range(0, len(own), length)]
+        np.testing.assert_allclose(kept[cut.utts[utt]], [piece.mean(0) for piece in pieces], rtol=1e-4, atol=1e-4)
+        sums += [piece[:, :3].sum(0) for piece in pieces if len(piece) == length]
+        utt_of += [utt] * (len(own) // length)
+    assert found.utt_of.tolist() == utt_of
+    assert found.loglik.dtype == np.float64 and found.loglik.shape == (len(sums), 3)
+    if sums:
+        assert found.loglik == pytest.approx(np.array(sums), rel=1e-5)
 
 
-def test_windows_are_only_summed_where_asked_for(flow: Flow, frames: FrameSet) -> None:
-    assert score_frames(flow, frames).windows == {}
+def test_blocks_are_only_summed_where_asked_for(flow: Flow, frames: FrameSet) -> None:
+    assert score_frames(flow, frames).blocks is None
 
 
 def test_the_log_determinant_is_that_of_the_flow(flow: Flow, frames: FrameSet) -> None:
@@ -110,7 +111,7 @@ def test_the_scores_are_those_of_log_terms_bit_by_bit(flow: Flow, frames: FrameS
             terms, det = flow.log_terms(x)
             logp.index_add_(0, utt, terms.double())
             logdet.index_add_(0, utt, det.double())
-    found = score_frames(flow, frames, 37, keep_mean=lambda utt, mean: None)
+    found = score_frames(flow, frames, 37, block=10, keep=lambda utt, mean, blocks: None)
     assert (found.logp == logp.numpy()).all() and (found.logdet == logdet.numpy()).all()
 
 
@@ -120,11 +121,11 @@ def test_mean_latents_are_those_of_each_utterance(
     batch_size: int, held: int, flow: Flow, frames: FrameSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of utterances of 24, 20, 3 and 24 frames; batches cut through them, or hold several."""
-    monkeypatch.setattr(scoring, "_HELD", held)
+    monkeypatch.setattr(blocks, "_HELD", held)
     kept = np.delete(np.arange(len(frames)), [*range(44, 48), *range(51, 72)])
     cut = dataclasses.replace(frames, index=frames.index[kept], utt_of=frames.utt_of[kept])
     found = {}
-    score_frames(flow, cut, batch_size, keep_mean=lambda utt, mean: found.setdefault(utt, mean))
+    score_frames(flow, cut, batch_size, block=7, keep=lambda utt, mean, _: found.setdefault(utt, mean))
     assert list(found) == frames.utts
     with torch.no_grad():
         z = flow(cut.batch(torch.arange(len(cut))))[0]
@@ -135,9 +136,9 @@ def test_mean_latents_are_those_of_each_utterance(
 
 def test_mean_latents_do_not_wait_for_the_end(flow: Flow, frames: FrameSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """An utterance's mean is given away once its last frame was seen: the memory does not grow with the set."""
-    monkeypatch.setattr(scoring, "_HELD", 1)
+    monkeypatch.setattr(blocks, "_HELD", 1)
     told = []
-    score_frames(flow, frames, 30, lambda done, _: told.append(done), keep_mean=lambda utt, _: told.append(utt))
+    score_frames(flow, frames, 30, lambda done, _: told.append(done), 7, lambda utt, *_: told.append(utt))
     assert told == ["a-1", 30, "a-2", 60, "b-1", 90, "c-1", 96]
 
 
@@ -181,15 +182,42 @@ def test_what_is_read_back_is_what_was_scored(scored: Path) -> None:
     found = read_scored(place)
     model = load_model(scored / "exp/final.pt").to(torch.device("cpu"))
     frames = load_model_frames(model, DataDir(scored / "data/test"))
-    means = {}
-    scores = score_frames(model.flow, frames, keep_mean=lambda utt, mean: means.setdefault(utt, mean))
+    means, own = {}, {}
+
+    def keep(utt: str, mean: np.ndarray, blocks: np.ndarray) -> None:
+        means[utt], own[utt] = mean, blocks
+
+    scores = score_frames(model.flow, frames, block=100, keep=keep)
     assert (found.utts, found.languages, found.classes) == (frames.utts, frames.languages, ["en", "es"])
     np.testing.assert_allclose(found.mean_loglik, scores.mean_loglik, rtol=0, atol=5.1e-7)
     np.testing.assert_array_equal(found.mean_latents, np.stack(list(means.values())))
+    assert found.block == 100 and all(
+        (ours == own[utt]).all() for utt, ours in zip(found.utts, found.blocks, strict=True)
+    )
     for utt, specifier in read_table(place / "mean_latents.scp").items():  # as Kaldi's tools go about it
         np.testing.assert_array_equal(read_vector(specifier, utt), means[utt])
     result = read_json(place / "result.json")
     assert result["unseen"] == ["it"] and result["provenance"]["command"].startswith("score.py")
+
+
+def test_pieces_are_means_of_whole_blocks() -> None:
+    generator = np.random.default_rng(0)
+    single = [generator.normal(size=(count, 5)) for count in (45, 9, 40)]  # two classes, three dims; blocks of 10
+    blocks = [
+        np.stack([own[first : first + 10].mean(0) for first in range(0, len(own), 10)]).astype(np.float32)
+        for own in single
+    ]
+    means = np.stack([own.mean(0) for own in single])
+    scored = ScoredSet(
+        ["u", "v", "w"], ["en", "es", "it"], ["en", "es"], np.array([45, 9, 40]), means[:, :2], means[:, 2:], 10, blocks
+    )
+    found = scored.pieces(2)
+    assert (found.utts, found.languages) == (["u", "u", "w", "w"], ["en", "en", "it", "it"])
+    assert found.frames.tolist() == [20] * 4
+    expected = np.stack([single[n][first : first + 20].mean(0) for n, first in ((0, 0), (0, 20), (2, 0), (2, 20))])
+    np.testing.assert_allclose(found.mean_loglik, expected[:, :2], atol=1e-6)
+    np.testing.assert_allclose(found.mean_latents, expected[:, 2:], atol=1e-6)
+    assert scored.pieces(5).utts == [] and scored.pieces(5).mean_loglik.shape == (0, 2)
 
 
 def test_a_moved_experiment_is_read_where_it_is(own: Path, scored: Path) -> None:
@@ -202,13 +230,13 @@ def test_scores_that_are_missing_or_damaged_are_named(own: Path) -> None:
     place = own / "exp/score_test"
     archive = (place / "mean_latents.ark").read_bytes()
     (place / "mean_latents.ark").write_bytes(archive[:-20])
-    with pytest.raises(ValueError, match=r"score_test: utt2loglik or mean_latents.ark is damaged; score the set again"):
+    with pytest.raises(ValueError, match=r"score_test: utt2loglik, mean_latents.ark or blocks.ark is damaged; score"):
         read_scored(place)
     (place / "utt2lang").write_text("a-1 en\n")
     with pytest.raises(ValueError, match="score_test: its files are not of the same utterances; score the set again"):
         read_scored(place)
-    (place / "mean_latents.scp").unlink()  # as an older flowlid left it
-    with pytest.raises(FileNotFoundError, match=r"mean_latents.scp: no such file; score the set first \(stage 4\)"):
+    (place / "blocks.scp").unlink()  # as an older flowlid left it
+    with pytest.raises(FileNotFoundError, match=r"blocks.scp: no such file; score the set first \(stage 4\)"):
         read_scored(place)
 
 
@@ -236,7 +264,9 @@ def test_a_set_is_scored_again_when_anything_of_it_changed(own: Path) -> None:
     assert not scores_again() and scores_again("--overwrite", "true") and not scores_again()
     (place / "utt2llr").unlink()
     assert scores_again() and (place / "utt2llr").exists()
-    (place / "made_from.json").unlink()  # as an older flowlid left it
+    made = read_json(place / "made_from.json")
+    made["inputs"].pop("archives")  # as an older flowlid left it
+    write_json(place / "made_from.json", made)
     assert scores_again()
     (own / "data/test/utt2lang").write_text("a-1 en\na-2 es\nb-1 es\nc-1 it\n")
     assert scores_again()
