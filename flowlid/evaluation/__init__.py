@@ -8,6 +8,8 @@
 - `metrics`: accuracy, confusion, EER, detection costs, moments.
 - `calibration`: log-likelihoods made true to their word by an affine map, and what they cost in bits.
 - `calibrated`: that map fitted on a dev set and stored, and the costs of a set before and after it.
+- `typicality`: how far a statistic of an utterance is from what its class and duration lead one to expect.
+- `openset`: whether an utterance is of one of the classes at all, or "unknown".
 - `bootstrap`: confidence intervals.
 - `durations`: accuracy against duration, and small margins.
 - `latents`: latents of chosen frames: moments and samples.

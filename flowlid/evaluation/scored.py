@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowlid.evaluation.blocks import ARCHIVES
+from flowlid.evaluation.decisions import class_numbers
 from flowlid.files import read_json
 from flowlid.kaldi.arks import read_matrix, read_vector
 from flowlid.kaldi.tables import read_table
@@ -28,6 +29,7 @@ class ScoredSet:
         block: frames of a block, a second.
         blocks: (B, K + D) mean log-likelihoods and latent of each block of an utterance, the last of which may be
             shorter; float32.
+        unseen: languages of the set that were not in training.
     """
 
     utts: list[str]
@@ -38,6 +40,14 @@ class ScoredSet:
     mean_latents: NDArray[np.float32]
     block: int = 100
     blocks: list[NDArray[np.float32]] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of each utterance, -1 where its language was not in training: (U,). One class has all languages."""
+        if len(self.classes) == 1:
+            return np.array([-1 if language in self.unseen else 0 for language in self.languages])
+        return class_numbers(self.languages, self.classes)
 
     def pieces(self, seconds: int) -> "ScoredSet":
         """Pieces of so many seconds, one after the other, as utterances of their own that have their utterance's name.
@@ -58,6 +68,7 @@ class ScoredSet:
             values[:, :classes],
             values[:, classes:].astype(np.float32),
             self.block,
+            unseen=self.unseen,
         )
 
 
@@ -91,5 +102,6 @@ def read_scored(path: Path) -> ScoredSet:
     result = read_json(path / "result.json")
     counts = np.array([int(count) for count in frames.values()])
     return ScoredSet(
-        list(loglik), list(languages.values()), result["classes"], counts, values, means, result["block"], blocks
-    )
+        list(loglik), list(languages.values()), result["classes"], counts, values, means, result["block"], blocks,
+        result["unseen"],
+    )  # fmt: skip
