@@ -2,8 +2,9 @@
 """Write an experiment's model directory, which steps/identify.py takes on any machine.
 
 Example: steps/export_model.py --readme README.md exp/dnf_120 data
-Writes EXP/model: model.pt (weights and configuration), calibration.json if there is one, card.md (what it was trained
-on, figures, warnings, licence of the speech) and model.json (what belongs together). It is skipped if it is up to date.
+Writes EXP/model: model.pt (weights and configuration), calibration.json and openset.json as far as there are any,
+card.md (what it was trained on, figures, warnings, licence of the speech) and model.json (what belongs together). It is
+skipped if it is up to date.
 """
 
 import logging
@@ -33,7 +34,9 @@ def main() -> None:
         size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
         log.info("%s: %.1f MB, weights in %s", args.exp / "model", size, weights)
 
-    files = digest(args.exp / "final.pt", args.exp / "calibration" / "calibration.json", card)
+    files = digest(
+        *(args.exp / name for name in ("final.pt", "calibration/calibration.json", "openset/openset.json")), card
+    )
     make_unless_up_to_date(args.exp / "model", {"files": files}, make, args.overwrite == "true")
 
 

@@ -7,8 +7,8 @@ Examples: steps/identify.py exp/dnf_120/model a.wav b.mp3
           steps/identify.py --candidates en,es --priors en=0.7,es=0.3 exp/dnf5_120 data/test_5
 MODEL is the directory of an experiment, or its model directory, which can be copied to other machines. A FILE is a
 sound file of any kind, a directory, a Kaldi data directory (with wav.scp), or "-": paths on stdin, one per line. The
-answers come in that order, a line each: the language and its probability, "no speech", or what is wrong with the file;
-the others go on. Exit status 1 if anything could not be identified.
+answers come in that order, a line each: the language and its probability, "unknown", "no speech", or what is wrong with
+the file; the others go on. Exit status 1 if anything could not be identified.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
 
     channel = read_channel(args.channel, "--channel")
     model = load(args.model, args.device, channel, args.allow_pipes == "true")
-    decider = model.decider(args.candidates, args.priors)
+    decider = model.decider(args.candidates, args.priors, args.false_rejection)
     inputs, answered, failed = Inputs(args.files, sys.stdin), 0, 0
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     line_of = {"text": text_line, "json": json_line, "csv": partial(csv_line, classes=model.classes)}[args.form]
@@ -62,6 +62,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="A=P,B=Q,...",
         help="probability of each candidate beforehand; all alike without it",
     )
+    words = "share of recordings like the dev set's that are called unknown; 0: none"
+    parser.add_argument("--false-rejection", type=float, default=0.05, metavar="SHARE", help=words)
     parser.add_argument("--channel", default="", help='of files with several: a number from 0, or "mix" for their mean')
     parser.add_argument("model", metavar="MODEL", type=Path, help="exp/<name>, or a model directory")
     parser.add_argument(

@@ -1,5 +1,6 @@
 """The flow's input frames of a few utterances in memory, prepared as those of a model's training set were."""
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,36 @@ def frames_of(model: Model, utterances: Sequence[Utterance]) -> FrameSet:
             norm=None if norm is None else torch.from_numpy(norm),
             floor=floor,
         )
+
+
+def in_blocks(frames: FrameSet, length: int) -> tuple[FrameSet, np.ndarray]:
+    """The frames of one utterance as those of its blocks of `length` frames, voiced or not, one after the other.
+
+    Normalization, floor and context are still those of the whole, so that what is summed up over the blocks are the
+    sums of the utterance.
+
+    Returns:
+        The frames, with each block that has a selected one as an utterance; and the numbers of these blocks, (B,).
+    """
+    block = (frames.index.numpy() - int(frames.first)) // length
+    numbers, of = np.unique(block, return_inverse=True)
+    count = len(numbers)
+    floor = frames.floor
+    if floor is not None:
+        gain = None if floor.gain is None else np.repeat(floor.gain, count)
+        floor = dataclasses.replace(floor, gain=gain, seeds=np.repeat(floor.seeds, count))
+    cut = dataclasses.replace(
+        frames,
+        utts=[f"{frames.utts[0]}, block {number}" for number in numbers],
+        languages=frames.languages * count,
+        speakers=frames.speakers * count,
+        first=frames.first.repeat(count),
+        last=frames.last.repeat(count),
+        utt_of=torch.from_numpy(of),
+        norm=None if frames.norm is None else frames.norm.repeat(count, 1, 1),
+        floor=floor,
+    )
+    return cut, numbers
 
 
 def _packed(utterances: Sequence[Utterance]) -> Pack:

@@ -8,10 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from flowlid.evaluation.calibration import Calibration
+from flowlid.evaluation.openset import RATE, UNKNOWN, OpenSet
 from flowlid.wording import nearest
 
 NO_SPEECH = "no speech"
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,33 @@ class Answer:
         return self.ranking[place] if len(self.ranking) > place else None
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a model finds in U recordings, or parts of them; K classes, D dims.
+
+    Attributes:
+        mean_loglik: (U, K) log p(x | class) per frame in nats.
+        frames: (U,) how many that is the mean of.
+        mean_latents: (U, D) mean latent of the frames.
+        background: (U,) log p(x) per frame under the background flow; None where the model has none.
+    """
+
+    mean_loglik: NDArray[np.float64]
+    frames: NDArray[np.int64]
+    mean_latents: NDArray[np.float64]
+    background: NDArray[np.float64] | None = None
+
+
 class Decider:
-    """Probabilities of a model's candidates from log-likelihoods.
+    """Probabilities of a model's candidates, and what is none of them.
 
     Args:
         classes: of the model, K.
         calibration: None: the model has none.
+        openset: tells what is unknown; None: the model cannot.
         candidates: the only languages that come into question; by default all.
         priors: probability of each candidate before anything is heard; by default all are alike.
+        rate: share of the dev set's recordings that would be called unknown.
 
     Raises:
         ValueError: a candidate that the model does not have, fewer than two, a prior that is missing, too many or not
@@ -80,10 +99,12 @@ class Decider:
         self,
         classes: Sequence[str],
         calibration: Calibration | None,
+        openset: OpenSet | None = None,
         candidates: Sequence[str] = (),
         priors: Mapping[str, float] | None = None,
+        rate: float = RATE,
     ) -> None:
-        self.classes, self.calibration = list(classes), calibration
+        self.classes, self.calibration, self.openset, self.rate = list(classes), calibration, openset, rate
         wanted = list(candidates) or (list(priors) if priors else self.classes)
         unknown = [name for name in (*wanted, *(priors or ())) if name not in self.classes]
         if unknown:
@@ -102,14 +123,22 @@ class Decider:
         self._log_priors = np.log(weights / weights.sum())
         self._columns = [self.classes.index(name) for name in self.candidates]
 
-    def probabilities(self, mean_loglik: ArrayLike, frames: ArrayLike) -> NDArray[np.float64]:
-        """P(candidate | x), (U, candidates), of log-likelihoods per frame (U, K) over so many frames (U,).
+    def probabilities(self, scores: Scores) -> NDArray[np.float64]:
+        """P(candidate | x), (U, candidates).
 
         softmax of log prior + calibrated log-likelihood; without a calibration of the sum over the frames.
         """
-        means, frames = np.asarray(mean_loglik, float), np.asarray(frames)
-        loglik = self.calibration(means, frames) if self.calibration else means * frames[:, None]
+        if self.calibration is None:
+            loglik = scores.mean_loglik * scores.frames[:, None]
+        else:
+            loglik = self.calibration(scores.mean_loglik, scores.frames)
         return softmax(loglik[:, self._columns] + self._log_priors, axis=1)
+
+    def typicality(self, scores: Scores) -> NDArray[np.float64] | None:
+        """Place of each among the dev set's recordings, (U,), 0 to 1; at `rate` or below it is unknown."""
+        if self.openset is None:
+            return None
+        return self.openset.typicality(scores.mean_loglik, scores.frames, scores.mean_latents, scores.background)
 
     def ranked(self, probabilities: ArrayLike) -> dict[str, float]:
         """Candidate -> probability, the most probable first, of a row of `probabilities`."""

@@ -10,24 +10,36 @@ import torch
 from flowlid import __version__
 from flowlid.evaluation.calibrated import read_calibration
 from flowlid.evaluation.calibration import Calibration
+from flowlid.evaluation.openset import OpenSet, read_openset
 from flowlid.evaluation.reuse import digest
 from flowlid.files import read_json, write_json
 from flowlid.flow.checkpoint import Model, load_model, save_model
 from flowlid.flow.transforms import AffineCoupling
 
 FORMAT = 1  # of the directory
-WEIGHTS, CALIBRATION, CARD, CONTENT = "model.pt", "calibration.json", "card.md", "model.json"
+WEIGHTS, CALIBRATION, OPENSET, BACKGROUND = "model.pt", "calibration.json", "openset.json", "background.pt"
+CARD, CONTENT = "card.md", "model.json"
 _SAMPLES = 1024  # frames on which rounded weights are tried
 _AGAIN = "copy the directory again, or make it again (stage 4)"
 
 
 @dataclass(frozen=True)
 class Carried:
-    """A model with what turns its scores into answers; None for what it does not have."""
+    """A model with what turns its scores into answers; None for what it does not have.
+
+    Attributes:
+        place: the directory that it is from.
+        model: on the CPU.
+        calibration: makes probabilities of log-likelihoods.
+        openset: tells what is unknown.
+        background: the flow whose log-likelihoods the open set needs.
+    """
 
     place: Path
     model: Model
     calibration: Calibration | None
+    openset: OpenSet | None
+    background: Model | None
 
 
 def open_model(place: str | Path) -> Carried:
@@ -40,15 +52,28 @@ def open_model(place: str | Path) -> Carried:
     place = Path(place)
     if (place / CONTENT).is_file():
         _check_content(place)
-        weights, calibration = place / WEIGHTS, place / CALIBRATION
+        weights, calibration, openset = place / WEIGHTS, place / CALIBRATION, place / OPENSET
     elif (place / "final.pt").is_file():
-        weights, calibration = place / "final.pt", place / "calibration" / "calibration.json"
+        weights, calibration, openset = place / "final.pt", *_of_experiment(place)
     else:
         raise FileNotFoundError(
             f"{place}: no model: give an experiment (exp/<name>, trained by stage 3) or its model directory "
             "(exp/<name>/model)"
         )
-    return Carried(place, load_model(weights), read_calibration(calibration) if calibration.is_file() else None)
+    model = load_model(weights)
+    unknown = read_openset(openset) if openset.is_file() else None
+    background = None
+    if unknown is not None and unknown.background:
+        path = place / BACKGROUND if weights.name == WEIGHTS else place.parent / unknown.background / "final.pt"
+        background = load_model(path)
+        if background.config.features != model.config.features:
+            raise ValueError(f"{path}: the background's features have other options than those of {weights}")
+    return Carried(place, model, read_calibration(calibration) if calibration.is_file() else None, unknown, background)
+
+
+def _of_experiment(exp: Path) -> tuple[Path, Path]:
+    """Where an experiment's calibration and open set are."""
+    return exp / "calibration" / CALIBRATION, exp / "openset" / OPENSET
 
 
 def _check_content(place: Path) -> None:
@@ -66,7 +91,7 @@ def _check_content(place: Path) -> None:
 
 
 def write_model(exp: Path, out: Path, card: str) -> str:
-    """Write the model of an experiment, with its calibration if it has one, into the directory `out`.
+    """Write the model of an experiment, with what turns its scores into answers, into the directory `out`.
 
     Its products run everywhere in the precision that its scores were computed in, which its calibration is of. Where
     that is bfloat16, the couplings' weights are stored so if this changes no score.
@@ -74,24 +99,29 @@ def write_model(exp: Path, out: Path, card: str) -> str:
     Returns:
         What the weights are stored in.
     """
-    model = load_model(exp / "final.pt")
-    model = pinned(model, _precision_of(exp, model))
-    compact = compact_weights(model)
-    save_model(out / WEIGHTS, model, compact)
-    for path in (exp / "calibration" / "calibration.json",):
+    found = open_model(exp)
+    weights = _write_weights(out / WEIGHTS, exp, found.model)
+    if found.background is not None:
+        _write_weights(out / BACKGROUND, exp.parent / found.openset.background, found.background)
+    for path in _of_experiment(exp):
         if path.is_file():
             shutil.copyfile(path, out / path.name)
     (out / CARD).write_text(card, encoding="utf-8")
-    weights = "bfloat16" if compact else "float32"
-    write_content(out, exp.name, weights)
+    write_content(out, exp.name)
     return weights
 
 
-def write_content(out: Path, experiment: str, weights: str) -> None:
+def _write_weights(path: Path, exp: Path, model: Model) -> str:
+    model = pinned(model, _precision_of(exp, model))
+    compact = compact_weights(model)
+    save_model(path, model, compact)
+    return "bfloat16" if compact else "float32"
+
+
+def write_content(out: Path, experiment: str) -> None:
     """Write model.json, which tells what else is in the directory `out`."""
-    files = {path.name: digest(path) for path in sorted(out.iterdir()) if path.name in (WEIGHTS, CALIBRATION)}
-    about = {"format": FORMAT, "flowlid": __version__, "experiment": experiment, "weights": weights}
-    write_json(out / CONTENT, {**about, "files": files})
+    files = {name: digest(out / name) for name in (WEIGHTS, BACKGROUND, CALIBRATION, OPENSET) if (out / name).is_file()}
+    write_json(out / CONTENT, {"format": FORMAT, "flowlid": __version__, "experiment": experiment, "files": files})
 
 
 def pinned(model: Model, precision: str) -> Model:

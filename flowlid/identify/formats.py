@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from flowlid.identify.answer import UNKNOWN, Answer
+from flowlid.evaluation.openset import UNKNOWN
+from flowlid.identify.answer import Answer
 
 _COLUMNS = (
     "file", "language", "probability", "runner_up", "runner_up_probability", "speech", "seconds", "typicality",

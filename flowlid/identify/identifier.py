@@ -7,6 +7,7 @@ Example:
     ('en', {'en': 0.98, 'es': 0.02})
 """
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ import torch
 from numpy.typing import ArrayLike
 
 from flowlid.audio.channels import Channel
-from flowlid.evaluation.decisions import SetScores
+from flowlid.evaluation.openset import RATE, UNKNOWN
 from flowlid.evaluation.scoring import NotFinite, score_frames
 from flowlid.flow.checkpoint import Model
-from flowlid.frames.utterances import frames_of
-from flowlid.identify.answer import NO_SPEECH, Answer, Decider
+from flowlid.frames.frameset import FrameSet
+from flowlid.frames.utterances import frames_of, in_blocks
+from flowlid.identify.answer import NO_SPEECH, Answer, Decider, Scores
 from flowlid.identify.carry import Carried, open_model
 from flowlid.identify.recording import Heard, Listener, Source
 from flowlid.program import choose_device
@@ -53,7 +55,8 @@ class Identifier:
         self, carried: Carried, device: torch.device, channel: Channel | None = None, allow_pipes: bool = False
     ) -> None:
         self.model: Model = carried.model.to(device)
-        self.calibration = carried.calibration
+        self.background = None if carried.background is None else carried.background.to(device)
+        self.calibration, self.openset = carried.calibration, carried.openset
         self.classes = self.model.classes
         self.decides = self.model.config.model.type != "nf"
         self.listener = Listener(self.model, str(carried.place), channel, allow_pipes)
@@ -64,11 +67,13 @@ class Identifier:
         if self.model.config.frames.cmvn == "speaker":
             log.info("%s: frames.cmvn is speaker: each recording counts as a speaker of its own", carried.place)
 
-    def decider(self, candidates: Sequence[str] = (), priors: Mapping[str, float] | None = None) -> Decider:
+    def decider(
+        self, candidates: Sequence[str] = (), priors: Mapping[str, float] | None = None, rate: float = RATE
+    ) -> Decider:
         """What decides between these candidates; args and errors are those of `Decider`."""
         if not self.decides and (candidates or priors):
             raise ValueError("a normal flow decides nothing: it takes no candidates and no priors")
-        return Decider(self.classes, self.calibration, candidates, priors)
+        return Decider(self.classes, self.calibration, self.openset, candidates, priors, rate)
 
     def identify(
         self,
@@ -148,28 +153,68 @@ class Identifier:
             if len(heard) == 1:
                 return [_failed(heard[0].name, str(error))]
             return [answer for each in heard for answer in self._scored([each], decider)]
-        of = decider.probabilities(scores.mean_loglik, scores.frames) if self.decides else [None] * len(heard)
-        return [
-            self._answer(each, mean, None if row is None else decider.ranked(row))
-            for each, mean, row in zip(heard, scores.mean_loglik, of, strict=True)
-        ]
+        found = decider.probabilities(scores) if self.decides else None
+        typicality = decider.typicality(scores)
+        answers = []
+        for n, each in enumerate(heard):
+            probabilities = {} if found is None else decider.ranked(found[n])
+            language, typical = next(iter(probabilities), None), None if typicality is None else float(typicality[n])
+            if typical is not None and typical <= decider.rate:
+                language = UNKNOWN
+            answers.append(self._answer(each, language, probabilities, scores.mean_loglik[n], typical))
+        return answers
 
-    def score(self, heard: Sequence[Heard]) -> SetScores:
-        """Sums over the frames of recordings with speech, as stage 4 has them; raises NotFinite."""
-        return score_frames(self.model.flow, frames_of(self.model, [each.utterance for each in heard]), _MOST)
+    def score(self, heard: Sequence[Heard]) -> Scores:
+        """Scores of recordings with speech, as stage 4 has them; raises NotFinite."""
+        utterances = [each.utterance for each in heard]
+        found = _scores(self.model, frames_of(self.model, utterances))
+        if self.background is None:
+            return found
+        other = _scores(self.background, frames_of(self.background, utterances))
+        return dataclasses.replace(found, background=other.mean_loglik.max(1))
 
-    def _answer(self, heard: Heard, mean: np.ndarray, probabilities: dict[str, float] | None) -> Answer:
+    def score_blocks(self, heard: Heard, length: int) -> tuple[Scores, np.ndarray]:
+        """Scores of the blocks of a recording with speech, `length` frames each, that have a selected frame.
+
+        Those of a longer part of the recording are the means over its blocks, weighted by their frames.
+
+        Returns:
+            The scores, and the numbers of these blocks from the start of the recording, (B,).
+        """
+        frames, numbers = in_blocks(frames_of(self.model, [heard.utterance]), length)
+        found = _scores(self.model, frames)
+        if self.background is None:
+            return found, numbers
+        other = _scores(self.background, in_blocks(frames_of(self.background, [heard.utterance]), length)[0])
+        return dataclasses.replace(found, background=other.mean_loglik.max(1)), numbers
+
+    def _answer(
+        self,
+        heard: Heard,
+        language: str | None,
+        probabilities: dict[str, float],
+        mean: np.ndarray,
+        typicality: float | None,
+    ) -> Answer:
         return Answer(
             name=heard.name,
-            language=next(iter(probabilities)) if probabilities else None,
-            probabilities=probabilities or {},
+            language=language,
+            probabilities=probabilities,
             calibrated=self.calibration is not None,
             speech=round(float(heard.utterance.voiced.sum() * self.listener.frame_shift), 3),
             seconds=heard.seconds,
             loglik=dict(zip(self.classes, mean.tolist(), strict=True)),
+            typicality=typicality,
             rate=heard.rate,
             notes=heard.notes,
         )
+
+
+def _scores(model: Model, frames: FrameSet) -> Scores:
+    latents: list[np.ndarray] = []
+    whole = int(frames.counts.max())  # the block of an utterance is all of it
+    sums = score_frames(model.flow, frames, _MOST, block=whole, keep=lambda _utt, mean, _blocks: latents.append(mean))
+    return Scores(sums.mean_loglik, sums.frames, np.stack(latents).astype(float))
 
 
 def _failed(name: str, why: str) -> Answer:

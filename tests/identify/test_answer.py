@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from flowlid.evaluation.calibration import Calibration
-from flowlid.identify.answer import NO_SPEECH, UNKNOWN, Answer, Decider
+from flowlid.identify.answer import NO_SPEECH, UNKNOWN, Answer, Decider, Scores
 from flowlid.identify.formats import csv_header, csv_line, json_line, text_line
 
 CLASSES = ["en", "es", "fr"]
-MEAN, FRAMES = np.array([[-3.0, -2.0, -4.0]]), np.array([50])
+MEAN = np.array([[-3.0, -2.0, -4.0]])
+SCORES = Scores(MEAN, np.array([50]), np.zeros((1, 2)))
 MAP = Calibration(2.0, 0.5, (0.1, -0.3, 0.2))
 
 
@@ -21,21 +22,21 @@ def test_probabilities_are_priors_times_calibrated_likelihoods() -> None:
     loglik = [2 * (50 / 100) ** 0.5 * s + b for s, b in zip(centred, MAP.offsets, strict=True)]
     weights = [math.exp(value) for value in loglik]
     decider = Decider(CLASSES, MAP)
-    (found,) = decider.probabilities(MEAN, FRAMES)
+    (found,) = decider.probabilities(SCORES)
     assert found == pytest.approx([w / sum(weights) for w in weights])
     assert list(decider.ranked(found)) == ["es", "en", "fr"]
-    two = Decider(CLASSES, MAP, ["fr", "en"])  # the others are out of the question
+    two = Decider(CLASSES, MAP, None, ["fr", "en"])  # the others are out of the question
     assert two.candidates == ["en", "fr"]
-    assert two.probabilities(MEAN, FRAMES)[0] == pytest.approx([weights[k] / (weights[0] + weights[2]) for k in (0, 2)])
-    priors = Decider(CLASSES, MAP, ["fr", "en"], {"en": 1, "fr": 3})  # they need not add up to 1
+    assert two.probabilities(SCORES)[0] == pytest.approx([weights[k] / (weights[0] + weights[2]) for k in (0, 2)])
+    priors = Decider(CLASSES, MAP, None, ["fr", "en"], {"en": 1, "fr": 3})  # they need not add up to 1
     parts = [0.25 * weights[0], 0.75 * weights[2]]
-    assert priors.probabilities(MEAN, FRAMES)[0] == pytest.approx([part / sum(parts) for part in parts])
+    assert priors.probabilities(SCORES)[0] == pytest.approx([part / sum(parts) for part in parts])
     assert Decider(CLASSES, MAP, priors={"en": 0.5, "fr": 0.5}).candidates == ["en", "fr"]
 
 
 def test_without_a_calibration_all_frames_count() -> None:
     weights = np.exp(50 * (MEAN[0] - MEAN.max()))
-    assert Decider(CLASSES, None).probabilities(MEAN, FRAMES)[0] == pytest.approx(weights / weights.sum())
+    assert Decider(CLASSES, None).probabilities(SCORES)[0] == pytest.approx(weights / weights.sum())
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_candidates_and_priors_that_make_no_sense(
     candidates: list[str], priors: dict[str, float] | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Decider(CLASSES, MAP, candidates, priors)
+        Decider(CLASSES, MAP, None, candidates, priors)
 
 
 ANSWERS = [

@@ -1,15 +1,20 @@
 """Answers equal what the stages give for the same recording, whatever way it comes; and what is said of bad ones."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from tools import speech, write_wav
+import torch
+from tools import call, speech, write_wav
 
 from flowlid.audio.samples import read_audio
+from flowlid.evaluation.openset import UNKNOWN, fit_openset
 from flowlid.evaluation.scored import read_scored
+from flowlid.files import write_json
+from flowlid.flow.checkpoint import load_model, save_model
 from flowlid.identify import identifier, recording
 from flowlid.identify.answer import NO_SPEECH, Answer
 from flowlid.identify.identifier import Identifier, load
@@ -129,6 +134,46 @@ def test_segments_and_their_channels(model: Identifier, tmp_path: Path) -> None:
     (tmp_path / "segments").write_text("u1 other 0 1\n")
     (failed,) = answers(model, tmp_path)
     assert "no recording 'other', which segments has" in failed.error
+
+
+def test_blocks_of_a_recording_add_up_to_it(model: Identifier, tmp_path: Path) -> None:
+    samples = np.concatenate([speech(1.0, 1), np.zeros(4000), speech(0.7, 2)])
+    heard = model.listener.hear_samples(samples, 8000)
+    whole, (parts, numbers) = model.score([heard]), model.score_blocks(heard, 25)
+    voiced = np.flatnonzero(heard.utterance.voiced)
+    assert numbers.tolist() == np.unique(voiced // 25).tolist() and len(numbers) < len(samples) / 80 // 25 + 1
+    assert parts.frames.tolist() == np.unique(voiced // 25, return_counts=True)[1].tolist()
+    share = parts.frames[:, None] / parts.frames.sum()
+    assert (share * parts.mean_loglik).sum(0) == pytest.approx(whole.mean_loglik[0], abs=1e-6)
+    assert (share * parts.mean_latents).sum(0) == pytest.approx(whole.mean_latents[0], abs=1e-5)
+
+
+def test_what_is_unlike_the_dev_set_is_unknown(experiment: Path, recordings: dict[str, Path], tmp_path: Path) -> None:
+    """By the open set as stage 4 fits it; a model directory takes it and its background along."""
+    place, name = Path(shutil.copytree(experiment, tmp_path / "exp" / "tiny")), "other"
+    other = load_model(experiment / "final.pt")
+    with torch.no_grad():
+        other.flow.base.means += torch.linspace(-1, 1, other.flow.dim)
+    save_model(tmp_path / "exp" / name / "final.pt", other)
+    data = experiment.parent.parent / "data"
+    heard = {each: answers(load(tmp_path / "exp" / name, "cpu"), data / each) for each in ("dev", "test")}
+    scored, dev = (read_scored(experiment / f"score_{name}") for name in ("test", "dev"))
+    (place / "openset").mkdir()
+    for background in (None, name):
+        of = [None if background is None else [max(a.loglik.values()) for a in heard[x]] for x in ("dev", "test")]
+        openset = fit_openset(dev, background, of[0])
+        write_json(place / "openset/openset.json", openset.to_dict())
+        expected = openset.typicality(scored.mean_loglik, scored.frames, scored.mean_latents, of[1])
+        assert call("export_model", place, data).code == 0
+        rate = float(np.sort(expected)[1])
+        for model in (load(place, "cpu"), load(place / "model", "cpu")):
+            found = list(model.answers(Inputs([str(path) for path in recordings.values()]), model.decider(rate=rate)))
+            assert [answer.typicality for answer in found] == pytest.approx(expected, abs=1e-3)
+            assert [answer.language == UNKNOWN for answer in found] == (expected <= rate).tolist()
+            assert all(answer.runner_up == answer.ranking[answer.language != UNKNOWN] for answer in found)
+    (place / "model/background.pt").unlink()
+    with pytest.raises(ValueError, match=r"background\.pt: missing"):
+        load(place / "model", "cpu")
 
 
 def test_samples_that_are_none_are_refused(model: Identifier) -> None:
