@@ -12,9 +12,10 @@ import shutil
 from pathlib import Path
 
 from flowlid import program
-from flowlid.evaluation.calibrated import fit_on, no_calibration, read_calibration, write_calibrated
-from flowlid.evaluation.reuse import MADE_FROM, digest, make_unless_up_to_date
-from flowlid.evaluation.scored import read_scored
+from flowlid.evaluation.calibrated import fit_on, no_calibration, read_calibration
+from flowlid.evaluation.costs import write_calibrated
+from flowlid.evaluation.reuse import MADE_FROM, digest, made_from, make_unless_up_to_date
+from flowlid.evaluation.scored import ScoredSet, read_scored
 from flowlid.files import write_json
 from flowlid.kaldi.datadir import DataDir
 
@@ -31,7 +32,8 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", help="names of data directories")
     args = parser.parse_args()
     program.log_provenance()
-    dev = read_scored(args.exp / f"score_{args.dev}") if args.dev else None
+    model = digest(args.exp / "final.pt")
+    dev = read_scores(args.exp, args.dev, model) if args.dev else None
     reason = no_calibration(dev)
     if reason:
         log.info("%s: not calibrated: %s", args.exp, reason)
@@ -41,7 +43,7 @@ def main() -> None:
     speakers, known = DataDir(args.data / args.dev).table("utt2spk"), DataDir(args.data / args.train).table("utt2spk")
 
     def make(out: Path) -> None:
-        found = fit_on(dev, known.values(), [speakers[utt] for utt in dev.utts])
+        found = fit_on(dev, known.values(), [speakers[utt] for utt in dev.utts], model)
         write_json(out / "calibration.json", found)
         log.info("calibrated on %s: scale %.4g, power %.3g of the duration", args.dev, found["scale"], found["power"])
 
@@ -51,18 +53,27 @@ def main() -> None:
     ]
     make_unless_up_to_date(args.exp / "calibration", {"files": digest(*files)}, make, args.overwrite == "true")
     for name in args.sets:
-        calibrate(args, name)
+        calibrate(args, name, model)
 
 
-def calibrate(args: argparse.Namespace, name: str) -> None:
+def read_scores(exp: Path, name: str, model: str) -> ScoredSet:
+    """What scoring wrote of a set; ValueError if it was scored with another model than the one that is there."""
+    scores = exp / f"score_{name}"
+    made = made_from(scores)
+    if made and made["model"] != model:
+        raise ValueError(f"{scores}: scores of another model than {exp}/final.pt; score the set again (stage 4)")
+    return read_scored(scores)
+
+
+def calibrate(args: argparse.Namespace, name: str, model: str) -> None:
     """Write the calibrated probabilities of one set, and what they cost."""
     score_dir, data = args.exp / f"score_{name}", DataDir(args.data / name)
     calibration = args.exp / "calibration" / "calibration.json"
 
     def make(out: Path) -> None:
-        scored = read_scored(score_dir)
+        scored = read_scores(args.exp, name, model)
         speakers = [data.table("utt2spk")[utt] for utt in scored.utts]
-        found = write_calibrated(out, name, scored, read_calibration(calibration), speakers)
+        found = write_calibrated(out, name, scored, read_calibration(calibration, model), speakers)
         if found["bits"]:
             words = "%s: %.3f bits (%.3f as scored, log2 K = %.3f)"
             log.info(words, name, found["bits"]["share"], found["bits_raw"], found["log2_classes"])

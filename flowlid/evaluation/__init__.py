@@ -6,8 +6,10 @@
 - `scored`: the same files, read back without a model.
 - `decisions`: decisions, accuracy and detection costs of scored utterances.
 - `metrics`: accuracy, confusion, EER, detection costs, moments.
+- `novelty`: how far an utterance lies from those of the dev set.
 - `calibration`: log-likelihoods made true to their word by an affine map, and what they cost in bits.
-- `calibrated`: that map fitted on a dev set and stored, and the costs of a set before and after it.
+- `calibrated`: that map fitted on a dev set, stored and read.
+- `costs`: what the decisions of a set cost before and after it.
 - `typicality`: how far a statistic of an utterance is from what its class and duration lead one to expect.
 - `openset`: whether an utterance is of one of the classes at all, or "unknown".
 - `bootstrap`: confidence intervals.

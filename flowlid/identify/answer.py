@@ -131,7 +131,7 @@ class Decider:
         if self.calibration is None:
             loglik = scores.mean_loglik * scores.frames[:, None]
         else:
-            loglik = self.calibration(scores.mean_loglik, scores.frames)
+            loglik = self.calibration(scores.mean_loglik, scores.frames, scores.mean_latents)
         return softmax(loglik[:, self._columns] + self._log_priors, axis=1)
 
     def typicality(self, scores: Scores) -> NDArray[np.float64] | None:

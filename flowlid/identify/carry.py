@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +30,7 @@ class Carried:
 
     Attributes:
         place: the directory that it is from.
+        digest: of the experiment's model, which its calibration names.
         model: on the CPU.
         calibration: makes probabilities of log-likelihoods.
         openset: tells what is unknown.
@@ -36,6 +38,7 @@ class Carried:
     """
 
     place: Path
+    digest: str
     model: Model
     calibration: Calibration | None
     openset: OpenSet | None
@@ -51,10 +54,11 @@ def open_model(place: str | Path) -> Carried:
     """
     place = Path(place)
     if (place / CONTENT).is_file():
-        _check_content(place)
+        own = _checked_content(place)["model"]
         weights, calibration, openset = place / WEIGHTS, place / CALIBRATION, place / OPENSET
     elif (place / "final.pt").is_file():
         weights, calibration, openset = place / "final.pt", *_of_experiment(place)
+        own = digest(weights)
     else:
         raise FileNotFoundError(
             f"{place}: no model: give an experiment (exp/<name>, trained by stage 3) or its model directory "
@@ -68,7 +72,8 @@ def open_model(place: str | Path) -> Carried:
         background = load_model(path)
         if background.config.features != model.config.features:
             raise ValueError(f"{path}: the background's features have other options than those of {weights}")
-    return Carried(place, model, read_calibration(calibration) if calibration.is_file() else None, unknown, background)
+    known = read_calibration(calibration, own) if calibration.is_file() else None
+    return Carried(place, own, model, known, unknown, background)
 
 
 def _of_experiment(exp: Path) -> tuple[Path, Path]:
@@ -76,9 +81,10 @@ def _of_experiment(exp: Path) -> tuple[Path, Path]:
     return exp / "calibration" / CALIBRATION, exp / "openset" / OPENSET
 
 
-def _check_content(place: Path) -> None:
+def _checked_content(place: Path) -> dict[str, Any]:
+    """What model.json says, if the other files are as they were written with it."""
     content = read_json(place / CONTENT)
-    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict) or "model" not in content:
         raise ValueError(f"{place / CONTENT}: not that of a model directory; {_AGAIN}")
     if content.get("format") != FORMAT:
         raise ValueError(
@@ -88,6 +94,7 @@ def _check_content(place: Path) -> None:
     wrong = [name for name, written in content["files"].items() if digest(place / name) != written]
     if wrong:
         raise ValueError(f"{place / wrong[0]}: missing, or not as it was written; {_AGAIN}")
+    return content
 
 
 def write_model(exp: Path, out: Path, card: str) -> str:
@@ -107,7 +114,7 @@ def write_model(exp: Path, out: Path, card: str) -> str:
         if path.is_file():
             shutil.copyfile(path, out / path.name)
     (out / CARD).write_text(card, encoding="utf-8")
-    write_content(out, exp.name)
+    write_content(out, exp.name, found.digest)
     return weights
 
 
@@ -118,10 +125,11 @@ def _write_weights(path: Path, exp: Path, model: Model) -> str:
     return "bfloat16" if compact else "float32"
 
 
-def write_content(out: Path, experiment: str) -> None:
-    """Write model.json, which tells what else is in the directory `out`."""
+def write_content(out: Path, experiment: str, model: str) -> None:
+    """Write model.json, which tells what else is in the directory `out`; `model` is what the calibration names."""
     files = {name: digest(out / name) for name in (WEIGHTS, BACKGROUND, CALIBRATION, OPENSET) if (out / name).is_file()}
-    write_json(out / CONTENT, {"format": FORMAT, "flowlid": __version__, "experiment": experiment, "files": files})
+    about = {"format": FORMAT, "flowlid": __version__, "experiment": experiment, "model": model}
+    write_json(out / CONTENT, {**about, "files": files})
 
 
 def pinned(model: Model, precision: str) -> Model:

@@ -1,91 +1,75 @@
-"""A calibration that is stored, and the costs that are reported with it."""
+"""A calibration that is stored, fitted on whole utterances and pieces, and read for its own model alone."""
 
-import math
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from calibrating import dev_set, scored_set
 
-from flowlid.evaluation.calibrated import assess, fit_on, no_calibration, read_calibration, write_calibrated
-from flowlid.evaluation.calibration import Calibration, bits
-from flowlid.evaluation.scored import ScoredSet
-from flowlid.files import read_json, write_json
-from flowlid.kaldi.tables import read_table
-
-
-def scored_set(
-    languages: list[str], mean_loglik: object, frames: list[int], classes: tuple = ("en", "es")
-) -> ScoredSet:
-    utts = [f"u{number:03}" for number in range(len(languages))]
-    latents = np.zeros((len(utts), 2), np.float32)
-    return ScoredSet(utts, languages, list(classes), np.array(frames), np.array(mean_loglik, float), latents)
+from flowlid.evaluation.calibrated import _pieces_of, fit_on, no_calibration, read_calibration
+from flowlid.evaluation.calibration import bits
+from flowlid.evaluation.decisions import class_numbers
+from flowlid.files import write_json
 
 
-def overconfident(count: int = 60) -> tuple[ScoredSet, list[str]]:
-    """Two languages of three speakers each, whose ratios are right in sign nine times out of ten, and far too large."""
-    generator = np.random.default_rng(1)
-    languages = ["en", "es"] * (count // 2)
-    llr = np.where(np.array(languages) == "en", 0.1, -0.1) + generator.normal(0, 0.08, count)
-    speakers = [f"{language}{number % 3}" for number, language in enumerate(languages)]
-    return scored_set(languages, np.stack([llr, 0 * llr], 1) - 90, [300] * count), speakers
-
-
-def test_costs_fall_to_what_the_set_allows(tmp_path: Path) -> None:
-    scored, speakers = overconfident()
-    stored = fit_on(scored, {"en0", "es0"}, speakers)
-    assert (stored["utterances"], stored["speakers"], stored["new_speakers"]) == (60, 6, 4)
+def test_what_is_fitted_is_what_is_read(tmp_path: Path) -> None:
+    dev, speakers = dev_set(1)
+    stored = fit_on(dev, {"en0", "es0"}, speakers, "digest")
+    assert (stored["utterances"], stored["speakers"], stored["new_speakers"]) == (80, 4, 2)
     write_json(tmp_path / "calibration.json", stored)
-    result = write_calibrated(tmp_path, "test", scored, read_calibration(tmp_path / "calibration.json"), speakers)
-    assert result["bits_raw"] > 1 > result["bits"]["share"] >= result["bits_min"] - 1e-9
-    assert result["bits"]["share"] < 1.1 * result["bits_min"]
-    assert result["bits"]["low"] < result["bits"]["share"] < result["bits"]["high"]
-    assert (result["bits"]["unit"], result["bits"]["units"]) == ("speakers", 6)
-    pair = result["cllr"]["en es"]
-    assert pair["raw"] == pytest.approx(result["bits_raw"])  # two classes at flat priors: the same cost
-    assert pair["calibrated"] == pytest.approx(result["bits"]["share"])
-    assert pair["min"] <= pair["calibrated"]
-    assert all(cost["min"] <= cost["actual"] for cost in result["cost"].values())
-    assert read_json(tmp_path / "result.json") == result
+    found = read_calibration(tmp_path / "calibration.json", "digest")
+    assert (found.scale, found.power, found.offsets) == (stored["scale"], stored["power"], tuple(stored["offsets"]))
+    np.testing.assert_array_equal(found.novelty.means, stored["novelty"]["means"])
+    assert json.loads((tmp_path / "calibration.json").read_text()) == json.loads(json.dumps(stored))
+    loglik = found(dev.mean_loglik, dev.frames, dev.mean_latents)
+    raw = dev.mean_loglik * dev.frames[:, None]
+    labels = class_numbers(dev.languages, dev.classes)
+    assert bits(loglik, labels) < 0.8 < 1 < bits(raw, labels)
+    with pytest.raises(ValueError, match=r"calibration\.json: the calibration of another model \(digest, not other\)"):
+        read_calibration(tmp_path / "calibration.json", "other")
 
 
-def test_probabilities_are_written(tmp_path: Path) -> None:
-    scored = scored_set(["en", "es"], [[-1.0, -2.0], [-3.0, -2.5]], [100, 400])
-    write_calibrated(tmp_path, "test", scored, Calibration(2.0, 0.5, (0.1, -0.1)), ["a", "b"])
-    found = {
-        utt: [float(p) for p in row.strip("[] ").split()] for utt, row in read_table(tmp_path / "utt2prob").items()
-    }
-    # 2 (T / 100)^0.5 s + b: ratios 2 x 1 x 1 + 0.2 and 2 x 2 x -0.5 + 0.2
-    for utt, ratio in (("u000", 2.2), ("u001", -1.8)):
-        assert found[utt] == pytest.approx([1 / (1 + math.exp(-ratio)), 1 / (1 + math.exp(ratio))], abs=1e-6)
+def test_pieces_of_an_utterance_weigh_as_one() -> None:
+    dev, _ = dev_set(1)
+    dev.frames[0], dev.blocks[0] = 80, dev.blocks[0][:1]  # less than a second: whole only
+    parts, weights = _pieces_of(dev)
+    own = {utt: weights[[name == utt for name in parts.utts]] for utt in dev.utts}
+    assert {round(values.sum(), 12) for values in own.values()} == {1.0}
+    assert own["u000"].tolist() == [1.0]
+    # 400 frames: whole, four pieces of 1 s, one of 3 s; none of 10 s
+    assert sorted(own["u001"]) == pytest.approx([1 / 12] * 4 + [1 / 3] * 2)
+    assert len(parts.utts) == len(parts.languages) == len(parts.frames) == len(parts.mean_latents) == 1 + 79 * 6
 
 
-def test_unseen_languages_count_only_among_the_confident() -> None:
-    scored = scored_set(["en", "it", "es", "it"], [[0, -1], [0, -9], [-1, 0], [0, 0]], [100] * 4)
-    loglik = scored.mean_loglik * 5
-    result = assess(scored, loglik, ["a", "b", "c", "d"])
-    assert result["bits"]["share"] == pytest.approx(bits(loglik[[0, 2]], [0, 1]))
-    assert result["confident"] == {"utterances": 3, "wrong": pytest.approx(1 / 3)}
-    nothing = assess(scored_set(["it"], [[0, -1]], [100]), np.array([[0.0, -1.0]]), ["a"])
-    assert nothing["bits"] is nothing["cost"] is nothing["accuracy"] is None
+def test_utterances_of_other_languages_do_not_count() -> None:
+    dev, speakers = dev_set(1)
+    languages = ["it" if number % 10 == 0 else name for number, name in enumerate(dev.languages)]
+    kept = [number for number in range(80) if number % 10]
+    others = fit_on(scored_set(languages, dev), set(), speakers, "m")
+    alone = fit_on(scored_set([languages[n] for n in kept], dev, kept), set(), [speakers[n] for n in kept], "m")
+    assert others == alone and alone["utterances"] == 72
 
 
-def test_a_set_that_lacks_a_language_has_no_minimum_and_no_detection_cost() -> None:
-    result = assess(scored_set(["en", "en"], [[0, -1], [-1, 0]], [100] * 2), np.array([[1.0, 0], [0, 1]]), ["a", "b"])
-    assert result["bits_min"] is result["cost"] is None and result["cllr"] == {}
-    assert result["accuracy"] == 0.5
+def test_speakers_whom_training_did_not_have_are_left_out_as_a_whole() -> None:
+    dev, speakers = dev_set(1, shift=2.0)  # each speaker has a place of its own
+    known = fit_on(dev, set(speakers), speakers, "m")
+    new = fit_on(dev, set(), speakers, "m")
+    assert new["novelty"]["means"] == known["novelty"]["means"]
+    assert new["novelty"]["level"] > known["novelty"]["level"] + 0.5
 
 
 def test_why_there_is_none() -> None:
-    scored, _ = overconfident()
-    assert no_calibration(scored) is None
+    dev, _ = dev_set(1)
+    assert no_calibration(dev) is None
     assert no_calibration(None) == "the experiment has no dev set"
-    assert no_calibration(scored_set(["en"], [[0]], [100], ("en+es",))) == "a normal flow decides nothing"
-    few = scored_set(["en", "it"], [[0, -1], [0, -1]], [100] * 2)
-    assert no_calibration(few) == "the dev set has no utterance of es"
+    assert no_calibration(scored_set(["en"] * 80, dev, classes=["en+es"])) == "a normal flow decides nothing"
+    few = scored_set(["es", *["en"] * 79], dev)
+    assert no_calibration(few) == "the dev set has fewer than two utterances of es"
 
 
-@pytest.mark.parametrize("content", [{}, [], {"scale": "x", "power": 0, "offsets": []}, {"scale": 1, "power": 1}])
+@pytest.mark.parametrize("content", [{}, [], {"scale": "x"}, {"scale": 1, "power": 1, "offsets": [], "novelty": {}}])
 def test_a_damaged_calibration_is_named(tmp_path: Path, content: object) -> None:
     write_json(tmp_path / "calibration.json", content)
     with pytest.raises(ValueError, match=r"calibration\.json: no calibration .* run stage 4 again"):
-        read_calibration(tmp_path / "calibration.json")
+        read_calibration(tmp_path / "calibration.json", "m")

@@ -10,13 +10,15 @@ from scipy.special import log_softmax
 from flowlid.evaluation import metrics
 from flowlid.evaluation.calibration import (
     Calibration,
+    best_threshold,
     bits,
+    class_mean,
     cllr,
-    detection_cost,
+    detection_costs,
     fit,
     min_cllr,
-    min_detection_cost,
 )
+from flowlid.evaluation.novelty import Novelty
 
 
 def made_up(seed: int, counts: tuple[int, ...] = (60, 40, 90)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,26 +94,39 @@ def test_detection_costs_by_the_definition(beta: float) -> None:
             total += sum(beta / 2 * (llr[labels == m, k] >= threshold).mean() for m in range(3) if m != k)
         return total / 3 / min(1.0, beta)
 
-    assert detection_cost(loglik, labels, beta) == pytest.approx(cost(math.log(beta)))
-    every = [cost(threshold) for threshold in [*np.unique(llr), np.inf]]
-    assert min_detection_cost(loglik, labels, beta) == pytest.approx(min(every))
-    assert min_detection_cost(np.zeros((6, 3)), [0, 0, 1, 1, 2, 2], beta) == pytest.approx(1.0)  # knows nothing
+    assert class_mean(detection_costs(loglik, labels, beta), labels) == pytest.approx(cost(math.log(beta)))
+    if beta == 1:
+        assert cost(0.0) == pytest.approx(2 * metrics.cavg(llr, labels))
+    best = best_threshold(loglik, labels, beta)
+    least = class_mean(detection_costs(loglik, labels, beta, best), labels)
+    assert least == pytest.approx(cost(best)) == pytest.approx(min(map(cost, [*np.unique(llr), np.inf])))
+    nothing, labels = np.zeros((6, 3)), [0, 0, 1, 1, 2, 2]
+    best = best_threshold(nothing, labels, beta)
+    assert class_mean(detection_costs(nothing, labels, beta, best), labels) == pytest.approx(1.0)
 
 
 # The fit
 
 
-def test_gradient_and_optimum() -> None:
+def affine(found: tuple[float, float, tuple[float, ...]]) -> Calibration:
+    """The map of this scale, power and offsets; where utterances are believed is another matter."""
+    return Calibration(*found, Novelty(np.zeros((1, 1)), np.ones(1), 0.0, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("least", [1.0, 0.0])
+def test_gradient_and_optimum(least: float) -> None:
+    """Where all utterances are believed, and where some are not, or by half."""
     means, frames, labels = made_up(1)
-    found = fit(means, frames, labels, smooth=False)
+    believed = np.linspace(least, 1.0, len(labels))
+    found = affine(fit(means, frames, labels, believed=believed, smooth=False))
 
     def loss(x: np.ndarray) -> float:
-        return bits(Calibration(math.exp(x[0]), x[1], tuple(x[2:]))(means, frames), labels)
+        logs = log_softmax(affine((math.exp(x[0]), x[1], tuple(x[2:]))).affine(means, frames), axis=1)
+        return bits(np.log(believed[:, None] * np.exp(logs) + (1 - believed[:, None]) / 3), labels)
 
     bounds = [(None, None), (0, 1), *[(None, None)] * 3]
     best = minimize(loss, [0.0, 0.3, 0.0, 0.0, 0.0], method="Nelder-Mead", bounds=bounds, options={"maxiter": 5000})
-    reached = bits(found(means, frames), labels)
-    assert reached <= best.fun + 1e-7
+    assert loss(np.array([math.log(found.scale), found.power, *found.offsets])) <= best.fun + 1e-7
     assert 0 <= found.power <= 1 and sum(found.offsets) == pytest.approx(0, abs=1e-9)
     slopes = [
         (loss(x + step) - loss(x - step)) / 2e-5
@@ -128,7 +143,7 @@ def test_agrees_with_psrcal_where_all_utterances_are_alike_long() -> None:
 
     means, _, labels = made_up(2)
     frames = np.full(len(labels), 100)
-    ours = fit(means, frames, labels, smooth=False)(means, frames)
+    ours = affine(fit(means, frames, labels, smooth=False)).affine(means, frames)
     scores = torch.from_numpy(means - means.mean(1, keepdims=True))
     theirs, _ = calibrate(scores, torch.from_numpy(labels), scores, AffineCalLogLoss, priors=[1 / 3] * 3)
     assert bits(ours, labels) == pytest.approx(bits(theirs.detach().numpy(), labels), abs=1e-4)
@@ -145,20 +160,39 @@ def test_recovers_a_known_map() -> None:
     true = -0.5 * quality[:, None] * ((seen[:, None] - centres) ** 2).sum(2)
     offsets = np.array([0.5, -0.2, -0.3])
     spoiled = (true - offsets) / (0.2 * quality[:, None])
-    found = fit(spoiled, frames, labels)
+    found = affine(fit(spoiled, frames, labels))
     assert found.scale == pytest.approx(0.2, rel=0.05)
     assert found.power == pytest.approx(0.5, abs=0.05)
     assert found.offsets == pytest.approx(offsets, abs=0.08)
-    assert bits(found(spoiled, frames), labels) == pytest.approx(bits(true, labels), abs=0.002)
+    assert bits(found.affine(spoiled, frames), labels) == pytest.approx(bits(true, labels), abs=0.002)
 
 
 def test_a_dev_set_without_an_error_gives_a_finite_scale() -> None:
     means, frames = np.array([[0.0, -1], [0, -2], [-1, 0], [-3, 0]]), np.array([50, 80, 100, 300])
-    found = fit(means, frames, [0, 0, 1, 1])
+    found = affine(fit(means, frames, [0, 0, 1, 1]))
     assert 0 < found.scale < 100
-    # smoothed targets: 3/4 each; at the optimum the mean probability of the truth is that of its targets
-    probability = np.exp(log_softmax(found(means, frames), axis=1))[range(4), [0, 0, 1, 1]]
-    assert 0.6 < probability.mean() < 0.9
+    # smoothed targets: (2 + 1/2) / 3 = 5/6 each, between which the probabilities of the truth lie
+    probability = np.exp(log_softmax(found.affine(means, frames), axis=1))[range(4), [0, 0, 1, 1]]
+    assert probability.min() < 5 / 6 < probability.max() < 0.99
+
+
+def test_pieces_weigh_as_much_as_they_are_told() -> None:
+    means, frames, labels = made_up(3)
+    doubled = [np.concatenate([values, values]) for values in (means, frames, labels)]
+    once, twice = fit(means, frames, labels), fit(*doubled, np.full(2 * len(labels), 0.5))
+    assert twice[:2] == pytest.approx(once[:2], rel=1e-4) and twice[2] == pytest.approx(once[2], abs=1e-4)
+
+
+def test_an_answer_is_worth_what_is_believed_of_it() -> None:
+    """At the place of the dev set the affine map's, far away that of knowing nothing, between a mean of both."""
+    measure = Novelty(np.zeros((1, 1)), np.ones(1), 0.0, 0.0, 1.0)  # novelty is log c^2
+    map_ = Calibration(2.0, 0.5, (0.1, -0.1), measure)
+    novelty = np.array([0.0, 2.7082901, 9.0])  # in the middle between the quantiles 2.3263479 and 3.0902323: w = 1/2
+    found = np.exp(map_([[-1.0, -2.0]] * 3, [400] * 3, np.exp(novelty / 2)[:, None]))
+    # 2 (T / 100)^0.5 s + b: a ratio of 2 x 2 x 1 + 0.2
+    own = 1 / (1 + math.exp(-4.2))
+    np.testing.assert_allclose(found[:, 0], [own, own / 2 + 0.25, 0.5], atol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:

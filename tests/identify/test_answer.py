@@ -1,6 +1,7 @@
 """Probabilities of candidates, against the formula written out; and answers read back from each format."""
 
 import csv
+import dataclasses
 import json
 import math
 
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 
 from flowlid.evaluation.calibration import Calibration
+from flowlid.evaluation.novelty import Novelty
 from flowlid.identify.answer import NO_SPEECH, UNKNOWN, Answer, Decider, Scores
 from flowlid.identify.formats import csv_header, csv_line, json_line, text_line
 
 CLASSES = ["en", "es", "fr"]
 MEAN = np.array([[-3.0, -2.0, -4.0]])
-SCORES = Scores(MEAN, np.array([50]), np.zeros((1, 2)))
-MAP = Calibration(2.0, 0.5, (0.1, -0.3, 0.2))
+SCORES = Scores(MEAN, np.array([50]), np.ones((1, 2)))
+KNOWN, STRANGE = (Novelty(np.zeros((3, 2)), np.ones(2), level, 0.0, 1.0) for level in (5.0, -5.0))
+MAP = Calibration(2.0, 0.5, (0.1, -0.3, 0.2), KNOWN)
 
 
 def test_probabilities_are_priors_times_calibrated_likelihoods() -> None:
@@ -31,6 +34,8 @@ def test_probabilities_are_priors_times_calibrated_likelihoods() -> None:
     priors = Decider(CLASSES, MAP, None, ["fr", "en"], {"en": 1, "fr": 3})  # they need not add up to 1
     parts = [0.25 * weights[0], 0.75 * weights[2]]
     assert priors.probabilities(SCORES)[0] == pytest.approx([part / sum(parts) for part in parts])
+    unheard = Decider(CLASSES, dataclasses.replace(MAP, novelty=STRANGE), None, (), {"en": 0.5, "es": 0.3, "fr": 0.2})
+    assert unheard.probabilities(SCORES)[0] == pytest.approx([0.5, 0.3, 0.2])  # a voice like none of the dev set's
     assert Decider(CLASSES, MAP, priors={"en": 0.5, "fr": 0.5}).candidates == ["en", "fr"]
 
 
