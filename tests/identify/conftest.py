@@ -10,7 +10,7 @@ from flowlid.kaldi.tables import read_table
 
 SETS = {
     "train": {f"{speaker}-{n}": language for speaker, language in (("a", "en"), ("b", "es")) for n in range(4)},
-    "dev": {f"{speaker}-{n}": language for speaker, language in (("c", "en"), ("d", "es")) for n in range(3)},
+    "dev": {f"{speaker}-{n}": language for speaker, language in (("a", "en"), ("b", "es")) for n in range(4, 8)},
     "test": {"e-1": "en", "e-2": "en", "f-1": "es", "g-1": "it"},
 }
 

@@ -62,7 +62,7 @@ def test_weights_are_rounded_only_if_no_score_changes(experiment: Path, precisio
 def test_the_card_says_what_a_user_has_to_know(carried: Path) -> None:
     card = (carried / "card.md").read_text()
     assert "# tiny\n" in card and "- en: 0.00 hours, 1 speaker\n" in card
-    assert "| test | en es it | 4 |" in card and "| dev | en es | 6 |" in card
+    assert "| test | en es it | 4 |" in card and "| dev | en es | 8 |" in card
     assert "CC BY-SA 3.0" in card.partition("## Licence of the speech")[2]
     assert "not calibrated" not in card
 
