@@ -270,6 +270,8 @@ score() {
   list_sets --role "dev tests" "$config"
   run_job "stage 4  calibrate $name" "$cpu_job" "$log/calibrate.log" steps/calibrate.py --overwrite "$overwrite" \
     --dev "$dev" "$dir" "$data" "$train" "${names[@]}"
+  run_job "stage 4  model directory of $name" "$cpu_job" "$log/export_model.log" steps/export_model.py \
+    --overwrite "$overwrite" --readme README.md "$dir" "$data"
   tell "stage 4  score $name: ${#names[@]} sets$(up_to_date ${#names[@]} "$log/score.log")" \
     "$log/score.log" "${logs[@]}" "$log/calibrate.log"
 }
@@ -311,6 +313,18 @@ do_stage() { # NUMBER FUNCTION
   fi
 }
 
+# The line that identifies recordings with one of the models, the first that decides.
+tell_identify() {
+  local model
+  for name in "${whole[@]}"; do
+    model=$exp/$name/model
+    if [ -f "$model/model.json" ] && ! grep -q '^  type: nf$' "$exp/$name/config.yaml"; then
+      echo "to identify recordings: $(shown "$root/steps/identify.py") $(shown "$model") FILE..."
+      return
+    fi
+  done
+}
+
 run_experiment() { # NAME [PLACE, if it is one of several side by side]
   name=$1 dir=$exp/$1 config=$conf/$1.yaml
   if [ $# -eq 2 ]; then
@@ -342,4 +356,5 @@ if [ ${#whole[@]} -gt 0 ]; then
   do_stage 6 report
 fi
 if [ ${#side_failed[@]} -gt 0 ]; then fail "${#side_failed[@]} of ${#all[@]} experiments failed: ${side_failed[*]}"; fi
+tell_identify
 echo "done in $(lasted $((SECONDS - began)))"

@@ -36,8 +36,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "features": {"audio", "files", "kaldi", "left_out", "wording"},
     "frames": {"config", "files", "flow", "kaldi", "wording"},
     "evaluation": {"config", "files", "flow", "frames", "kaldi", "wording"},
+    "identify": {
+        "audio", "corpora", "evaluation", "features", "files", "flow", "frames", "kaldi", "program", "wording",
+    },
     "training": {"config", "evaluation", "files", "flow", "frames", "kaldi", "program"},
-}
+}  # fmt: skip
 # The only modules of the library that may know these packages.
 ONLY_IN = {
     "kaldiio": {"kaldi/arks"},

@@ -20,7 +20,7 @@ _BLOCK = 2**20  # samples that are read at a time
 _TAIL = 64  # samples at the end of a FLAC file that are decoded to see that they are there
 # A float file's samples are in [-1, 1], with room above: decoders and mixing overshoot by some dB. No such room is
 # 18 dB; 16-bit samples that were stored as they are reach 90 dB.
-_LARGEST = 8.0
+LARGEST = 8.0
 
 
 def open_recording(path: str | Path, name: str, mono: bool = True) -> Recording:
@@ -93,7 +93,7 @@ def check_level(samples: np.ndarray, sound: soundfile.SoundFile, where: str) -> 
     peak = float(np.maximum(samples.max(), -samples.min()))
     if not np.isfinite(peak):
         raise ValueError(f"{where}: NaN or Inf among its samples; write the file again, or leave it out")
-    if peak > _LARGEST:
+    if peak > LARGEST:
         raise ValueError(
             f"{where}: float samples up to {peak:g}, where full scale is 1; "
             "divide them by 32768 if they are 16-bit samples, or write the file as 16-bit PCM"

@@ -4,6 +4,9 @@ libsndfile reads what `open_sound` opens; parts of another rate are resampled by
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import soundfile
@@ -58,28 +61,108 @@ def read_audio(
             unreadable, far beyond full scale, of a sampling rate that may not be changed or with other channels;
             a segment past its end.
     """
-    where = f"{name}: {specifier}"
+    arguments = (specifier, name, sampling_rate, start, end, allow_pipes, downsample, upsample, channel, of_several)
+    with open_part(*arguments) as part:
+        (samples,) = part.pieces(None, meter or ChannelMeter())
+        return samples, part.rate
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an open recording, whose samples come in pieces.
+
+    Attributes:
+        sound: the recording.
+        where: what errors begin with.
+        first, count: its samples, at the rate that they were recorded at.
+        channel: which one is taken, or "mix"; None: there is one.
+        sampling_rate: of the samples that `pieces` gives, in Hz.
+        wanted: how many those are.
+    """
+
+    sound: soundfile.SoundFile
+    where: str
+    first: int
+    count: int
+    channel: Channel | None
+    sampling_rate: int
+    wanted: int
+
+    @property
+    def rate(self) -> int:
+        """The rate in Hz that it was recorded at."""
+        return self.sound.samplerate
+
+    def pieces(self, seconds: int | None, meter: ChannelMeter) -> Iterator[np.ndarray]:
+        """Samples (n,) of one channel, so many seconds at a time, or all at once: together the same samples.
+
+        Where they are resampled, a piece is read with a second more on both sides, so that its ends are as they would
+        be in the middle of the whole.
+
+        Raises:
+            SilentChannel, ValueError: as `read_audio`; the first of them after the last piece.
+        """
+        rate, step = self.rate, (seconds or 0) * self.rate or self.count
+        margin = rate if self.rate != self.sampling_rate else 0
+        for begin in range(0, max(self.count, 1), step or 1):
+            first, end = max(0, begin - margin), min(self.count, begin + step + margin)
+            samples = _read(self.sound, self.where, self.first + first, end - first)
+            if samples.ndim > 1:
+                meter.add(samples[begin - first : begin - first + step])
+                samples = np.ascontiguousarray(pick(samples, self.channel))
+            if rate != self.sampling_rate and len(samples):
+                # `begin`, `first` and `step` are whole seconds but at the end of the part
+                samples = Resample(rate, self.sampling_rate)(samples[np.newaxis])[0]
+                if end == self.count:
+                    samples = _of_length(samples, self.wanted - first // rate * self.sampling_rate)
+                skipped = (begin - first) // rate * self.sampling_rate
+                samples = samples[skipped : skipped + seconds * self.sampling_rate if seconds else None]
+            yield samples
+        if self.sound.channels > 1 and meter.silent(self.channel):
+            what = "the mean of its channels" if self.channel == MIX else f"channel {self.channel}"
+            raise SilentChannel(
+                f"{self.where}: {what} is silent, another channel is not; choose that one with --channel"
+            )
+
+
+@contextmanager
+def open_part(
+    specifier: str,
+    name: str,
+    sampling_rate: int,
+    start: float = 0.0,
+    end: float | None = None,
+    allow_pipes: bool = False,
+    downsample: bool = False,
+    upsample: bool = False,
+    channel: Channel | None = None,
+    of_several: Channel | None = None,
+) -> Iterator[Part]:
+    """Open a recording, or a part of it. Args and errors are those of `read_audio`; a `name` may be empty."""
+    where = f"{name}: {specifier}" if name else specifier
     with open_sound(_source(specifier, name, allow_pipes), where) as sound:
         _check_header(sound, where, sampling_rate, downsample, upsample)
         if channel is None and sound.channels > 1:
             channel = of_several
         _check_channel(sound.channels, channel, where)
-        if start * sound.samplerate >= sound.frames or (
-            end is not None and end > sound.frames / sound.samplerate + _OVERSHOOT
-        ):
-            seconds = sound.frames / sound.samplerate
+        rate, seconds = sound.samplerate, sound.frames / sound.samplerate
+        if start * rate >= sound.frames or (end is not None and end > seconds + _OVERSHOOT):
             raise ValueError(
                 f"{name}: its segment is {start} to {end} s, but {specifier} ends at {seconds} s; correct segments"
             )
-        samples = _read(sound, where, start, end)
-        rate = sound.samplerate
-        if samples.ndim > 1:
-            samples = _choose(samples, channel, meter or ChannelMeter(), where)
-        if rate != sampling_rate and len(samples):
-            whole = compute_num_samples(sound.frames / rate, sampling_rate) / sampling_rate  # as lhotse counts
-            wanted = (whole if end is None else min(end, sound.frames / rate)) - start
-            samples = _resample(samples, rate, sampling_rate, wanted)
-    return samples, rate
+        first = compute_num_samples(start, rate) if start > 0 else 0
+        count = compute_num_samples((seconds if end is None else min(end, seconds)) - start, rate)
+        whole = compute_num_samples(seconds, sampling_rate) / sampling_rate  # as lhotse counts
+        wanted = compute_num_samples((whole if end is None else min(end, seconds)) - start, sampling_rate)
+        # both numbers of samples may have been rounded up
+        yield Part(sound, where, first, min(count, sound.frames - first), channel, sampling_rate, wanted)
+
+
+def resample(samples: np.ndarray, rate: int, sampling_rate: int) -> np.ndarray:
+    """Samples (n,) in memory at another rate in Hz, float32; ValueError: rates too unlike each other."""
+    check_rates(rate, sampling_rate, "the samples")
+    whole = compute_num_samples(len(samples) / rate, sampling_rate)
+    return samples if rate == sampling_rate else _of_length(Resample(rate, sampling_rate)(samples[None])[0], whole)
 
 
 def _source(specifier: str, name: str, allow_pipes: bool) -> str | bytes:
@@ -105,35 +188,36 @@ def _check_header(sound: soundfile.SoundFile, where: str, sampling_rate: int, do
             f"{where}: sampled at {rate} Hz, but conf/fbank.conf says {sampling_rate}; "
             f"resample the file, or change --sample-frequency, or set {option}=true there"
         )
-    common = math.gcd(rate, sampling_rate)
-    if rate * sampling_rate > _UNLIKE * common**2 or sampling_rate > _STRETCH * rate:
-        raise ValueError(f"{where}: cannot be resampled from {rate} to {sampling_rate} Hz; resample it by itself")
+    check_rates(rate, sampling_rate, where)
     if sound.frames == 0:
         raise ValueError(f"{where}: empty, not one sample; leave it out of the data directory")
+
+
+def check_rates(rate: int, sampling_rate: int, where: str) -> None:
+    """Raise ValueError unless a recording of `rate` Hz can be resampled to `sampling_rate`."""
+    common = math.gcd(rate, sampling_rate)
+    if rate < 1 or rate * sampling_rate > _UNLIKE * common**2 or sampling_rate > _STRETCH * rate:
+        raise ValueError(f"{where}: cannot be resampled from {rate} to {sampling_rate} Hz; resample it by itself")
 
 
 def _check_channel(channels: int, channel: Channel | None, where: str) -> None:
     if channel is None and channels > 1:
         raise ValueError(
             f"{where}: {channels} channels; say which one in conf/fbank.conf: --channel=0, 1, ..., "
-            "or --channel=mix for their mean"
+            "or --channel=mix for their mean (steps/identify.py has the option too)"
         )
     if channel not in (None, MIX) and channel >= channels:
         remedy = "correct --channel in conf/fbank.conf, or segments"
         raise ValueError(f"{where}: no channel {channel}, it has {channels}; {remedy}")
 
 
-def _read(sound: soundfile.SoundFile, where: str, start: float, end: float | None) -> np.ndarray:
-    """Samples (n,) or (n, C) of a part of a file."""
-    rate = sound.samplerate
-    seconds = sound.frames / rate
-    first = compute_num_samples(start, rate) if start > 0 else 0
-    wanted = compute_num_samples((seconds if end is None else min(end, seconds)) - start, rate)
-    wanted = min(wanted, sound.frames - first)  # both may have been rounded up
+def _read(sound: soundfile.SoundFile, where: str, first: int, wanted: int) -> np.ndarray:
+    """Samples (n,) or (n, C) of a file, so many from the `first` on."""
     dtype = "int16" if sound.subtype == "PCM_16" else "float32"  # the same values, in two thirds of the time
     try:
-        if first and sound.seekable():
-            sound.seek(first)
+        if sound.seekable():
+            if first != sound.tell():
+                sound.seek(first)
             first = 0
         samples = sound.read(first + wanted, dtype=dtype)[first:]
     except (RuntimeError, MemoryError) as error:
@@ -149,16 +233,7 @@ def _read(sound: soundfile.SoundFile, where: str, start: float, end: float | Non
     return samples
 
 
-def _choose(samples: np.ndarray, channel: Channel, meter: ChannelMeter, where: str) -> np.ndarray:
-    meter.add(samples)
-    if meter.silent(channel):
-        what = "the mean of its channels" if channel == MIX else f"channel {channel}"
-        raise SilentChannel(f"{where}: {what} is silent, another channel is not; choose that one with --channel")
-    return np.ascontiguousarray(pick(samples, channel))
-
-
-def _resample(samples: np.ndarray, rate: int, sampling_rate: int, seconds: float) -> np.ndarray:
-    """Samples (n,) at another rate, as many as `seconds` have there."""
-    resampled = Resample(rate, sampling_rate)(samples[np.newaxis])[0]
-    lacking = compute_num_samples(seconds, sampling_rate) - len(resampled)
-    return np.pad(resampled, (0, lacking), mode="reflect") if lacking > 0 else resampled[: len(resampled) + lacking]
+def _of_length(samples: np.ndarray, length: int) -> np.ndarray:
+    """Samples (n,), cut or continued by their mirror image, as resampling may give one more or less."""
+    lacking = length - len(samples)
+    return np.pad(samples, (0, lacking), mode="reflect") if lacking > 0 else samples[:length]

@@ -139,6 +139,11 @@ class FeatureExtractor:
         """Samples that one frame needs."""
         return self._filterbank.length
 
+    @property
+    def shift_samples(self) -> int:
+        """Samples from the start of a frame to that of the next one."""
+        return self._filterbank.shift
+
     def __call__(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.batch([samples])[0]
 

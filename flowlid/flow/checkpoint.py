@@ -4,7 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -63,16 +63,16 @@ class Model:
         return self.classes if self.config.model.decides else self.classes[0].split(_JOIN)
 
 
-def save_model(path: str | Path, model: Model) -> None:
-    """Write a trained model; all of its state is in the file."""
-    stats = model.global_stats
+def save_model(path: str | Path, model: Model, in_bfloat16: Collection[str] = ()) -> None:
+    """Write a trained model; all of its state is in the file, some of it in bfloat16."""
+    stats, state = model.global_stats, model.flow.state_dict()
     payload = {
         "config": model.config.to_dict(),
         "classes": list(model.classes),
         "feature_dim": model.feature_dim,
         "global_stats": None if stats is None else torch.from_numpy(stats),
         "labels": model.labels,
-        "state": model.flow.state_dict(),
+        "state": {name: value.bfloat16() if name in in_bfloat16 else value for name, value in state.items()},
     }
     save_payload(path, "model", payload)
 

@@ -7,6 +7,7 @@
 - `floor`: speech at a stated level, and the same noise for all recordings (`frames.level`, `frames.floor`).
 - `normalization`: the shift and scale of each utterance.
 - `frameset`: a set's frames, normalized and spliced where they are used (`load_frames`, `FrameSet`).
+- `utterances`: the same of a few utterances in memory (`frames_of`).
 - `agreement`: whether data are what a model was trained on (`check_features`, `check_labels`).
 - `augmentation`: training frames with another voice, channel and noise in each epoch.
 - `batches`: random batches for training, from sets that may be larger than memory.

@@ -57,6 +57,25 @@ def read_options(path: str | Path, cls: type) -> Any:  # noqa: ANN401  (an insta
         raise ValueError(f"{path}: {error}") from error
 
 
+def options_of(values: Mapping[str, str], cls: type, where: str) -> Any:  # noqa: ANN401  (an instance of cls)
+    """The options in a table such as a model's: "num-mel-bins": "40". Args and errors are those of `read_options`.
+
+    Args:
+        values: option -> value; an option that is not named has its default.
+        cls: as for `read_options`.
+        where: what errors begin with.
+    """
+    kinds = {field.name.replace("_", "-"): type(field.default) for field in fields(cls)}
+    unknown = [name for name in values if name not in kinds]
+    if unknown:
+        raise ValueError(f"{where}: unknown option {brief(unknown[0])}; it was made by another flowlid")
+    parsed = {name.replace("-", "_"): _parse(text, kinds[name], f"{where}: {name}") for name, text in values.items()}
+    try:
+        return cls(**parsed)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
 def check_ranges(options: object, ranges: Mapping[str, tuple[float, float]]) -> None:
     """Raise ValueError, in the words of a configuration file, for an option outside its range, or NaN."""
     for name, (least, most) in ranges.items():

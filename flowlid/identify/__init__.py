@@ -1,0 +1,10 @@
+"""A recording and a trained model make an answer.
+
+- `carry`: a model in one directory that can be copied anywhere (`open_model`, `write_model`).
+- `card`: what is said of it there: training data, figures, warnings, licence.
+- `inputs`: what is to be identified: files, directories, lists, data directories.
+- `recording`: a recording as the model hears it, with the options of its features (`Listener`).
+- `answer`: what is said of a recording, and how it is decided (`Answer`, `Decider`).
+- `identifier`: all of it together (`load`, `Identifier`).
+- `formats`: answers as text, JSON and CSV.
+"""
