@@ -47,7 +47,7 @@ ONLY_IN = {
     },
     "argparse": {"program"},
     "yaml": {"config", "files"},
-    "matplotlib": {"plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training"},
+    "matplotlib": {"plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training", "plots/voices"},
     "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency"},
 }  # fmt: skip
 

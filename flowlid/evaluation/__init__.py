@@ -8,6 +8,7 @@
 - `calibration`: log-likelihoods made true to their word by an affine map, and what they cost in bits.
 - `calibrated`: that map fitted on a dev set and stored, and the costs of a set before and after it.
 - `bootstrap`: confidence intervals.
+- `voices`: accuracy and bits per voice, and means over voices.
 - `durations`: accuracy against duration, and small margins.
 - `latents`: latents of chosen frames: moments and samples.
 - `tsne`: latents in two dims.

@@ -4,5 +4,6 @@
 - `fonts`: installed fonts for labels in other scripts than Latin, Greek and Cyrillic.
 - `training`: training curves.
 - `latents`: first two latent dims, t-SNE, histograms.
+- `voices`: accuracy and bits on new voices against the number of voices in training.
 - `decisions`: confusion, log-likelihood ratios, accuracy by duration. A new plot goes beside these.
 """
