@@ -39,7 +39,7 @@ LARGE = {
     "ru": ("ru_ivrvoice", "ru_veber"),
 }
 SMALL = tuple(f"{language}_ktuberling" for language in LARGE)
-TURNS = 6  # choices of the voices; so many suffice for each voice to be new in a third of the runs or more
+TURNS = 3  # choices with one number of voices: so many suffice for each of three voices to be new in one or more
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Choice:
 def choices() -> list[Choice]:
     """One voice per language and two (all but one, where there are three) by turns, and all.
 
-    In the first three turns the voices of a row are from one kind of studio where they can be, in the others not.
+    The voices of a turn are from one kind of studio where they can be: else the channel gives the language away.
     """
     found = []
     for number in (1, 2):
         for turn in range(TURNS):
             train = []
-            for place, own in enumerate(LARGE.values()):
-                first = (turn + (place % 2) * (turn // 3)) % len(own)
+            for own in LARGE.values():
+                first = turn % len(own)
                 rotated = own[first:] + own[:first]
                 # with two voices: all but `first`, so that each is new as often as it is the only one known
                 train.append(rotated[:1] if number == 1 else rotated[1:] if len(own) > number else own)
@@ -127,7 +127,7 @@ def _write_yaml(path: Path, content: object) -> None:
         yaml.safe_dump(content, file, sort_keys=False, default_flow_style=None)
 
 
-def run_experiments(names: Sequence[str], manifests: Path, out: Path, nj: int) -> None:
+def run_experiments(names: Sequence[str], manifests: Path, out: Path, jobs: Sequence[str]) -> None:
     """Have ./run.sh make the sets and features, train and score.
 
     Raises:
@@ -140,7 +140,7 @@ def run_experiments(names: Sequence[str], manifests: Path, out: Path, nj: int) -
     if not link.exists():
         link.symlink_to(manifests.absolute())
     places = [word for name in ("conf", "data", "exp") for word in (f"--{name}", out / name)]
-    options = ["--stage", "1", "--stop-stage", "4", "--sets", out / "sets.yaml", "--nj", str(nj)]
+    options = ["--stage", "1", "--stop-stage", "4", "--sets", out / "sets.yaml", *jobs]
     command = ["./run.sh", *options, *places, "--experiments", " ".join(names)]
     if subprocess.run(command, check=False).returncode:
         raise ValueError("./run.sh failed, as said above; the same command continues")
@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--manifests", metavar="DIR", type=Path, default=Path("data/manifests"), help="of stage 0")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("exp/_curve"), help="where everything goes")
     parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="parallel jobs of feature extraction")
+    parser.add_argument("--parallel", type=int, default=1, help="experiments side by side")
     words = "true: draw what is there; train and score nothing"
     parser.add_argument("--draw-only", choices=("true", "false"), default="false", help=words)
     args: argparse.Namespace = parser.parse_args()
@@ -231,7 +232,8 @@ def main() -> None:
         raise ValueError("--models names nothing")
     if args.draw_only == "false":
         names = write_plan(models, args.models_dir, args.out)
-        run_experiments(names, args.manifests, args.out, args.nj)
+        jobs = ["--nj", str(args.nj), "--parallel", str(args.parallel)]
+        run_experiments(names, args.manifests, args.out, jobs)
     draw(models, args.out)
 
 
