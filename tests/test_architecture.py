@@ -50,7 +50,10 @@ ONLY_IN = {
     },
     "argparse": {"program"},
     "yaml": {"config", "files"},
-    "matplotlib": {"plots/changes", "plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training"},
+    "matplotlib": {
+        "plots/changes", "plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training",
+        "plots/voices",
+    },
     "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency", "training/baselines"},
 }  # fmt: skip
 

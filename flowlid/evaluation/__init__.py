@@ -15,6 +15,7 @@
 - `bootstrap`: confidence intervals.
 - `comparison`: a flow beside the baselines of the same sets: which decides better?
 - `changes`: what changed between two runs that scored the same utterances.
+- `voices`: accuracy and bits per voice, and means over voices.
 - `durations`: accuracy against duration, and small margins.
 - `latents`: latents of chosen frames: moments and samples.
 - `tsne`: latents in two dims.

@@ -160,7 +160,7 @@ def score_frames(
     progress: Progress | None = None,
     block: int | None = None,
     keep: Keep | None = None,
-    each: Callable[[Tensor, Tensor], None] | None = None,
+    each: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
 ) -> SetScores:
     """Score every selected frame of a set under every class, on the flow's device.
 

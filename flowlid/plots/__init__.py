@@ -5,5 +5,6 @@
 - `training`: training curves.
 - `latents`: first two latent dims, t-SNE, histograms.
 - `changes`: differences between two runs, with their intervals.
+- `voices`: accuracy and bits on new voices against the number of voices in training.
 - `decisions`: confusion, log-likelihood ratios, accuracy by duration. A new plot goes beside these.
 """
