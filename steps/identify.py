@@ -87,10 +87,14 @@ def along_recordings(
     named = args.form == "rttm" or args.textgrid or args.plot
     called: dict[str, str] = {}  # name in files -> recording
     for timeline in model.timelines(inputs, decider, args.window):
-        other = called.setdefault(timeline.id, timeline.name) if named and timeline.error is None else timeline.name
-        if other != timeline.name:
-            words = f"{timeline.name}: in files it is called {timeline.id}, as {other} is; give it in a call of its own"
-            timeline = dataclasses.replace(timeline, segments=(), error=words)
+        if named and timeline.error is None:
+            if timeline.id in called:
+                words = (
+                    f"in files it is called {timeline.id}, as {called[timeline.id]} is; give it in a call of its own"
+                )
+                timeline = dataclasses.replace(timeline, segments=(), error=f"{timeline.name}: {words}")
+            else:
+                called[timeline.id] = timeline.name
         if timeline.error is None:
             write_files(args, model, timeline)
         elif args.form == "rttm":
