@@ -114,8 +114,8 @@ def decide_nonspeech(
     about = {"set": data.path.name, "classes": model.classes}
     seen = len(model.classes) > 1 and not set(model.classes).isdisjoint(data.table("utt2lang").values())
     if isinstance(frames, str):
-        found = CANNOT_TELL if seen else None
-        return {**about, **dict.fromkeys(_FIGURES), "mark": found, "warning": None, "reason": frames, "hours": None}
+        verdict = CANNOT_TELL if seen else None
+        return {**about, **dict.fromkeys(_FIGURES), "mark": verdict, "warning": None, "reason": frames, "hours": None}
     labels = class_numbers(frames.languages, model.classes)
     judged = judged_labels(labels)
     found, reasons = {}, _left_out(labels, judged, model.classes)
