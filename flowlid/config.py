@@ -2,15 +2,16 @@
 
 import dataclasses
 import fnmatch
+import math
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from flowlid.checks import check_augmentation
 from flowlid.files import read_yaml
 from flowlid.wording import brief, nearest, shortened
 
@@ -119,7 +120,10 @@ _AT_LEAST_ONE = (
     "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
     "training.epochs", "training.batch_size", "training.block_frames",
 )  # fmt: skip
-_AT_LEAST_ZERO = ("frames.context", "training.warmup_steps", "training.weight_decay", "training.seed")
+_AT_LEAST_ZERO = (
+    "frames.context", "augmentation.warp", "augmentation.tilt", "augmentation.equalization", "augmentation.gain",
+    "training.warmup_steps", "training.weight_decay", "training.seed",
+)  # fmt: skip
 _POSITIVE = (
     "model.class_variance", "model.residual_variance", "model.scale_bound",
     "training.learning_rate", "training.clip_norm", "training.jump",
@@ -144,6 +148,7 @@ def config_from_dict(content: object, where: str) -> Config:
         _check_value(key, value, where)
     if not config.data.train:
         raise ValueError(f"{where}: data.train is missing: name the training set's directory below data/")
+    _check_augmentation(config, where)
     model = config.model
     if model.type == "nf" and (model.class_dim, model.class_variance, model.residual_variance) != (None, 1.0, 1.0):
         raise ValueError(
@@ -154,8 +159,36 @@ def config_from_dict(content: object, where: str) -> Config:
         raise ValueError(f"{where}: training.select: {config.training.select} needs a set in data.dev")
     if config.training.select == "dev_accuracy" and config.model.type == "nf":
         raise ValueError(f"{where}: a normal flow decides nothing: training.select may be last or dev_loglik")
-    check_augmentation(flatten(config), where)
     return config
+
+
+def _check_augmentation(config: Config, where: str) -> None:
+    """Raise ValueError for ranges that make no sense, or changes that the preparation of the frames does not allow."""
+    asked = config.augmentation
+    if asked.warp >= 0.5:
+        raise ValueError(f"{where}: augmentation.warp must be below 0.5, not {asked.warp}; voices differ by about 0.1")
+    levels = asked.noise_floor
+    if levels is not None and not (len(levels) == 2 and -math.inf < levels[0] <= levels[1] < math.inf):
+        what = f"two levels, the lowest and the highest, not {brief(levels)}"
+        raise ValueError(f"{where}: augmentation.noise_floor must be {what}")
+    on = {name for name, value in dataclasses.asdict(asked).items() if value}
+    for names, reason in _conflicts(flatten(config)):
+        for name in (name for name in names if name in on):
+            raise ValueError(f"{where}: augmentation.{name} does not go with {reason}; leave one of them out")
+
+
+def _conflicts(values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Augmentations that do not go with a configuration, and why."""
+    cmvn, channel = values["frames.cmvn"], ("tilt", "equalization", "gain", "noise_floor")
+    if cmvn == "speaker" or (cmvn == "utterance" and values["frames.norm_vars"]):
+        variance = ", frames.norm_vars: true" * values["frames.norm_vars"]
+        yield ("warp", *channel), f"frames.cmvn: {cmvn}{variance}, whose statistics it would change"
+    elif cmvn == "utterance":
+        yield channel, "frames.cmvn: utterance, which takes the channel away"
+    if values.get("frames.floor") is not None:
+        yield channel, "frames.floor, which it would move in training alone"
+    if values.get("frames.level") is not None:
+        yield ("gain",), "frames.level, which evens the levels out"
 
 
 def resolve_sets(config: Config, data: str | Path) -> Config:
