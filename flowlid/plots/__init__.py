@@ -5,4 +5,5 @@
 - `training`: training curves.
 - `latents`: first two latent dims, t-SNE, histograms.
 - `decisions`: confusion, log-likelihood ratios, accuracy by duration. A new plot goes beside these.
+- `calibration`: reliability, normalized Bayes error, Tippett and DET curves.
 """
