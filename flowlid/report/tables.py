@@ -25,13 +25,15 @@ def overview(results: Sequence[Result]) -> Table:
             result["experiment"], set_label(name, found), count_text(found["utterances"]),
             share_text(found["frame_accuracy"]), share_text(found["utt_accuracy"]),
             _nonspeech_text(found.get("nonspeech")),  # not in a results.json of earlier versions
-            bits_text(found.get("calibrated")), share_text(found["eer"]), nats_text(found["loglik"]),
+            bits_text(found.get("calibrated")), _calibrated_accuracy(found.get("calibrated")),
+            share_text(found["eer"]), nats_text(found["loglik"]),
         ]
         for result in results
         for name, found in scored_sets(result)
     ]  # fmt: skip
-    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "EER", "LogLL"]
-    for column in (6, 5):
+    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "calibrated acc", "EER"]
+    head += ["LogLL"]
+    for column in (7, 6, 5):
         if all(row[column] == NONE for row in rows):
             rows = [[*row[:column], *row[column + 1 :]] for row in rows]
             head = [*head[:column], *head[column + 1 :]]
@@ -144,6 +146,10 @@ def bits_text(calibrated: Result | None) -> str:
     if not calibrated or not calibrated["bits"]:
         return NONE
     return f"{calibrated['bits']['share']:.2f} of {calibrated['log2_classes']:.2f}"
+
+
+def _calibrated_accuracy(calibrated: Result | None) -> str:
+    return share_text(calibrated["accuracy"]) if calibrated else NONE
 
 
 def _unseen_text(found: Result) -> str:
