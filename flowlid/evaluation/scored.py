@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowlid.evaluation.blocks import ARCHIVES
 from flowlid.evaluation.decisions import class_numbers
 from flowlid.files import read_json
 from flowlid.kaldi.arks import read_matrix, read_vector
 from flowlid.kaldi.tables import read_table
 
+ARCHIVES = ("mean_latents", "blocks")  # an ark and an scp file each, of every utterance
 _FIX = "score the set again (stage 4 with --overwrite true)"
 
 

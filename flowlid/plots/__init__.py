@@ -7,4 +7,5 @@
 - `changes`: differences between two runs, with their intervals.
 - `voices`: accuracy and bits on new voices against the number of voices in training.
 - `decisions`: confusion, log-likelihood ratios, accuracy by duration. A new plot goes beside these.
+- `calibration`: reliability, normalized Bayes error, Tippett and DET curves.
 """

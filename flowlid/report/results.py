@@ -22,7 +22,11 @@ _SCORES = (
 _PROFICIENCY = (
     "utterances", "speakers", "score_mean", "score_min", "score_max", "native", "loglik", "llr", "ridge", "reasons",
 )  # fmt: skip
-_CALIBRATED = ("log2_classes", "bits", "bits_raw", "bits_min", "accuracy", "cllr", "cost", "confident")
+_CALIBRATED = (
+    "log2_classes", "bits", "bits_raw", "bits_min", "bits_over", "accuracy", "cllr", "cost", "confident", "trusted",
+    "pieces",
+)  # fmt: skip
+_CALIBRATION = ("model", "classes", "scale", "power", "offsets", "utterances", "speakers", "new_speakers")
 _NONSPEECH = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "mark", "warning", "reason")
 
 
@@ -71,7 +75,7 @@ def _experiment(path: Path) -> Result:
         "level": frames.get("level"),
         "floor": frames.get("floor"),
         "train": {"set": data.get("train"), **{key: trained[key] for key in _TRAIN}},
-        "calibration": read_json(calibration) if calibration.is_file() else None,
+        "calibration": _entries(calibration, _CALIBRATION) if calibration.is_file() else None,
         "sets": {name: _set(path, name) for name in order},
         **{key: trained["provenance"].get(key) for key in ("command", "versions", "commit", "machine")},
     }
