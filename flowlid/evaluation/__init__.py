@@ -9,6 +9,7 @@
 - `calibrated`: that map fitted on a dev set and stored, and the costs of a set before and after it.
 - `typicality`: how far a statistic of an utterance is from what its class and duration lead one to expect.
 - `openset`: whether an utterance is of one of the classes at all, or "unknown".
+- `rejection`: who is rejected in a set, and how well known and unknown utterances are told apart.
 - `bootstrap`: confidence intervals.
 - `durations`: accuracy against duration, and small margins.
 - `latents`: latents of chosen frames: moments and samples.

@@ -16,7 +16,8 @@ from flowlid.config import Config, config_from_dict, differences, save_config
 from flowlid.files import atomic_write, read_json
 from flowlid.flow.checkpoint import Model, load_model, load_payload
 
-RESULTS = ("score_*", "calibrat*", "nonspeech_*", "latent_*", "proficiency_*", "plots")  # of a model, in its directory
+# of a model, in its directory
+RESULTS = ("score_*", "calibrat*", "openset*", "nonspeech_*", "latent_*", "proficiency_*", "plots")
 _KINDS = {"checkpoint.pt": "training state", "final.pt": "model"}
 log = logging.getLogger("flowlid")
 
