@@ -47,7 +47,9 @@ ONLY_IN = {
     },
     "argparse": {"program"},
     "yaml": {"config", "files"},
-    "matplotlib": {"plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training"},
+    "matplotlib": {
+        "plots/decisions", "plots/fonts", "plots/latents", "plots/openset", "plots/style", "plots/training",
+    },
     "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency"},
 }  # fmt: skip
 

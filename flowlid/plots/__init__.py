@@ -4,5 +4,6 @@
 - `fonts`: installed fonts for labels in other scripts than Latin, Greek and Cyrillic.
 - `training`: training curves.
 - `latents`: first two latent dims, t-SNE, histograms.
+- `openset`: who is rejected as unknown.
 - `decisions`: confusion, log-likelihood ratios, accuracy by duration. A new plot goes beside these.
 """

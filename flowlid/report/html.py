@@ -18,6 +18,7 @@ _CAPTIONS = {
     "hist": "histograms of single latent dimensions, with the model's Gaussian densities (dashed)",
     "accuracy_duration": "accuracy by duration of selected speech, and of whole utterances, with 95% intervals",
     "llr_per_frame": "log-likelihood ratio of each utterance (points), with quartiles and the 5th and 95th percentiles",
+    "openset": "share of each set's utterances rejected as unknown at each threshold; the vertical line is in use",
     "confusion": "share of each true language recognised as each class; correct decisions in bold",
 }
 _CSS = """
