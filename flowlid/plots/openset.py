@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from flowlid.plots.style import GREY, PALETTE, save, styled
 
-
 _LEAST = 0.01  # lesser surprises are drawn there: nobody rejects at them
 
 
