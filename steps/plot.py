@@ -4,9 +4,9 @@
 Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b
 Draws the training curves; the first two latent dims, t-SNE, and histograms with the model's density, of the training
 set, the first test set, all test sets together, and each set of --each; and the confusion of frames and of utterances,
-the log-likelihood ratio of each utterance, and the accuracy by duration, of all test sets; and of those that were
-calibrated their reliability, normalized Bayes error, Tippett and DET curves. Of a baseline, which has neither epochs nor
-latents, only those from the confusion on.
+the log-likelihood ratio of each utterance, the accuracy by duration, and who is rejected as unknown, of all test sets;
+and of those that were calibrated their reliability, normalized Bayes error, Tippett and DET curves. A baseline has
+neither epochs nor latents: it has only what comes from the confusion on.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from flowlid.plots.calibration import draw_bayes_error, draw_det, draw_reliabili
 from flowlid.plots.decisions import accuracy_duration, confusion_shares, llr_per_frame
 from flowlid.plots.fonts import boxes_note
 from flowlid.plots.latents import first_dims, histograms, tsne
+from flowlid.plots.openset import rejection
 from flowlid.plots.style import class_colors
 from flowlid.plots.training import loss_curve
 
@@ -51,6 +52,7 @@ def main() -> None:
     latents = [args.exp / f"latent_{name}" / MADE_FROM for name in (config.data.train, *tests)]
     scores = [args.exp / f"score_{name}" / MADE_FROM for name in args.tests]
     calibrated = [args.exp / f"calibrated_{name}" / MADE_FROM for name in args.tests]
+    scores += [args.exp / f"openset_{name}" / MADE_FROM for name in args.tests]
     inputs = {"files": digest(args.exp / "train.jsonl", args.exp / "config.yaml", *latents, *scores, *calibrated)}
     inputs |= {"tests": args.tests, "each": args.each, "tsne_frames": args.tsne_frames, "seed": args.seed}
 
@@ -84,6 +86,7 @@ def draw(config: Config, tests: list[str], args: argparse.Namespace, out: Path) 
     for group, (_, shown) in groups.items():
         title = f"{name}: {shown}"
         draw_latents(config.model, means, samples[group], unseen, colors, out, group, title, args)
+    draw_openset(args.exp, args.tests, out)
     if config.model.decides and args.tests:
         draw_confusion(args.exp, list(means), args.tests, unseen, out)
         draw_decisions(args.exp, list(means), args.tests, unseen, colors, out)
@@ -218,6 +221,25 @@ def draw_calibration(exp: Path, tests: list[str], out: Path) -> None:
         draw_bayes_error(trials, out / "bayes_error", f"{exp.name}: Bayes decisions at every prior")
         draw_tippett(trials, out / "tippett", f"{exp.name}: calibrated ratios")
         draw_det(trials, out / "det", f"{exp.name}: detection error tradeoff")
+
+
+def draw_openset(exp: Path, tests: list[str], out: Path) -> None:
+    """How many of each test set's utterances are rejected as unknown, if the experiment has an open set."""
+    surprise, judged = {}, {}
+    for name in tests:
+        place = exp / f"openset_{name}"
+        if (place / "result.json").is_file():
+            judged = read_json(place / "result.json")
+            unseen = read_json(exp / f"score_{name}" / "result.json")["unseen"]
+            languages = read_table(exp / f"score_{name}" / "utt2lang")
+            values = {utt: float(value) for utt, value in read_table(place / "utt2surprise").items()}
+            surprise[name] = {
+                seen: [value for utt, value in values.items() if (languages[utt] not in unseen) == seen]
+                for seen in (True, False)
+            }
+    if surprise:
+        title = f"{exp.name}: utterances rejected as unknown"
+        rejection(surprise, judged["threshold"], judged["rate"], out / "openset", title)
 
 
 if __name__ == "__main__":

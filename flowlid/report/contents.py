@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from flowlid.report import baseline_tables, decision_tables, tables
+from flowlid.report import baseline_tables, decision_tables, openset_tables, tables
 from flowlid.report.tables import NONE, Result, Table
 
 NOTES = (
@@ -29,6 +29,13 @@ NOTES = (
     "sets if it decides more of the utterances correctly and McNemar's exact test, on the utterances that one of the "
     'two alone has right, gives p < 0.05; "worse" means that a baseline beats the flow. The test takes utterances as '
     "independent, so p is too small where a speaker has many, and says nothing of models of other seeds.",
+    'Open set: an utterance is rejected as "unknown" if it is stranger than all but 5% of the dev set\'s utterances. '
+    "How strange it is combines (Fisher's method) the distance of its mean latent from its class (shift), the lead of "
+    "its best class over the second (margin), and its log-likelihood or its ratio to a background flow, each compared "
+    "with dev utterances of the same decision and of like duration. Nothing unknown was used to fit it. AUROC is the "
+    "probability that an utterance of an unseen language is stranger than one of the set named in the last column. New "
+    "voices and channels are strange too, so that a known language may be rejected for them: the column of new voices "
+    "tells how many of the seen utterances are of speakers that are not in training.",
     "Durations: windows are cut one after another from the selected (voiced) frames of an utterance, and each is "
     "decided by the sum over its own frames; the rest at the utterance's end is not used. Longer windows come from "
     "fewer and longer utterances, so the columns are not about the same speech. Intervals are 95% bootstrap intervals "
@@ -81,6 +88,7 @@ def experiment_tables(result: Result, references: Mapping[str, Table]) -> list[T
         baseline_tables.baselines_table,
         decision_tables.calibration_table,
         decision_tables.stated_table,
+        openset_tables.openset_table,
         decision_tables.nonspeech_table,
         decision_tables.durations_table,
         decision_tables.margins_table,

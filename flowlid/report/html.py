@@ -23,6 +23,7 @@ _CAPTIONS = {
     "bayes_error": "normalized Bayes error at every prior: as calibrated, and at best (thin); 1 is knowing nothing",
     "tippett": "targets below each calibrated log-likelihood ratio (rising), and the other trials above it (falling)",
     "det": "misses against false alarms at every threshold",
+    "openset": "share of each set's utterances rejected as unknown at each threshold; the vertical line is in use",
     "confusion": "share of each true language recognised as each class; correct decisions in bold",
 }
 _CSS = """

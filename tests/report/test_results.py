@@ -103,8 +103,8 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     dnf, nf = collect(exp)
     assert list(dnf) == [
         "experiment", "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision",
-        "device", "features", "level", "floor", "train", "calibration", "sets", "command", "versions", "commit",
-        "machine",
+        "device", "features", "level", "floor", "train", "calibration", "openset", "sets", "command", "versions",
+        "commit", "machine",
     ]  # fmt: skip
     assert dnf["train"] == {
         "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691,
@@ -114,10 +114,12 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     assert set(dnf["sets"]["test_z"]) == {
         "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
         "frame_confusion", "utt_confusion", "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
-        "utt_accuracy_interval", "durations", "margins", "calibrated", "nonspeech", "proficiency", "command",
+        "utt_accuracy_interval", "durations", "margins", "calibrated", "openset", "nonspeech", "proficiency",
+        "command",
     }  # fmt: skip
     expected = {key: value for key, value in result_json("").items() if key not in ("set", "classes", "provenance")}
-    added = {"moments": MOMENTS, "calibrated": None, "nonspeech": None, "proficiency": None, "command": "score.py exp"}
+    added = dict.fromkeys(("calibrated", "openset", "nonspeech", "proficiency"))
+    added |= {"moments": MOMENTS, "command": "score.py exp"}
     assert dnf["sets"]["test_z"] == {**expected, **added}
     assert dnf["sets"]["test_ja"]["moments"] is None
     assert {key: nf["sets"]["test_z"][key] for key in NOTHING} == NOTHING
