@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import log_ndtr
 
 from flowlid.evaluation.scored import ScoredSet
 from flowlid.evaluation.typicality import Law, fit_law
@@ -195,7 +195,7 @@ def _law(content: Mapping[str, Any]) -> Law:
 
 
 def _combined(deviations: Mapping[str, Array]) -> Array:
-    return -sum(norm.logsf(z) for z in deviations.values())
+    return -sum(log_ndtr(-z) for z in deviations.values())  # the upper tail's logarithm
 
 
 def _counts(scored: ScoredSet) -> NDArray[np.int64]:

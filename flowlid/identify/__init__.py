@@ -6,5 +6,6 @@
 - `recording`: a recording as the model hears it, with the options of its features (`Listener`).
 - `answer`: what is said of a recording, and how it is decided (`Answer`, `Decider`).
 - `identifier`: all of it together (`load`, `Identifier`).
+- `added_class`: a class added to a trained flow: its mean, and a calibration with it.
 - `formats`: answers as text, JSON and CSV.
 """

@@ -128,3 +128,11 @@ def _result(place: Path) -> Result | None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def added_section(language: str, seconds: float, recordings: int) -> str:
+    """What a card says of a class that was added after training."""
+    return (
+        f"\n## Added class\n\n{language}: the mean latent of {seconds / 60:.1f} minutes of speech in {recordings} "
+        "recordings; the flow was not trained on it. The figures above are of the model without it.\n"
+    )

@@ -70,10 +70,11 @@ def test_the_front_page_is_short() -> None:
     assert len(re.findall(r"!\[", FRONT)) == 1
 
 
-def test_the_python_of_the_front_page_scores_a_data_directory(
+def test_the_python_of_the_frames_page_scores_a_data_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", FRONT, flags=re.DOTALL)
+    text = (ROOT / "flowlid/frames/README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     model, data = (re.search(rf'"(egs/[^"]*{end})"', code)[1] for end in (r"final\.pt", "/data/test[^/]*"))
     test, folder, exp = Path(data).name, tmp_path / Path(data).parent, tmp_path / Path(model).parent
     utts = {f"{speaker}-{n}": language for speaker, language in (("a", "en"), ("b", "es")) for n in range(4)}
