@@ -1,8 +1,8 @@
 """Training frames with another voice, channel and noise: drawn for each utterance, anew in each epoch.
 
-In the order of a recording: the voice (warp of the mel axis), the channel (tilt, equalization and gain), the noise
-(a floor). They change features as `FrameSet.block` gives them without normalization, and `frames.cmvn` comes after
-them, with the statistics of the recordings as they are.
+In the order of a recording: the voice (warp of the mel axis), the channel (tilt, equalization and gain), noise. They
+change features as `FrameSet.block` gives them without normalization; `frames.cmvn` comes after them, with the
+statistics of the recordings as they are.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Drawn:
 
 
 class Augmentation:
-    """Changes batches of training frames; a change is the same for all frames of an utterance in an epoch.
+    """Changes batches of training frames; all frames of an utterance are changed alike in an epoch, but for noise.
 
     What an utterance gets depends on the seed, the epoch and its number in the set alone: neither on batches or
     processes, nor on where a training went on, nor on what else is switched on. Epochs count from 1; others (the
