@@ -58,7 +58,7 @@ class AugmentationConfig:
     tilt: float = 0.0  # of the spectrum: this many dB, up or down, at the last bin, and the opposite at the first
     equalization: float = 0.0  # most dB, up or down, of each of three cosines over the bins
     gain: float = 0.0  # most dB, up or down
-    noise_floor: list[float] | None = None  # energy added in all bins: log-mel units, lowest and highest
+    noise_floor: list[float] | None = None  # mean energy of noise that is added: log-mel units, lowest and highest
 
 
 @dataclass(frozen=True)
