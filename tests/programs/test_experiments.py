@@ -83,8 +83,9 @@ def test_a_larger_picture_of_t_sne_has_its_frames(tmp_path: Path) -> None:
 def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None:
     data, exp, config = tmp_path / "data", tmp_path / "exp/tiny", tmp_path / "tiny.yaml"
     feature_dir(data / "train", {"a-1": "en", "a-2": "en", "a-3": "es", "a-4": "es"})
-    feature_dir(data / "test", {"a-1": "en", "a-2": "es", "b-3": "es", "c-4": "es"}, seed=1)
-    write_table(data / "test/utt2score", {"a-1": "1", "a-2": "3", "b-3": "2", "c-4": "5"})
+    languages = {"a-1": "en", "a-2": "en", "a-3": "en", "b-4": "es", "c-5": "es", "c-6": "es"}
+    feature_dir(data / "test", languages, seed=1)
+    write_table(data / "test/utt2score", {**dict.fromkeys(languages, "1"), "a-2": "3", "b-4": "2", "c-5": "5"})
     config.write_text(YAML % KINDS["dnf"])
     assert call("train", config, data, exp).code == 0
 
@@ -117,7 +118,7 @@ def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None
         "proficiency_test",
     }
     assert made() == everything and made() == set()
-    write_table(data / "test/utt2score", {"a-1": "1", "a-2": "3", "b-3": "2", "c-4": "4"})
+    write_table(data / "test/utt2score", {**dict.fromkeys(languages, "1"), "a-2": "3", "b-4": "2", "c-5": "4"})
     assert made() == {"proficiency_test"}
     (exp / "latent_test/moments.json").unlink()
     assert made() == {"latent_test"}
