@@ -112,13 +112,14 @@ def estimate_auroc(
     Args:
         scores: of each trial, (n,).
         positive: whether it is positive, (n,); there are both kinds.
-        speakers, utts: of each trial; `drawn_units` says which of them the bootstrap draws.
+        speakers, utts: of each trial; the bootstrap draws speakers if there are enough of both kinds (`drawn_units`).
         seed: of the resamples.
     """
     order = np.argsort(np.asarray(scores, float), kind="stable")
     values, positive = np.asarray(scores, float)[order], np.asarray(positive, bool)[order]
     starts = np.flatnonzero(np.diff(values, prepend=-np.inf) != 0)  # of equal scores
-    unit, names = drawn_units(speakers, utts)
+    few = any(drawn_units([speakers[n] for n in order[own]], utts)[0] == "utterances" for own in (positive, ~positive))
+    unit, names = ("utterances", utts) if few else drawn_units(speakers, utts)
     units, number = np.unique(np.asarray(names), return_inverse=True)
     number = number[order]
 

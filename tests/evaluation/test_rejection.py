@@ -41,6 +41,12 @@ def test_the_interval_is_that_of_resampled_speakers() -> None:
     assert (found.unit, found.units) == ("speakers", 12)
 
 
+def test_utterances_are_drawn_where_one_kind_has_few_speakers() -> None:
+    generator = np.random.default_rng(3)
+    speakers, positive = [*map(str, range(6)), *"aaaaaa"], [False] * 6 + [True] * 6
+    assert estimate_auroc(generator.normal(size=12), positive, speakers, list("uvwxyzUVWXYZ")).unit == "utterances"
+
+
 def test_what_is_told_apart_without_an_error_has_an_area_of_one() -> None:
     found = estimate_auroc([1, 2, 3, 4], [False, False, True, True], ["a"] * 4, list("wxyz"))
     assert (found.share, found.low, found.high) == (1.0, 1.0, 1.0)

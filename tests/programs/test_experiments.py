@@ -131,7 +131,7 @@ def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None
     assert not list(exp.glob("calibrat*"))
 
 
-@pytest.mark.parametrize("name", ["plot", "score_proficiency", "calibrate"])
+@pytest.mark.parametrize("name", ["plot", "score_proficiency", "calibrate", "fit_openset"])
 def test_what_reads_files_alone_starts_without_torch(name: str) -> None:
     code = f"import runpy, sys; runpy.run_path('steps/{name}.py'); print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -160,3 +160,6 @@ def test_lists_of_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ended = call("list_sets", "--data", tmp_path / "data", other)
     assert ended.code == 1 and "data.dev: 'dev*' matches dev_a, dev_b" in ended.log
     assert call("list_sets", "--role", "test", config).code == 1
+    assert listed("--role", "background", config) == []
+    config.write_text("data: {train: one}\nmodel: {background: nf}")
+    assert listed("--role", "background", config) == ["nf"] and listed(config) == ["one"]
