@@ -61,9 +61,8 @@ def main() -> None:
         short, long = recordings(args, model.listener.rate, Path(folder))
         print(f"Command: {' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}\n")
         start_table(args, short[0])
-        print(
-            "\n| threads | what | s | processor, s | frames per processor s | of the flow's own | files per s | x real time |"
-        )
+        head = "threads | what | s | processor, s | frames/processor s | of the flow's own | files/s | x real time"
+        print(f"\n| {head} |")
         print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         for threads in args.threads:
             torch.set_num_threads(threads)
