@@ -2,8 +2,10 @@
 
 import dataclasses
 import fnmatch
+import math
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,10 +48,24 @@ class FramesConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The flow and its latent density."""
+class AugmentationConfig:
+    """How far each utterance of the training set is changed, anew in each epoch; evenly drawn, 0 or null: not at all.
 
-    type: str = "nf"  # dnf: one mean per class; nf: one standard normal
+    Features are taken to be natural logarithms of mel energies: 10 dB are 2.303 of their units.
+    """
+
+    warp: float = 0.0  # of the mel axis, as by the length of the vocal tract: factor of 1 - warp to 1 + warp
+    tilt: float = 0.0  # of the spectrum: this many dB, up or down, at the last bin, and the opposite at the first
+    equalization: float = 0.0  # most dB, up or down, of each of three cosines over the bins
+    gain: float = 0.0  # most dB, up or down
+    noise_floor: list[float] | None = None  # energy added in all bins: log-mel units, lowest and highest
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The flow and its latent density, or a baseline."""
+
+    type: str = "nf"  # dnf: one mean per class; nf: one standard normal; or one of BASELINES
     blocks: int = 10
     hidden: int = 512
     layers: int = 2
@@ -62,6 +78,23 @@ class ModelConfig:
     mixing: str = "none"  # of all dims between pairs of couplings: none, or lu, by a trained matrix
     scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
     precision: str = "auto"  # of products: float32, bfloat16, or auto: bfloat16 if the device has units for it
+    background: str | None = None  # experiment of a normal flow on the same sets, against which the unknown is told
+    components: int = 64  # Gaussians of each class's mixture (gmm)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is no flow: scikit-learn fits it, in no epochs, and it has no latents."""
+        return self.type in BASELINES
+
+    @property
+    def decides(self) -> bool:
+        """Whether it tells classes apart."""
+        return self.type != "nf"
+
+    @property
+    def is_density(self) -> bool:
+        """Whether its log-likelihoods are those of frames, log p(x | y); if not, they are log p(y | x)."""
+        return self.type != "lr"
 
 
 @dataclass(frozen=True)
@@ -76,8 +109,10 @@ class TrainingConfig:
     decay: str = "cosine"  # to zero at the last step; or none
     weight_decay: float = 0.0
     clip_norm: float | None = 1000.0  # of the gradient; null: none
-    jump: float = 1.0  # a loss this many nats per dimension above its running mean is a jump
-    select: str = "last"  # epoch that becomes final.pt: last, dev_loglik or dev_accuracy
+    jump: float = 1.0  # a -LogLL this many nats per dimension above its running mean is a jump
+    discriminative: float = 0.0  # weight of the cross-entropy of p(y | x) beside -log p(x | y); dnf only
+    select: str = "last"  # epoch that becomes final.pt: last, dev_loglik, dev_accuracy or dev_crossent
+    most_frames: int = 100000  # of each class that a baseline is fitted on, chosen at random; they are in memory
     seed: int = 1
 
 
@@ -87,6 +122,7 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     features: dict[str, str] = field(default_factory=dict)  # options that they were made with; training fills them in
@@ -96,22 +132,31 @@ class Config:
 
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+# a mixture of diagonal Gaussians per class, linear discriminant analysis, and multinomial logistic regression
+BASELINES = ("gmm", "lda", "lr")
+# others are settings of flows
+_OF_ALL_TYPES = ("data.", "frames.", "features.", "model.type", "model.background", "training.seed")
+_OF_TYPES = {"model.components": ("gmm",), "training.most_frames": BASELINES}
 _CHOICES = {
     "frames.cmvn": ("none", "utterance", "speaker", "global"),
-    "model.type": ("dnf", "nf"),
+    "model.type": ("dnf", "nf", *BASELINES),
     "model.precision": PRECISIONS,
     "model.normalization": ("actnorm", "batchnorm", "none"),
     "model.coupling": ("separate", "shared"),
     "model.mixing": ("none", "lu"),
     "training.decay": ("cosine", "none"),
-    "training.select": ("last", "dev_loglik", "dev_accuracy"),
+    "training.select": ("last", "dev_loglik", "dev_accuracy", "dev_crossent"),
 }
+_NOT_TRAINED = ("data.tests", "data.plots", "model.background")  # what they say does not change the model
 _AT_LEAST_ONE = (
     "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
-    "training.epochs", "training.batch_size", "training.block_frames",
+    "model.components", "training.epochs", "training.batch_size", "training.block_frames", "training.most_frames",
 )  # fmt: skip
 _LOG_ENERGIES = ("frames.level", "frames.floor")
-_AT_LEAST_ZERO = ("frames.context", "training.warmup_steps", "training.weight_decay", "training.seed")
+_AT_LEAST_ZERO = (
+    "frames.context", "augmentation.warp", "augmentation.tilt", "augmentation.equalization", "augmentation.gain",
+    "training.warmup_steps", "training.weight_decay", "training.seed", "training.discriminative",
+)  # fmt: skip
 _POSITIVE = (
     "model.class_variance", "model.residual_variance", "model.scale_bound",
     "training.learning_rate", "training.clip_norm", "training.jump",
@@ -136,6 +181,8 @@ def config_from_dict(content: object, where: str) -> Config:
         _check_value(key, value, where)
     if not config.data.train:
         raise ValueError(f"{where}: data.train is missing: name the training set's directory below data/")
+    _check_keys_of_type(config, where)
+    _check_augmentation(config, where)
     model = config.model
     if model.type == "nf" and (model.class_dim, model.class_variance, model.residual_variance) != (None, 1.0, 1.0):
         raise ValueError(
@@ -144,9 +191,43 @@ def config_from_dict(content: object, where: str) -> Config:
         )
     if config.training.select != "last" and not config.data.dev:
         raise ValueError(f"{where}: training.select: {config.training.select} needs a set in data.dev")
-    if config.training.select == "dev_accuracy" and config.model.type == "nf":
+    if config.training.discriminative and model.type != "dnf":
+        raise ValueError(
+            f"{where}: training.discriminative: {config.training.discriminative:g} needs classes to tell apart: it is "
+            f"for model.type: dnf, not {model.type}; leave it out"
+        )
+    if config.training.select in ("dev_accuracy", "dev_crossent") and config.model.type == "nf":
         raise ValueError(f"{where}: a normal flow decides nothing: training.select may be last or dev_loglik")
     return config
+
+
+def _check_augmentation(config: Config, where: str) -> None:
+    """Raise ValueError for ranges that make no sense, or changes that the preparation of the frames does not allow."""
+    asked = config.augmentation
+    if asked.warp >= 0.5:
+        raise ValueError(f"{where}: augmentation.warp must be below 0.5, not {asked.warp}; voices differ by about 0.1")
+    levels = asked.noise_floor
+    if levels is not None and not (len(levels) == 2 and -math.inf < levels[0] <= levels[1] < math.inf):
+        what = f"two levels, the lowest and the highest, not {brief(levels)}"
+        raise ValueError(f"{where}: augmentation.noise_floor must be {what}")
+    on = {name for name, value in dataclasses.asdict(asked).items() if value}
+    for names, reason in _conflicts(flatten(config)):
+        for name in (name for name in names if name in on):
+            raise ValueError(f"{where}: augmentation.{name} does not go with {reason}; leave one of them out")
+
+
+def _conflicts(values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Augmentations that do not go with a configuration, and why."""
+    cmvn, channel = values["frames.cmvn"], ("tilt", "equalization", "gain", "noise_floor")
+    if cmvn == "speaker" or (cmvn == "utterance" and values["frames.norm_vars"]):
+        variance = ", frames.norm_vars: true" * values["frames.norm_vars"]
+        yield ("warp", *channel), f"frames.cmvn: {cmvn}{variance}, whose statistics it would change"
+    elif cmvn == "utterance":
+        yield channel, "frames.cmvn: utterance, which takes the channel away"
+    if values.get("frames.floor") is not None:
+        yield channel, "frames.floor, which it would move in training alone"
+    if values.get("frames.level") is not None:
+        yield ("gain",), "frames.level, which evens the levels out"
 
 
 def resolve_sets(config: Config, data: str | Path) -> Config:
@@ -193,7 +274,7 @@ def differences(old: Config, new: Config) -> list[str]:
     """One line, "section.key: old -> new", for each key that changes what is trained (not the test sets)."""
     before, after = flatten(old), flatten(new)
     keys = [key for key in after if key in before or old.features]  # older models do not say what their features are
-    changed = [key for key in keys if key not in ("data.tests", "data.plots") and before.get(key) != after[key]]
+    changed = [key for key in keys if key not in _NOT_TRAINED and before.get(key) != after[key]]
     return [f"{key}: {before.get(key, 'not known')} -> {after[key]}" for key in changed]
 
 
@@ -222,6 +303,9 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     if kind == list[str]:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value
+    elif kind == list[float]:
+        if isinstance(value, list):
+            return [_typed(item, float, what) for item in value]
     elif kind == dict[str, str]:
         if isinstance(value, dict):
             return {str(name): item if isinstance(item, str) else str(item).lower() for name, item in value.items()}
@@ -235,8 +319,20 @@ def _typed(value: object, hint: Any, what: str) -> Any:  # noqa: ANN401  (a hint
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
-    names |= {dict[str, str]: "options and their values"}
+    names |= {dict[str, str]: "options and their values", list[float]: "a list of numbers"}
     raise ValueError(f"{what} must be {names.get(kind, 'a list of names')}, not {brief(value)}")
+
+
+def _check_keys_of_type(config: Config, where: str) -> None:
+    """Refuse a setting that models of this type do not have, unless it is at its default."""
+    kind, defaults = config.model.type, flatten(Config())
+    for key, value in flatten(config).items():
+        if key in _OF_TYPES:
+            has = kind in _OF_TYPES[key]
+        else:
+            has = not config.model.is_baseline or key.startswith(_OF_ALL_TYPES)
+        if not has and value != defaults[key]:
+            raise ValueError(f"{where}: {key}: {value}: a model of model.type {kind} has no such setting; remove it")
 
 
 def _check_value(key: str, value: Any, where: str) -> None:  # noqa: ANN401  (any value of a configuration)

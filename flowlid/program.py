@@ -136,6 +136,13 @@ def add_corpus_options(parser: argparse.ArgumentParser, counts: str = "") -> Non
     parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
 
 
+def add_choice_options(parser: argparse.ArgumentParser) -> None:
+    """Give a preparation of many languages `--languages` and `--hours-per-language`, which take a part of them."""
+    parser.add_argument("--languages", metavar='"L L"', default="", help="only these; empty: all that are there")
+    words = "at most this many hours of training speech of each language; 0: all"
+    parser.add_argument("--hours-per-language", metavar="HOURS", type=float, default=0, help=words)
+
+
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a program that uses a trained model its options, and `exp`, `data` and `sets`."""
     add_device_option(parser)

@@ -13,11 +13,9 @@ that a prompt and its translations are in the same part in every language and vo
 names the files that are left out, and why.
 """
 
-import io
 import logging
 import os
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,9 +27,10 @@ from lhotse import AudioSource, Recording, SupervisionSegment
 
 from flowlid.audio.headers import check_file
 from flowlid.audio.opening import open_sound
-from flowlid.corpora.corpus import order, write_jsonl
+from flowlid.corpora import prompts
+from flowlid.corpora.corpus import write_jsonl
 from flowlid.corpora.duplicates import Sound, find_repeated, find_shared
-from flowlid.files import atomic_write, write_tsv
+from flowlid.files import write_tsv
 from flowlid.left_out import MAX_BAD, LeftOut
 from flowlid.program import add_max_bad_option, argument_parser, log_provenance, run
 
@@ -103,9 +102,8 @@ def prompt_key(prompt: str) -> str:
 
 
 def part_of(prompt: str) -> str:
-    """Part of a prompt, by the SHA-1 of its key modulo 100: 70 train, 10 dev, 20 test."""
-    bucket = int(order(prompt_key(prompt)), 16) % 100
-    return "train" if bucket < 70 else "dev" if bucket < 80 else "test"
+    """Part of a prompt, by its key: train, dev or test."""
+    return prompts.part_of(prompt_key(prompt))
 
 
 def find_voices(corpus: Path, voices: Iterable[Voice]) -> dict[Voice, Path]:
@@ -230,6 +228,7 @@ def make_manifests(voice: Voice, clips: list[Clip], out_dir: Path) -> tuple[list
         source = AudioSource(type="file", channels=[0], source=str(path))
         recordings[name] = Recording(name, [source], RATE, length, length / RATE)
         custom = {"prompt": clip.prompt, "part": part_of(clip.prompt), "voice": voice.name, "codec": voice.codec}
+        custom["slice"] = prompts.slice_of(prompt_key(clip.prompt))
         supervisions.append(
             SupervisionSegment(
                 id=name,
@@ -247,11 +246,7 @@ def make_manifests(voice: Voice, clips: list[Clip], out_dir: Path) -> tuple[list
 
 def _decoded(clip: Clip, audio: Path) -> Path:
     path = audio / clip.voice.name / f"{clip.prompt}.wav"
-    buffer = io.BytesIO()
-    soundfile.write(buffer, clip.samples, RATE, format="WAV", subtype="PCM_16")
-    if not path.is_file() or path.read_bytes() != buffer.getvalue():
-        with atomic_write(path, "wb") as file:
-            file.write(buffer.getvalue())
+    prompts.write_wav(path, clip.samples, RATE)
     return path
 
 
@@ -316,10 +311,7 @@ def fetch(cache: Path, names: list[str]) -> Path:
         ValueError: they could not be fetched; the log says what to do.
     """
     script = Path(__file__).resolve().parent / "fetch_debian_packages.sh"
-    place = cache / "prompts"
-    if subprocess.run([script, place, *(VOICES[name].package for name in names)], check=False).returncode:
-        raise ValueError("the prompts could not be fetched, as said above; with --corpus DIR they are not fetched")
-    return place
+    return prompts.fetch_packages(script, cache / "prompts", [VOICES[name].package for name in names])
 
 
 def main() -> None:

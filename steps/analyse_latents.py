@@ -4,7 +4,7 @@
 Example: steps/analyse_latents.py exp/dnf_120 data train_en_es test_en_es
 Writes EXP/latent_<set>/sample.npz (z, language: as many frames of each language; means: the mean of the latent density
 of each language of the model) and moments.json (skewness and excess kurtosis, averaged over the dims of c and of r).
-Sets that are up to date are skipped.
+Sets that are up to date are skipped. A baseline has no latents: nothing is written.
 """
 
 import argparse
@@ -36,6 +36,9 @@ def main() -> None:
     device = program.choose_device(args.device)
     model = load_model(args.exp / "final.pt").to(device)
     check_labels(model, args.data)
+    if model.config.model.is_baseline:
+        log.info("%s: a baseline (model.type: %s) has no latents to analyse", args.exp, model.config.model.type)
+        return
     inputs = {"model": digest(args.exp / "final.pt"), "precision": model.flow.precision}
     for name in program.own_sets(args):
         analyse(args, name, model, inputs)

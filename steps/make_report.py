@@ -8,6 +8,7 @@ It prints a short table.
 from pathlib import Path
 
 from flowlid import program
+from flowlid.evaluation.comparison import with_baselines
 from flowlid.files import atomic_write, write_json
 from flowlid.report.html import report_html
 from flowlid.report.markdown import results_markdown, results_table_text
@@ -28,10 +29,11 @@ def main() -> None:
     parser.add_argument("--table-of", default="", help='print the table of these experiments ("a b"), write nothing')
     args = parser.parse_args()
     if args.table_of:
-        print(results_table_text(collect(args.exp, args.table_of.split())))
+        print(results_table_text(with_baselines(args.exp, collect(args.exp, args.table_of.split()))))
         return
     without = set(args.without.split())
-    results = collect(args.exp, [name for name in trained(args.exp) if name not in without])
+    names = [name for name in trained(args.exp) if name not in without]
+    results = with_baselines(args.exp, collect(args.exp, names))
     check_ours(args.exp)
     references = reference_tables(read_reference(args.reference), results) if args.reference else {}
     write_json(args.exp / "results.json", results)

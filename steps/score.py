@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from flowlid import program
-from flowlid.evaluation.blocks import ARCHIVES
 from flowlid.evaluation.parts import Part, gather_archives, gather_scores, part_place, precision_of, score_part
 from flowlid.evaluation.reuse import digest, made_from, make_unless_up_to_date
+from flowlid.evaluation.scored import ARCHIVES
 from flowlid.evaluation.scoring import archives_in, frames_digest, score_set, write_scores
 from flowlid.flow.checkpoint import Model, load_model
 from flowlid.frames.agreement import check_labels
@@ -126,7 +126,7 @@ def merge(
 
 def say(name: str, found: dict[str, Any]) -> None:
     """Log what was found of a set."""
-    said = [f"LogLL {found['loglik']:.3f} nats per frame"]
+    said = [f"LogLL {found['loglik']:.3f} nats per frame"] if found["loglik"] is not None else []
     said += [f"{words} accuracy {found[key]:.4f}" for key, words in ACCURACIES.items() if found[key] is not None]
     log.info("%s: %d utterances, %d frames: %s", name, found["utterances"], found["frames"], ", ".join(said))
 

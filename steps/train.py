@@ -1,5 +1,5 @@
 #!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
-r"""Train the flow of one experiment, in one process or several; do nothing where that is done already.
+r"""Train the flow of one experiment, in one process or several, or fit its baseline; do nothing if that is done.
 
 Examples: steps/train.py conf/dnf_120.yaml data exp/dnf_120
           steps/train.py --num-procs 2 conf/dnf_120.yaml data exp/dnf_120
@@ -9,6 +9,7 @@ Examples: steps/train.py conf/dnf_120.yaml data exp/dnf_120
 Writes EXP/final.pt (the model), config.yaml (resolved), train.jsonl (one line per epoch) and train.json. After each
 epoch, and every --save-minutes within one, EXP/checkpoint.pt is replaced; a training that was cut off goes on from it,
 with the same result. INT, TERM and USR1 end training after the next step, which is saved; exit status 128 + signal.
+A baseline is fitted from the start, by the first process; it has no train.jsonl.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from flowlid import program
 from flowlid.training import launcher
+from flowlid.training.baselines import make_baseline
 from flowlid.training.directory import locked
 from flowlid.training.experiment import make_model, prepare
 from flowlid.training.interruption import interruptible
@@ -43,7 +45,9 @@ def main() -> None:
         with locked(args.exp) if processes.first else nullcontext():
             with launcher.together(processes, device, args.hang_timeout):
                 wanted = prepare(*inputs, processes)
-                if wanted:
+                if wanted and wanted.config.model.is_baseline:
+                    make_baseline(wanted, device, args.exp, processes, provenance)
+                elif wanted:
                     make_model(wanted, device, args.exp, processes, provenance, progress, args.save_minutes)
 
 

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpora": {"audio", "files", "kaldi", "left_out", "wording"},
     "features": {"audio", "files", "kaldi", "left_out", "wording"},
     "frames": {"config", "files", "flow", "kaldi", "wording"},
-    "evaluation": {"files", "flow", "frames", "kaldi", "wording"},
+    "evaluation": {"config", "files", "flow", "frames", "kaldi", "wording"},
     "identify": {
         "audio", "corpora", "evaluation", "features", "files", "flow", "frames", "kaldi", "program", "wording",
     },
@@ -45,13 +45,16 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN = {
     "kaldiio": {"kaldi/arks"},
     "lhotse": {
-        "audio/headers", "audio/samples", "corpora/corpus", "corpora/data_dirs", "corpora/sets",
+        "audio/headers", "audio/samples", "corpora/augmented", "corpora/corpus", "corpora/data_dirs", "corpora/sets",
         "corpora/speech_table_audio", "corpora/speech_table_channels", "features/fbank",
     },
     "argparse": {"program"},
     "yaml": {"config", "files"},
-    "matplotlib": {"plots/decisions", "plots/fonts", "plots/latents", "plots/style", "plots/training"},
-    "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency"},
+    "matplotlib": {
+        "plots/calibration", "plots/changes", "plots/decisions", "plots/fonts", "plots/latents", "plots/openset",
+        "plots/style", "plots/training", "plots/voices",
+    },
+    "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency", "training/baselines"},
 }  # fmt: skip
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowlid.config import ModelConfig, TrainingConfig
+from flowlid.config import AugmentationConfig, FramesConfig, ModelConfig, TrainingConfig
 from flowlid.flow.flow import build_flow
-from flowlid.frames.frameset import FrameSet, moments_of
+from flowlid.frames.augmentation import make_augmentation
+from flowlid.frames.frameset import CPU, FrameSet, moments_of
 from flowlid.training.trainer import Trainer
 
 MakeFrames = Callable[..., FrameSet]
@@ -24,6 +25,7 @@ def make_trainer(
     normalization: str = "actnorm",
     kind: str = "dnf",
     seed: int = 1,
+    augmentation: AugmentationConfig | None = None,
     **settings: object,
 ) -> Trainer:
     torch.manual_seed(seed)
@@ -34,7 +36,8 @@ def make_trainer(
         **{"epochs": 4, "batch_size": 100, "learning_rate": 1e-2, "warmup_steps": 2, "decay": "none", **settings}
     )
     labels = frames.labels(CLASSES) if kind == "dnf" else torch.zeros(len(frames.utts), dtype=torch.long)
-    return Trainer(flow, frames, labels, config, None if dev is None else (dev, dev.labels(CLASSES)))
+    changes = make_augmentation(augmentation or AugmentationConfig(), frames, FramesConfig(), config.seed, CPU)
+    return Trainer(flow, frames, labels, config, None if dev is None else (dev, dev.labels(CLASSES)), None, changes)
 
 
 def trained(trainer: Trainer) -> Trainer:

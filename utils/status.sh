@@ -31,7 +31,7 @@ show_status() {
   for name in "${known[@]}"; do
     dir=$exp/$name
     state=$(holders "$dir" alone)
-    log=$(message_of "$dir/log/train.log" '^(going on after |interrupted after )?epoch |trained already')
+    log=$(message_of "$dir/log/train.log" '^(going on after |interrupted after )?epoch |^fitted |trained already')
     echo "$name: ${state:+at work ($state)}$([ -n "$state" ] || echo 'not at work'); ${log:-no epoch yet}"
     __show_jobs_of "$dir" "$found" '         '
   done

@@ -14,6 +14,7 @@ from flowlid.wording import nearest, some
 
 log = logging.getLogger("flowlid")
 
+COPY_OF = "copy_of"  # the field of a copy that names its original
 FIELDS = ("language", "speaker", "gender", "recording_id")  # others are in a supervision's `custom`
 _KEYS = ("disjoint", "label", "classes", "optional", "sets")
 _BOUNDS = ("min", "max", "above", "below")
@@ -190,6 +191,7 @@ def select(sets: Sets, supervisions: Mapping[str, SupervisionSegment]) -> dict[s
     for key, name in (("disjoint", sets.disjoint), ("label", sets.label)):
         if name is not None and name not in known:
             raise ValueError(f"{sets.path}: {key}: unknown field {name!r}{nearest(name, known)}")
+    check_copies(sets, chosen)
     check_leaks(sets, chosen)
     return {name: [_labelled(sets, item) for item in items] for name, items in chosen.items()}
 
@@ -240,6 +242,28 @@ def check_leaks(sets: Sets, chosen: Mapping[str, list[SupervisionSegment]]) -> N
                 )
     if sets.disjoint:
         log.info("checked: no %s is in both a train set and a dev or test set", sets.disjoint)
+
+
+def check_copies(sets: Sets, chosen: Mapping[str, list[SupervisionSegment]]) -> None:
+    """Check that copies (`flowlid.corpora.augmented`) are of utterances of training, and in train sets alone.
+
+    Raises:
+        ValueError: a copy in a dev or test set, or one in a train set whose original is in such a set.
+    """
+    others = [name for name in chosen if not name.startswith("train")]
+    for other in others:
+        copies = [item.id for item in chosen[other] if field_of(item, COPY_OF)]
+        if copies:
+            raise ValueError(f"{sets.path}: set {other} has copies, which only train sets may: {some(copies)}")
+    for train in (name for name in chosen if name.startswith("train")):
+        sources = {field_of(item, COPY_OF) for item in chosen[train]}
+        for other in others:
+            shared = sorted(item.id for item in chosen[other] if item.id in sources)
+            if shared:
+                raise ValueError(
+                    f"{sets.path}: leak: {train} has copies of utterances of {other}: {some(shared)}; make them anew "
+                    "(steps/augment_corpus.py), since the parts of the corpus have changed"
+                )
 
 
 def _values(sets: Sets, name: str, items: list[SupervisionSegment]) -> set[str]:

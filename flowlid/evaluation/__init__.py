@@ -12,7 +12,11 @@
 - `costs`: what the decisions of a set cost before and after it.
 - `typicality`: how far a statistic of an utterance is from what its class and duration lead one to expect.
 - `openset`: whether an utterance is of one of the classes at all, or "unknown".
+- `rejection`: who is rejected in a set, and how well known and unknown utterances are told apart.
 - `bootstrap`: confidence intervals.
+- `comparison`: a flow beside the baselines of the same sets: which decides better?
+- `changes`: what changed between two runs that scored the same utterances.
+- `voices`: accuracy and bits per voice, and means over voices.
 - `durations`: accuracy against duration, and small margins.
 - `latents`: latents of chosen frames: moments and samples.
 - `tsne`: latents in two dims.

@@ -63,7 +63,7 @@ def fit_on(dev: ScoredSet, known_speakers: Collection[str], speakers: Sequence[s
         "power": power,
         "offsets": offsets,
         "novelty": {
-            **{name: getattr(novelty, name) for name in ("level", "slope", "spread")},
+            **{name: getattr(novelty, name) for name in ("between", "within", "spread")},
             **{name: getattr(novelty, name).tolist() for name in ("means", "variances")},
         },
         "utterances": sum(language in dev.classes for language in dev.languages),

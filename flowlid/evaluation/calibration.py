@@ -67,9 +67,9 @@ def fit(
 ) -> tuple[float, float, tuple[float, ...]]:
     """Scale, power and offsets of least cross-entropy, all classes weighted alike.
 
-    Its targets are smoothed, as if each class had one utterance more of which nothing is known: of n utterances, the
-    own probability counts as (n + 1 / K) / (n + 1), every other as (1 / K) / (n + 1) (Platt, 1999, with a flat prior of
-    the weight of one utterance). A dev set without an error then gives a finite scale.
+    Its targets are smoothed (Platt, 1999), as if the dev set had one utterance more, of which nothing is known: of n
+    utterances of a class that has 1 / K of it, the own probability counts as (n + 1 / K^2) / (n + 1 / K), every other
+    as (1 / K^2) / (n + 1 / K). A dev set without an error then gives a finite scale.
 
     Args:
         mean_loglik: log-likelihood per frame of each class in nats, (U, K).
@@ -199,7 +199,7 @@ def _targets(labels: NDArray, weights: Array, classes: int, smooth: bool) -> Arr
     if counts.min() == 0:
         raise ValueError(f"calibration: class {counts.argmin()} of {len(counts)} has no utterance in the dev set")
     own, count = np.eye(classes)[labels], counts[labels, None]
-    targets = (own * count + 1 / classes) / (count + 1) if smooth else own
+    targets = (own * count + 1 / classes**2) / (count + 1 / classes) if smooth else own
     return targets * weights[:, None] / (count * classes)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from flowlid.evaluation import metrics
-from flowlid.evaluation.blocks import ARCHIVES, Blocks, Keep
+from flowlid.evaluation.blocks import Blocks, Keep
 from flowlid.evaluation.decisions import SetScores, class_numbers, llr_per_frame, summarize
 from flowlid.evaluation.durations import block_length, decision_statistics
 from flowlid.evaluation.reuse import digest
+from flowlid.evaluation.scored import ARCHIVES
 from flowlid.files import atomic_write, write_json
 from flowlid.flow.checkpoint import Model
 from flowlid.flow.flow import Flow
@@ -105,7 +106,7 @@ def write_scores(
     Writes `utt2loglik`, `utt2lang`, `utt2num_frames` (the selected ones), `result.json`, and, if the model decides,
     `utt2pred`, `utt2llr`, `trials` and `scores`.
     """
-    decides, total = model.config.model.type == "dnf", len(frames)
+    decides, total = model.config.model.decides, len(frames)
     languages = sorted(set(frames.languages))
     result = {
         "set": place.name.removeprefix("score_"),
@@ -121,6 +122,8 @@ def write_scores(
         **summarize(scores, frames.languages, model.classes, decides),
         **decision_statistics(scores, frames, model.classes, block_length(frame_shift), decides),
     }
+    if not model.config.model.is_density:
+        result |= dict.fromkeys(("loglik", "logp", "logdet"))
     _write_lists(out, model.classes, frames, scores, decides)
     write_json(out / "result.json", result)
     return result
@@ -158,6 +161,7 @@ def score_frames(
     progress: Progress | None = None,
     block: int | None = None,
     keep: Keep | None = None,
+    each: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
 ) -> SetScores:
     """Score every selected frame of a set under every class, on the flow's device.
 
@@ -172,12 +176,13 @@ def score_frames(
         block: frames of a block; None for no blocks.
         keep: needs `block`; called for each utterance, in order, with its name, the mean of its latents (D,), and of
             each of its blocks the mean log-likelihoods and the mean latent (B, K + D), float32 (`Blocks`).
+        each: called for each batch with the utterances of its frames (n,) and their log p(z | y) (n, K), float64.
 
     Raises:
         NotFinite: a log-likelihood that is not finite.
     """
     flow.eval()
-    device, utts, classes = next(flow.parameters()).device, len(frames.utts), len(flow.base.means)
+    device, utts, classes = next(flow.parameters()).device, len(frames.utts), flow.base.classes
     logp = torch.zeros(utts, classes, dtype=torch.float64, device=device)
     decided = torch.zeros_like(logp)
     logdet = torch.zeros(utts, dtype=torch.float64, device=device)
@@ -192,6 +197,8 @@ def score_frames(
         if blocks:
             blocks.add(done, utt, torch.cat([p + det[:, None], z.double()], dim=1))
         done += len(x)
+        if each:
+            each(utt, p)
         if progress:
             progress(done, len(frames))
     scores = SetScores(

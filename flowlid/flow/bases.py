@@ -6,7 +6,20 @@ import torch
 from torch import Tensor, nn
 
 
-class ClassGaussians(nn.Module):
+class Base(nn.Module):
+    """Log-likelihoods of latents under K classes."""
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        raise NotImplementedError
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z | y) of every class in nats: (N, D) -> (N, K)."""
+        raise NotImplementedError
+
+
+class ClassGaussians(Base):
     """One Gaussian per class on the latent's first dims, one shared Gaussian on the others.
 
     z = [c; r] with c of `class_dim` dims and r of the `dim - class_dim` others:
@@ -48,6 +61,11 @@ class ClassGaussians(nn.Module):
             self.means = nn.Parameter(means)
         else:
             self.register_buffer("means", means)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.means)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z | y) of every class in nats: (N, D) -> (N, K)."""

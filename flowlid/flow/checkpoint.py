@@ -34,7 +34,7 @@ _UNREADABLE = (
 
 @dataclass
 class Model:
-    """A trained flow with what is needed to use it.
+    """A trained flow or baseline with what is needed to use it.
 
     Attributes:
         flow: in evaluation mode, on the CPU.
@@ -60,7 +60,7 @@ class Model:
     @property
     def languages(self) -> list[str]:
         """The languages that it was trained on."""
-        return self.classes if self.config.model.type == "dnf" else self.classes[0].split(_JOIN)
+        return self.classes if self.config.model.decides else self.classes[0].split(_JOIN)
 
 
 def save_model(path: str | Path, model: Model, in_bfloat16: Collection[str] = ()) -> None:
@@ -158,9 +158,9 @@ def _is(found: Any, wanted: str | int) -> bool:  # noqa: ANN401  (a damaged file
 
 
 def class_names(languages: Sequence[str], model_type: str) -> list[str]:
-    """The classes that a training set gives: its languages for a DNF, all of them joined for an NF."""
+    """The classes that a training set gives: its languages, or all of them joined for a normal flow."""
     names = sorted(set(languages))
     bad = [name for name in names if _JOIN in name]
     if bad:
         raise ValueError(f"utt2lang: language {bad[0]!r}: {_JOIN!r} stands between languages; rename it")
-    return names if model_type == "dnf" else [_JOIN.join(names)]
+    return [_JOIN.join(names)] if model_type == "nf" else names

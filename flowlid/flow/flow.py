@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from flowlid.config import ModelConfig
 from flowlid.flow import cpu_coupling, precision
-from flowlid.flow.bases import ClassGaussians
+from flowlid.flow.baselines import GaussianMixtures, LogPosteriors, SharedGaussians
+from flowlid.flow.bases import Base, ClassGaussians
 from flowlid.flow.mixing import LUMixing
 from flowlid.flow.transforms import (
     ActNorm,
@@ -28,7 +29,8 @@ log = logging.getLogger("flowlid")
 class Flow(nn.Module):
     """Density of frames x given a class y: log p(x | y) = log p(z | y) + log |det dz/dx|.
 
-    Calling it, `flow(x)`, gives the latents and their log-determinant, as a transform does.
+    Calling it, `flow(x)`, gives the latents and their log-determinant, as a transform does. A baseline is one without
+    couplings, and with another density than a flow's.
 
     Example:
         >>> flow = build_flow(ModelConfig(blocks=2, hidden=8), 1, mean=torch.zeros(4), std=torch.ones(4))
@@ -36,7 +38,7 @@ class Flow(nn.Module):
         torch.Size([3, 1])
     """
 
-    def __init__(self, transform: Composition, base: ClassGaussians, dim: int) -> None:
+    def __init__(self, transform: Composition, base: Base, dim: int) -> None:
         super().__init__()
         self.transform, self.base, self.dim = transform, base, dim
         self._chooses_kernels = False  # the plain formulas, until `set_precision`
@@ -50,7 +52,7 @@ class Flow(nn.Module):
         Raises:
             ValueError: no such precision.
         """
-        chosen = precision.resolve(name, self.base.means.device)
+        chosen = precision.resolve(name, next(self.parameters()).device)
         for coupling in self._couplings():
             coupling.precision = chosen
         self._chooses_kernels = True
@@ -89,7 +91,8 @@ class Flow(nn.Module):
     @property
     def precision(self) -> str:
         """What the matrix products run in: "float32" or "bfloat16"."""
-        return str(next(self._couplings()).precision).removeprefix("torch.")
+        used = [coupling.precision for coupling in self._couplings()]
+        return str(used[0] if used else torch.float32).removeprefix("torch.")
 
     def _couplings(self) -> Iterator[AffineCoupling]:
         return (module for module in self.transform.transforms if isinstance(module, AffineCoupling))
@@ -133,7 +136,7 @@ class Flow(nn.Module):
 
 
 def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> Flow:
-    """The flow that a configuration describes, its weights from torch's current random state.
+    """The flow or baseline that a configuration describes, a flow's weights from torch's current random state.
 
     Args:
         config: the `model` section of an experiment.
@@ -144,6 +147,8 @@ def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> 
         ValueError: a value that does not fit the dimension.
     """
     dim = len(mean)
+    if config.is_baseline:
+        return _baseline(config, classes, mean, std)
     blocks = real_nvp(
         dim, config.blocks, config.hidden, config.layers, config.normalization, config.scale_bound, config.mixing,
         config.coupling,
@@ -158,6 +163,17 @@ def build_flow(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> 
     )
     whitening = [Whitening(dim)] if config.whitening else []
     return Flow(Composition([Standardization(mean, std), *whitening, *blocks]), base, dim)
+
+
+def _baseline(config: ModelConfig, classes: int, mean: Tensor, std: Tensor) -> Flow:
+    """A baseline before it is fitted. A posterior takes its frames as they are: they have no density, so no LogDet."""
+    dim = len(mean)
+    if config.type == "lr":
+        return Flow(Composition([]), LogPosteriors(classes, mean, std), dim)
+    base = SharedGaussians(classes, dim)
+    if config.type == "gmm":
+        base = GaussianMixtures(classes, config.components, dim)
+    return Flow(Composition([Standardization(mean, std)]), base, dim)
 
 
 def real_nvp(

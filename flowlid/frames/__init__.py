@@ -9,5 +9,6 @@
 - `frameset`: a set's frames, normalized and spliced where they are used (`load_frames`, `FrameSet`).
 - `utterances`: the same of a few utterances in memory (`frames_of`).
 - `agreement`: whether data are what a model was trained on (`check_features`, `check_labels`).
+- `augmentation`: training frames with another voice, channel and noise in each epoch.
 - `batches`: random batches for training, from sets that may be larger than memory.
 """

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowlid.frames.augmentation import Augmentation
 from flowlid.frames.frameset import Block, FrameSet, prefetch
 from flowlid.frames.selection import ranges
 
@@ -32,10 +33,22 @@ class ShuffledBatches:
         block_frames: most frames per block; at least a batch.
         seed: of the order.
         device: where batches are made.
+        augmentation: of the frames of epochs 1, 2, ...; None: frames as they are.
     """
 
-    def __init__(self, frames: FrameSet, batch_size: int, block_frames: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        frames: FrameSet,
+        batch_size: int,
+        block_frames: int,
+        seed: int,
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self._frames, self._seed, self._device = frames, seed, device
+        self._augmentation = augmentation
+        if augmentation is not None:
+            self._frames = augmentation.plain
         self._whole: Block | None = None
         self._batch_size = batch_size
         self.blocks = math.ceil(len(frames) / max(block_frames, batch_size))
@@ -64,7 +77,10 @@ class ShuffledBatches:
         for block, order in self._drawn(self._generator(epoch), done):
             for batch in order.tensor_split(self._steps(len(block)))[first:]:
                 chosen = batch.tensor_split(processes)[rank]
-                yield len(batch), block.batch(chosen), block.utt_of[chosen]
+                x, utts = block.batch(chosen), block.utt_of[chosen]
+                if self._augmentation is not None:
+                    x = self._augmentation(x, utts, epoch)
+                yield len(batch), x, utts
             first = 0
 
     def _steps(self, frames: int) -> int:

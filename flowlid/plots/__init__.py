@@ -4,5 +4,9 @@
 - `fonts`: installed fonts for labels in other scripts than Latin, Greek and Cyrillic.
 - `training`: training curves.
 - `latents`: first two latent dims, t-SNE, histograms.
+- `changes`: differences between two runs, with their intervals.
+- `voices`: accuracy and bits on new voices against the number of voices in training.
+- `openset`: who is rejected as unknown.
 - `decisions`: confusion, log-likelihood ratios, accuracy by duration. A new plot goes beside these.
+- `calibration`: reliability, normalized Bayes error, Tippett and DET curves.
 """

@@ -15,14 +15,15 @@ History = Sequence[Mapping[str, float | None]]
 
 
 @styled
-def loss_curve(history: History, stem: str | Path, title: str) -> None:
-    """Training curves by epoch: LogLL, LogP and LogDet, and dev accuracy if there is any.
+def loss_curve(history: History, stem: str | Path, title: str, discriminative: bool = False) -> None:
+    """Training curves by epoch: LogLL, LogP and LogDet, cross-entropy if it was trained, dev accuracy if there is any.
 
     Args:
         history: the objects of train.jsonl (`epoch`; `loglik`, `logp`, `logdet`, `dev_loglik` in nats/frame;
-            `dev_accuracy`; `recoveries` in that epoch). Null values are left out.
+            `crossent`, `dev_crossent` likewise; `dev_accuracy`; `recoveries` in that epoch). Null values are left out.
         stem: path to write to, without the suffix.
         title: of the figure.
+        discriminative: whether the cross-entropy was a part of the loss.
 
     Raises:
         ValueError: no epoch.
@@ -30,10 +31,11 @@ def loss_curve(history: History, stem: str | Path, title: str) -> None:
     if not history:
         raise ValueError(f"{stem}: no epoch to draw; train.jsonl is empty")
     scored = any(epoch.get("dev_accuracy") is not None for epoch in history)
-    figure = Figure(figsize=(7.6 if scored else 5.2, 2.6), layout="constrained")
+    columns = 2 + discriminative + scored
+    figure = Figure(figsize=(0.4 + 2.4 * columns, 2.6), layout="constrained")
     figure.suptitle(title)
     # LogP and LogDet are hundreds of nats apart: on one scale both would look flat.
-    grid = figure.add_gridspec(2, 3 if scored else 2)
+    grid = figure.add_gridspec(2, columns)
     first = figure.add_subplot(grid[:, 0], ylabel="LogLL (nats/frame)")
     upper, lower = figure.add_subplot(grid[0, 1], ylabel="LogP"), figure.add_subplot(grid[1, 1], ylabel="LogDet")
     panels = [first, upper, lower]
@@ -41,8 +43,12 @@ def loss_curve(history: History, stem: str | Path, title: str) -> None:
     _line(first, history, "dev_loglik", PALETTE[1], "s", "dev")
     _line(upper, history, "logp", PALETTE[0], "o", "train")
     _line(lower, history, "logdet", PALETTE[0], "o", "train")
+    if discriminative:
+        panels.append(figure.add_subplot(grid[:, 2], ylabel="cross-entropy (nats/frame)"))
+        _line(panels[-1], history, "crossent", PALETTE[0], "o", "train")
+        _line(panels[-1], history, "dev_crossent", PALETTE[1], "s", "dev")
     if scored:
-        panels.append(figure.add_subplot(grid[:, 2], ylabel="dev frame accuracy"))
+        panels.append(figure.add_subplot(grid[:, -1], ylabel="dev frame accuracy"))
         _line(panels[-1], history, "dev_accuracy", PALETTE[1], "s", "dev")
     epochs = _series(history, "epoch")
     for axes in panels:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from flowlid.report.baseline_tables import not_beaten
 from flowlid.report.contents import NOTES, experiment_tables, first_line, made_by
 from flowlid.report.decision_tables import warnings
 from flowlid.report.tables import Result, Table, overview, setting
@@ -18,6 +19,11 @@ _CAPTIONS = {
     "hist": "histograms of single latent dimensions, with the model's Gaussian densities (dashed)",
     "accuracy_duration": "accuracy by duration of selected speech, and of whole utterances, with 95% intervals",
     "llr_per_frame": "log-likelihood ratio of each utterance (points), with quartiles and the 5th and 95th percentiles",
+    "reliability": "share in which a class is the true one against its stated probability, by PAV; ideal: the diagonal",
+    "bayes_error": "normalized Bayes error at every prior: as calibrated, and at best (thin); 1 is knowing nothing",
+    "tippett": "targets below each calibrated log-likelihood ratio (rising), and the other trials above it (falling)",
+    "det": "misses against false alarms at every threshold",
+    "openset": "share of each set's utterances rejected as unknown at each threshold; the vertical line is in use",
     "confusion": "share of each true language recognised as each class; correct decisions in bold",
 }
 _CSS = """
@@ -95,7 +101,7 @@ def _experiment(number: int, result: Result, path: Path, tables: Sequence[Table]
     parts = [
         f'<section id="experiment-{number}"><h2>{escape(result["experiment"])}</h2>',
         f"<p>{escape(setting(result))}</p>",
-        *(f'<p class="warning" role="note">{escape(text)}</p>' for text in warnings(result)),
+        *(f'<p class="warning" role="note">{escape(text)}</p>' for text in (*warnings(result), *not_beaten(result))),
         *map(_table, tables),
     ]
     plots = sorted((path / "plots").glob("*.png"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from flowlid.report.baseline_tables import not_beaten
 from flowlid.report.contents import NOTES, experiment_tables, first_line, made_by
 from flowlid.report.decision_tables import warnings
 from flowlid.report.tables import Result, Table, markdown_table, overview, setting
@@ -18,7 +19,7 @@ def results_markdown(results: Sequence[Result], command: str, references: Mappin
     parts = ["# Results", f"{first_line(results)} `{command}`.", markdown_table(overview(results)), NOTES[0]]
     for result in results:
         parts += [f"## {result['experiment']}", setting(result), _made_by(result)]
-        parts += [f"> **{text}**" for text in warnings(result)]
+        parts += [f"> **{text}**" for text in (*warnings(result), *not_beaten(result))]
         parts += [f"{table.title}:\n\n{markdown_table(table)}" for table in experiment_tables(result, references or {})]
     parts += ["## How to read the tables", *NOTES[1:]]
     return "\n\n".join(parts) + "\n"
@@ -49,5 +50,9 @@ def results_table_text(results: Sequence[Result]) -> str:
         ]
     unsure = sum(cell.endswith("(?)") for row in table.rows for cell in row)
     if unsure:
-        lines += [f"(?) {unsure} of these sets: whether non-speech frames do so cannot be told (why: RESULTS.md)."]
+        lines += [
+            f"(?) {unsure} of these sets: whether non-speech frames alone tell the classes apart cannot be told",
+            "    (why: RESULTS.md).",
+        ]
+    lines += [f"{result['experiment']}: {text}" for result in results for text in not_beaten(result)]
     return "\n".join(lines) + "\n"

@@ -3,7 +3,7 @@
     source: research notebook of March 2020
     figures:
       dnf_120:                                   # an experiment
-        - {quantity: "skewness, training", notebook: 0.0031, ours: sets.train_x.moments.pooled.skew, note: "..."}
+        - {quantity: "skewness, training", published: 0.0031, ours: sets.train_x.moments.pooled.skew, note: "..."}
 
 `ours` is a path into that experiment's object in results.json: names joined by dots, or a list of names where one has
 a dot in it; null where flowlid has no such figure. `note` may be left out.
@@ -18,7 +18,7 @@ from flowlid.report.tables import NONE, Result, Table, count_text, nats_text
 from flowlid.wording import nearest
 
 _KEYS = ("source", "figures")
-_FIGURE = ("quantity", "notebook", "ours", "note")
+_FIGURE = ("quantity", "published", "ours", "note")
 _BY_CLASS = ("moments", "frame_confusion", "utt_confusion")  # their keys are the languages of the set
 _FIRST = ("train", "sets", "parameters", "dim", "class_dim")  # keys of an experiment's object that lead to numbers
 
@@ -29,14 +29,14 @@ class Figure:
 
     Attributes:
         quantity: what was measured.
-        notebook: the published value.
+        published: the value that others give.
         ours: path into an experiment's result; None: flowlid has no such figure.
         note: what to know before comparing the two.
         where: file and entry, for messages.
     """
 
     quantity: str
-    notebook: int | float
+    published: int | float
     ours: tuple[str, ...] | None
     note: str
     where: str
@@ -91,24 +91,24 @@ def _table(source: str, figures: Sequence[Figure], result: Result) -> Table:
     rows = []
     for figure in figures:
         ours = _resolve(figure, result)
-        rows.append([figure.quantity, figure.note or NONE, *_cells(figure.notebook, ours)])
-    head = ["quantity", "note", "notebook", "ours", "difference"]
+        rows.append([figure.quantity, figure.note or NONE, *_cells(figure.published, ours)])
+    head = ["quantity", "note", "published", "ours", "difference"]
     if all(row[1] == NONE for row in rows):
         rows, head = [[row[0], *row[2:]] for row in rows], [head[0], *head[2:]]
-    title = f"Reference figures beside ours (notebook: {source}; difference: ours - notebook)"
+    title = f"Reference figures beside ours (published: {source}; difference: ours - published)"
     return Table(title, head, rows, labels=len(head) - 3)
 
 
-def _cells(notebook: int | float, ours: int | float | None) -> list[str]:
-    """Notebook, ours, difference: integers as they are, others with four decimals, or three from 10 on."""
-    if isinstance(notebook, int) and (ours is None or isinstance(ours, int)):
-        difference = NONE if ours is None else f"{ours - notebook:+,}"
-        return [count_text(notebook), count_text(ours), difference]
-    digits = 4 if abs(notebook) < 10 else 3
+def _cells(published: int | float, ours: int | float | None) -> list[str]:
+    """Published, ours, difference: integers as they are, others with four decimals, or three from 10 on."""
+    if isinstance(published, int) and (ours is None or isinstance(ours, int)):
+        difference = NONE if ours is None else f"{ours - published:+,}"
+        return [count_text(published), count_text(ours), difference]
+    digits = 4 if abs(published) < 10 else 3
     if ours is None:
-        return [nats_text(notebook, digits), NONE, NONE]
-    difference = round(ours - notebook, digits) + 0.0
-    return [nats_text(notebook, digits), nats_text(ours, digits), f"{difference:+.{digits}f}"]
+        return [nats_text(published, digits), NONE, NONE]
+    difference = round(ours - published, digits) + 0.0
+    return [nats_text(published, digits), nats_text(ours, digits), f"{difference:+.{digits}f}"]
 
 
 def _resolve(figure: Figure, result: Result) -> int | float | None:
@@ -133,18 +133,18 @@ def _resolve(figure: Figure, result: Result) -> int | float | None:
 
 def _figure(entry: object, where: str) -> Figure:
     if not isinstance(entry, dict):
-        raise ValueError(f"{where}: expected quantity, notebook, ours and note, not {entry!r}")
+        raise ValueError(f"{where}: expected quantity, published, ours and note, not {entry!r}")
     _check_keys(entry, _FIGURE, where)
-    for key in ("quantity", "notebook", "ours"):
+    for key in ("quantity", "published", "ours"):
         if key not in entry:
             raise ValueError(f"{where}: no {key}")
-    notebook = entry["notebook"]
-    if isinstance(notebook, bool) or not isinstance(notebook, int | float):
-        raise ValueError(f"{where}: notebook: {notebook!r} is not a number")
+    published = entry["published"]
+    if isinstance(published, bool) or not isinstance(published, int | float):
+        raise ValueError(f"{where}: published: {published!r} is not a number")
     for key in ("quantity", "note"):
         if not isinstance(entry.get(key, ""), str):
             raise ValueError(f"{where}: {key}: {entry[key]!r} is not a text; put it in quotes")
-    return Figure(entry["quantity"], notebook, _path(entry["ours"], where), entry.get("note", ""), where)
+    return Figure(entry["quantity"], published, _path(entry["ours"], where), entry.get("note", ""), where)
 
 
 def _path(ours: object, where: str) -> tuple[str, ...] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 Result = dict[str, Any]
 NONE = "-"
+SIGNIFICANT = 0.05  # a difference of a smaller p-value counts
 NOT_CHECKED, NOT_APPLICABLE = "not checked", "not applicable"  # in the column of the non-speech check
 _SIGNS = {"apart": " (!)", "not apart": "", "cannot tell": " (?)"}
 
@@ -27,13 +28,16 @@ def overview(results: Sequence[Result]) -> Table:
             result["experiment"], set_label(name, found), count_text(found["utterances"]),
             share_text(found["frame_accuracy"]), share_text(found["utt_accuracy"]),
             _nonspeech_text(found.get("nonspeech")),  # not in a results.json of earlier versions
-            bits_text(found.get("calibrated")), share_text(found["eer"]), nats_text(found["loglik"]),
+            bits_text(found.get("calibrated")), _calibrated_accuracy(found.get("calibrated")),
+            _beats_text(found.get("baselines")),
+            share_text(found["eer"]), nats_text(found["loglik"]),
         ]
         for result in results
         for name, found in scored_sets(result)
     ]  # fmt: skip
-    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "EER", "LogLL"]
-    for column in (6, 5):
+    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "calibrated acc"]
+    head += ["beats baselines", "EER", "LogLL"]
+    for column in (8, 7, 6, 5):
         if all(row[column] in (NONE, NOT_CHECKED, NOT_APPLICABLE) for row in rows):
             rows = [[*row[:column], *row[column + 1 :]] for row in rows]
             head = [*head[:column], *head[column + 1 :]]
@@ -42,17 +46,17 @@ def overview(results: Sequence[Result]) -> Table:
 
 def setting(result: Result) -> str:
     """What was trained on what, and how, in one line."""
-    train = result["train"]
+    train, flow = result["train"], result["train"]["epochs"] is not None  # or a baseline, which has none
+    made = f"{train['epochs']} epochs (epoch {train['selected_epoch']} kept)"
     parts = [
         f"{result['model'].upper()} on {train['set'] or 'an unnamed set'}",
-        *([f"classes {', '.join(result['classes'])}"] if result["model"] == "dnf" else []),
+        *([f"classes {', '.join(result['classes'])}"] if result["model"] != "nf" else []),
         *_features_text(result.get("features") or {}),  # not in a results.json of earlier versions
         f"D = {result['dim']}",
         *([f"class_dim {result['class_dim']}"] if result["class_dim"] is not None else []),
         *_floor_text(result),
         f"cmvn {result['cmvn']}",
-        f"normalization {result['normalization']}",
-        f"{train['epochs']} epochs (epoch {train['selected_epoch']} kept)",
+        *([f"normalization {result['normalization']}", made] if flow else []),
         f"{count_text(train['frames'])} frames",
         f"{count_text(result['parameters'])} parameters",
         f"{train['seconds']:.0f} s on {result['device']}, matrix products in {result['precision']}",
@@ -82,9 +86,13 @@ def training_table(result: Result) -> Table:
     """Log-likelihood of the training set, while training and under the model that was saved."""
     train = result["train"]
     head = ["training frames", "LogLL as trained", "LogLL of the saved model", "difference", "LogP", "LogDet"]
-    values = [train["loglik_train"], train["loglik_eval"], train["loglik_eval"] - train["loglik_train"]]
+    title = "Training set, under the model as trained and as saved"
+    if train["loglik_eval"] is None:  # a model without a density
+        return Table(title, head, [], labels=0)
+    trained = train["loglik_train"]  # None of a baseline, which is evaluated when it was saved
+    values = [trained, train["loglik_eval"], None if trained is None else train["loglik_eval"] - trained]
     row = [count_text(train["frames"]), *map(nats_text, [*values, train["logp_eval"], train["logdet_eval"]])]
-    return Table("Training set, under the model as trained and as saved", head, [row], labels=0)
+    return Table(title, head, [row], labels=0)
 
 
 def sets_table(result: Result) -> Table:
@@ -158,6 +166,23 @@ def bits_text(calibrated: Result | None) -> str:
     if not calibrated or not calibrated["bits"]:
         return NONE
     return f"{calibrated['bits']['share']:.2f} of {calibrated['log2_classes']:.2f}"
+
+
+def _calibrated_accuracy(calibrated: Result | None) -> str:
+    return share_text(calibrated["accuracy"]) if calibrated else NONE
+
+
+def verdict(beside: Result) -> str:
+    """Whether a flow beats a baseline: "yes", "no" (no difference is shown) or "worse"."""
+    if beside["p"] >= SIGNIFICANT:
+        return "no"
+    return "yes" if beside["alone"] > beside["baseline_alone"] else "worse"
+
+
+def _beats_text(baselines: dict[str, Result] | None) -> str:
+    """The worst verdict over all baselines."""
+    found = {verdict(each) for each in (baselines or {}).values()}
+    return next((word for word in ("worse", "no", "yes") if word in found), NONE)
 
 
 def _unseen_text(found: Result) -> str:

@@ -4,12 +4,20 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowlid.files import atomic_write
 from flowlid.training.divergence import Step
 
 SNAPSHOT = ("flow", "optimizer")  # parts of a trainer that training goes back to together
+
+
+class Dev(NamedTuple):
+    """What the development set gives after an epoch; None where there is no such set, or it has no such value."""
+
+    loglik: float | None = None  # nats per frame
+    accuracy: float | None = None  # of frames
+    crossent: float | None = None  # nats per frame, classes weighted alike
 
 
 @dataclass
@@ -28,6 +36,7 @@ class Epoch:
     frames: int = 0
     logp: float = 0.0
     logdet: float = 0.0
+    crossent: float = 0.0
     norm: float = 0.0
     done: int = 0
     seconds: float = 0.0
@@ -51,26 +60,32 @@ class Epoch:
         self.frames += step.frames
         self.logp += step.logp * step.frames
         self.logdet += step.logdet * step.frames
+        self.crossent += step.crossent * step.frames
         self.norm += step.norm * step.frames
         self.in_a_row, self.since_snapshot = 0, self.since_snapshot + 1
 
-    def record(self, dev: tuple[float | None, float | None]) -> dict[str, Any]:
-        """Means over the frames of all steps that were taken, in nats per frame; `dev`: LogLL and frame accuracy.
+    def record(self, weight: float | None, dev: Dev) -> dict[str, Any]:
+        """Means over the frames of all steps that were taken, in nats per frame.
+
+        Args:
+            weight: of the cross-entropy in the loss; None for a flow of one class, which has none.
+            dev: of the development set.
 
         Raises:
             ValueError: no step was taken.
         """
         if not self.frames:
             raise ValueError(f"epoch {self.number}: no step could be taken; lower training.learning_rate")
-        logp, logdet, norm = (total / self.frames for total in (self.logp, self.logdet, self.norm))
+        totals = (self.logp, self.logdet, self.crossent, self.norm)
+        logp, logdet, crossent, norm = (total / self.frames for total in totals)
         return {
             "epoch": self.number,
-            "loss": -(logp + logdet),
+            "loss": -(logp + logdet) + (weight or 0.0) * crossent,
             "loglik": logp + logdet,
             "logp": logp,
             "logdet": logdet,
-            "dev_loglik": dev[0],
-            "dev_accuracy": dev[1],
+            "crossent": None if weight is None else crossent,
+            **{f"dev_{name}": value for name, value in dev._asdict().items()},
             "learning_rate": self.rate,
             "grad_norm": norm,
             "recoveries": self.recoveries,
@@ -90,8 +105,11 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
         dev = f", dev LogLL {record['dev_loglik']:.3f}"
     if record["dev_accuracy"] is not None:
         dev += f", dev frame accuracy {record['dev_accuracy']:.4f}"
+    if record["dev_crossent"] is not None:
+        dev += f", dev cross-entropy {record['dev_crossent']:.3f}"
+    crossent = "" if record["crossent"] is None else f", cross-entropy {record['crossent']:.3f}"
     return (
         f"epoch {record['epoch']} of {epochs}: LogLL {record['loglik']:.3f} nats per frame (LogP {record['logp']:.3f}, "
-        f"LogDet {record['logdet']:.3f}){dev}; learning rate {record['learning_rate']:.2e}, gradient norm "
+        f"LogDet {record['logdet']:.3f}){crossent}{dev}; learning rate {record['learning_rate']:.2e}, gradient norm "
         f"{record['grad_norm']:.1f}, {record['frames_per_second']:.0f} frames per second"
     )

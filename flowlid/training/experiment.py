@@ -17,6 +17,7 @@ from flowlid.files import write_json
 from flowlid.flow.checkpoint import REMEDY, Model, class_names, load_model, load_payload, save_model, save_payload
 from flowlid.flow.flow import Flow, build_flow
 from flowlid.frames.agreement import check_features, training_labels, with_features
+from flowlid.frames.augmentation import make_augmentation
 from flowlid.frames.frameset import FrameSet, load_frames
 from flowlid.frames.normalization import global_cmvn
 from flowlid.kaldi.datadir import DataDir, check_names
@@ -73,7 +74,8 @@ def prepare(
 
     if processes.on_rank0(done):
         epochs = config.training.epochs
-        log.info("%s: trained already (epoch %d of %d); --overwrite true trains it again", exp, epochs, epochs)
+        far = "" if config.model.is_baseline else f" (epoch {epochs} of {epochs})"
+        log.info("%s: trained already%s; --overwrite true trains it again", exp, far)
         return None
     return inputs
 
@@ -85,10 +87,10 @@ def read_inputs(config: Config, data: Path, pipes: bool) -> Inputs:
     stats = global_cmvn(train_data, config.frames, pipes) if config.frames.cmvn == "global" else None
     frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes)
     classes = class_names(frames.languages, config.model.type)
-    if config.model.type == "dnf" and len(classes) < 2:
+    if config.model.decides and len(classes) < 2:
         raise ValueError(
-            f"{train_data.path}/utt2lang: one language, {classes[0]}; a discriminative flow (model.type: dnf) needs "
-            "two or more, a normal flow (nf) one"
+            f"{train_data.path}/utt2lang: one language, {classes[0]}; a model that decides (model.type: "
+            f"{config.model.type}) needs two or more, a normal flow (nf) one"
         )
     dev, found = None, fingerprint(frames)
     if config.data.dev:
@@ -113,7 +115,9 @@ def make_model(
     config, frames = inputs.config, inputs.frames
     flow = fresh_flow(inputs, device, processes)
     dev = None if inputs.dev is None else (inputs.dev, labels_of(inputs.dev, inputs.classes, config))
-    trainer = Trainer(flow, frames, labels_of(frames, inputs.classes, config), config.training, dev, processes)
+    changes = make_augmentation(config.augmentation, frames, config.frames, config.training.seed, device)
+    own = labels_of(frames, inputs.classes, config)
+    trainer = Trainer(flow, frames, own, config.training, dev, processes, changes)
     begin(trainer, inputs, exp / "checkpoint.pt")
     train(trainer, inputs, exp, progress, save_minutes)
 
@@ -239,7 +243,7 @@ def fingerprint(frames: FrameSet) -> str:
 def labels_of(frames: FrameSet, classes: list[str], config: Config) -> torch.Tensor:
     """Class of each utterance; a normal flow has one class, which everything belongs to."""
     labels = frames.labels(classes)
-    return labels if config.model.type == "dnf" else torch.zeros_like(labels)
+    return labels if config.model.decides else torch.zeros_like(labels)
 
 
 def saved_model_report(path: Path, trainer: Trainer, trained: dict[str, float], config: Config) -> dict[str, float]:

@@ -203,12 +203,17 @@ class _Sum(torch.autograd.Function):
         return total, None
 
 
-def score_together(flow: Flow, frames: FrameSet, processes: Processes) -> SetScores:
-    """Score a set as `score_frames` does, each of the processes a part of its frames; all get the whole."""
+def score_together(
+    flow: Flow, frames: FrameSet, processes: Processes, each: Callable[[Tensor, Tensor], None] | None = None
+) -> SetScores:
+    """Score a set as `score_frames` does, each of the processes a part of its frames; all get the whole.
+
+    `each` is called for the frames of its own part only.
+    """
     if processes.world_size == 1:
-        return score_frames(flow, frames)
+        return score_frames(flow, frames, each=each)
     own = replace(frames, index=processes.share(frames.index), utt_of=processes.share(frames.utt_of))
-    scores = score_frames(flow, own, progress=lambda done, total: processes.alive())
+    scores = score_frames(flow, own, progress=lambda done, total: processes.alive(), each=each)
     for values in (scores.frames, scores.logp, scores.logdet, scores.decided):
         processes.sum_(torch.from_numpy(values))  # which it shares the memory of
     return scores

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowlid.training.epoch import SNAPSHOT, Epoch
+from flowlid.training.epoch import SNAPSHOT, Dev, Epoch
 
 _MEASURED = {"seconds": 0.0, "frames_per_second": 0.0}  # what a trainer adds to an epoch's record
-_UNKNOWN = ("dev_loglik", "dev_accuracy")  # None without a development set
+_UNKNOWN = ("crossent", "dev_loglik", "dev_accuracy", "dev_crossent")  # None of one class, or without dev set
 
 
 def check_state(
@@ -44,7 +44,7 @@ def check_state(
     wanted = {
         **own,
         "history": history,
-        "running_loss": 0.0 if isinstance(state.get("running_loss"), float) else None,
+        "running_nll": 0.0 if isinstance(state.get("running_nll"), float) else None,
         "best": {"epoch": 0, "value": 0.0, "state": own["flow"]} if best else None,
         "optimizer": _optimizer(state, own, moments, begun),
     }
@@ -85,7 +85,7 @@ def _history(history: Any) -> list[dict[str, Any]]:  # noqa: ANN401  (from a fil
         raise ValueError("state/history is no list of epochs")
     if [record.get("epoch") for record in history] != list(range(1, len(history) + 1)):
         raise ValueError("state/history lacks an epoch")
-    record = Epoch(1, {}, frames=1).record((0.0, 0.0)) | _MEASURED
+    record = Epoch(1, {}, frames=1).record(0.0, Dev(0.0, 0.0, 0.0)) | _MEASURED
     return [record | {key: None for key in _UNKNOWN if each.get(key) is None} for each in history]
 
 

@@ -1,4 +1,4 @@
-"""Training a flow by maximum likelihood, so that it can be stopped at any moment and go on."""
+"""Training a flow by likelihood and discrimination, so that it can be stopped at any moment and go on."""
 
 import copy
 import logging
@@ -14,10 +14,12 @@ from flowlid.config import TrainingConfig
 from flowlid.evaluation.decisions import frame_accuracy, mean_terms
 from flowlid.flow.flow import Flow
 from flowlid.flow.transforms import BatchNorm, refresh_batchnorm
+from flowlid.frames.augmentation import Augmentation
 from flowlid.frames.batches import ShuffledBatches
 from flowlid.frames.frameset import FrameSet
+from flowlid.training.discrimination import SetCrossEntropy, class_weights, cross_entropy
 from flowlid.training.divergence import Step, Watch
-from flowlid.training.epoch import SNAPSHOT, Epoch
+from flowlid.training.epoch import SNAPSHOT, Dev, Epoch
 from flowlid.training.processes import Processes, score_together
 from flowlid.training.saved_state import check_state
 from flowlid.training.saving import Saves
@@ -33,12 +35,15 @@ _STEPS_BETWEEN_LOOKS = 50  # on a GPU, where each look is a wait; fewer in short
 
 
 class Trainer:
-    """Minimizes -log p(x_t | y_t) in nats per frame, over voiced frames in a new random order each epoch.
+    """Minimizes -log p(x_t | y_t) + w H in nats per frame, over voiced frames in a new random order each epoch.
+
+    w is `config.discriminative`, and H the cross-entropy of p(y_t | x_t), in which all classes of the training set
+    count alike (`discrimination`). With w = 0 the loss is the negative log-likelihood alone, and H only recorded.
 
     Everything that the next step depends on is in `state_dict`, in an epoch (where `saves` looks) as after one: on a
     CPU, training that was cut off and loaded again gives bit for bit what it would have given.
 
-    A step whose loss or gradient is not finite, or whose loss jumps by more than
+    A step whose loss or gradient is not finite, or whose -LogLL jumps by more than
     `config.jump` x D nats above its running mean, is not taken: weights and optimizer go back to
     the last good state and the learning rate is halved from there on.
 
@@ -53,6 +58,7 @@ class Trainer:
         config: the `training` section.
         dev: development frames and their labels (-1: not a class), or None.
         processes: those that train together; by default this one alone.
+        augmentation: of the training frames; None: they are used as they are.
     """
 
     def __init__(
@@ -63,12 +69,15 @@ class Trainer:
         config: TrainingConfig,
         dev: tuple[FrameSet, Tensor] | None = None,
         processes: Processes | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.processes = processes or Processes()
         self.flow, self.frames, self.config, self.dev = flow, frames, config, dev
         device = next(flow.parameters()).device
         self.labels = labels.to(device)
-        self.shuffled = ShuffledBatches(frames, config.batch_size, config.block_frames, config.seed, device)
+        self.frame_weights = class_weights(frames.counts, self.labels, len(flow.base.means))
+        order = config.batch_size, config.block_frames, config.seed
+        self.shuffled = ShuffledBatches(frames, *order, device, augmentation)
         self.steps_per_epoch = len(self.shuffled)
         self._check_batches()
         self.optimizer = torch.optim.Adam(
@@ -155,7 +164,7 @@ class Trainer:
         totals = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
             for _, x, labels in self._batches(0):
-                logp, logdet = self._terms(x, labels)
+                logp, logdet, _ = self._terms(x, labels)
                 totals += torch.stack([logp.double().sum(), logdet.double().sum()]).cpu()
                 self.processes.alive()
         self.processes.sum_(totals)
@@ -176,7 +185,7 @@ class Trainer:
             "best": self.best,
             "step": self.step,
             "rate_scale": self.rate_scale,
-            "running_loss": self.watch.mean_loss,
+            "running_nll": self.watch.mean_nll,
             "run": None if self.run is None else self.run.state_dict(),
         }
 
@@ -187,7 +196,7 @@ class Trainer:
         for part in SNAPSHOT:
             getattr(self, part).load_state_dict(state[part])
         self.history, self.best = state["history"], state["best"]
-        self.step, self.rate_scale, self.watch.mean_loss = state["step"], state["rate_scale"], state["running_loss"]
+        self.step, self.rate_scale, self.watch.mean_nll = state["step"], state["rate_scale"], state["running_nll"]
         self.run = None if state["run"] is None else Epoch.from_state(state["run"], self._snapshot())
 
     def _epoch(self, epoch: int, progress: Callable[..., None]) -> dict[str, Any]:
@@ -199,13 +208,13 @@ class Trainer:
             batch = self._steps(run, began, progress)
         with torch.no_grad():  # no next step shows whether the last update was sound
             _, terms = self._loss(*batch)
-        mean = self.watch.mean_loss
+        mean = self.watch.mean_nll
         last = Step(batch[0], *terms.tolist(), 0.0, math.nan if mean is None else mean)
         if self.watch.trouble(last) is not None:
             self._recover(run, run.done, last)
         seconds = time.monotonic() - began
         speed = {"seconds": round(seconds, 3), "frames_per_second": round(len(self.frames) / seconds, 1)}
-        return run.record(self._evaluate_dev()) | speed
+        return run.record(self.config.discriminative if self.decides else None, self._evaluate_dev()) | speed
 
     def _steps(self, run: Epoch, began: float, progress: Callable[..., None]) -> tuple[int, Tensor, Tensor]:
         """Train what is left of an epoch, which would have begun at `began` in one go; gives its last batch."""
@@ -242,7 +251,7 @@ class Trainer:
         first = number - len(good) - lost - (bad is not None)
         for done, step in enumerate(good, first + 1):
             run.add(step)
-            progress(done, self.steps_per_epoch, loss=step.loss)
+            progress(done, self.steps_per_epoch, loss=step.nll + self.config.discriminative * step.crossent)
         if good and run.candidate is not None:  # its first loss was good: so were the weights
             run.good, run.candidate = run.candidate, None
         if bad is not None:
@@ -256,18 +265,19 @@ class Trainer:
         The shares' gradients add up to that of the batch's loss, as each is divided by the whole batch's size.
 
         Returns:
-            The loss () and LogP, LogDet (2,) in nats per frame of the batch.
+            The loss () and LogP, LogDet and cross-entropy (3,) in nats per frame of the batch.
         """
-        logp, logdet = self._terms(x, labels)
-        own = torch.stack([logp.sum(), logdet.sum()]) / size
+        own = torch.stack([term.sum() for term in self._terms(x, labels)]) / size
         terms = own.detach().clone()
         self.processes.sum_(terms, *self.saves.wishes(terms))
-        return -own.sum(), terms
+        return self.config.discriminative * own[2] - own[:2].sum(), terms
 
-    def _terms(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """LogP of frames x (n, D) under each one's own class (n,), and LogDet: (n,) and (n,)."""
+    def _terms(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """LogP of frames x (n, D) under each one's own class (n,), LogDet and weighted cross-entropy: (n,) each."""
         logp, logdet = self.flow.log_terms(x)
-        return logp.gather(1, labels.unsqueeze(1)).squeeze(1), logdet
+        trained = logp if self.config.discriminative else logp.detach()  # w = 0: no gradient, not one of zeros
+        crossent = cross_entropy(trained, labels, self.frame_weights)
+        return logp.gather(1, labels.unsqueeze(1)).squeeze(1), logdet, crossent
 
     def _snapshot(self) -> dict[str, Any]:
         return copy.deepcopy({part: getattr(self, part).state_dict() for part in SNAPSHOT})
@@ -293,22 +303,29 @@ class Trainer:
             f"; {lost} steps after it were not taken" if lost else "",
         )
 
-    def _evaluate_dev(self) -> tuple[float | None, float | None]:
+    @property
+    def decides(self) -> bool:
+        """Whether there are classes to tell apart."""
+        return len(self.flow.base.means) > 1
+
+    def _evaluate_dev(self) -> Dev:
         if self.dev is None:
-            return None, None
+            return Dev()
         frames, labels = self.dev
-        scores = score_together(self.flow, frames, self.processes)
-        own = labels.numpy()
-        decides = scores.logp.shape[1] > 1
-        return mean_terms(scores, own)["loglik"], frame_accuracy(scores, own) if decides else None
+        crossent = SetCrossEntropy(frames.counts, labels.to(self.labels.device), len(self.flow.base.means))
+        scores = score_together(self.flow, frames, self.processes, crossent.add)
+        self.processes.sum_(crossent.total)
+        loglik, own = mean_terms(scores, labels.numpy())["loglik"], labels.numpy()
+        return Dev(loglik, frame_accuracy(scores, own), crossent.value) if self.decides else Dev(loglik)
 
     def _select(self, record: dict[str, Any]) -> None:
         if self.config.select == "last":
             return
-        value = record[self.config.select]
+        value, low = record[self.config.select], self.config.select == "dev_crossent"
         if value is None:
-            raise ValueError(f"training.select: {self.config.select}: the development set has no frame of a class")
-        if self.best is None or value > self.best["value"]:
+            lacks = "frames of fewer than two classes" if low else "no frame of a class"
+            raise ValueError(f"training.select: {self.config.select}: the development set has {lacks}")
+        if self.best is None or (value < self.best["value"] if low else value > self.best["value"]):
             state = copy.deepcopy(self.flow.state_dict())
             self.best = {"epoch": record["epoch"], "value": value, "state": state}
 

@@ -21,6 +21,7 @@ from flowlid.evaluation.nonspeech import (
     warning,
 )
 from flowlid.files import read_json
+from flowlid.flow.checkpoint import load_model
 from flowlid.frames.frameset import NoFrames, load_frames
 from flowlid.kaldi.arks import ArkWriter
 from flowlid.kaldi.datadir import DataDir
@@ -271,6 +272,17 @@ def test_silence_that_is_the_same_for_all_is_not_warned_of(tmp_path: Path, one_t
     exp, data = tmp_path / "exp" / "tiny", tmp_path / "data"
     assert call("score", exp, data, "test").code == 0
     assert read_json(exp / "score_test" / "result.json")["utt_accuracy"] > 0.9  # speech does tell
+
+
+def test_a_floor_drowns_what_silence_tells(tmp_path: Path, one_thread: None) -> None:
+    """Everything, here: the model's floor is that of the flow's training, of its frames, and of the classifier's."""
+    result = checked(tmp_path, noise=1.0, frames=", floor: 12")
+    for scorer in ("flow", "linear"):
+        assert 0.3 < result[scorer]["balanced_accuracy"] < 0.7
+    exp, data = tmp_path / "exp" / "tiny", tmp_path / "data"
+    assert call("score", exp, data, "test").code == 0
+    assert read_json(exp / "score_test" / "result.json")["utt_accuracy"] < 0.8
+    assert load_model(exp / "final.pt").config.frames.floor == 12
 
 
 def test_the_linear_classifier_is_the_one_of_the_training_set(tmp_path: Path, one_thread: None) -> None:

@@ -31,6 +31,8 @@ def history(epochs: int, accuracy: bool = True) -> list[dict[str, float | None]]
             "logp": -170.0 - 50 / epoch,
             "logdet": 210.0,
             "dev_loglik": 35.0 - 50 / epoch,
+            "crossent": 0.1 + 1 / epoch,
+            "dev_crossent": 0.2 + 1 / epoch,
             "dev_accuracy": 1 - 1 / (1 + epoch) if accuracy else None,
             "recoveries": int(epoch in (2, 4)),
         }
@@ -45,6 +47,7 @@ def latents(*labels: str, frames: int = 400) -> dict[str, np.ndarray]:
 
 DRAWINGS: dict[str, Callable[[Path], None]] = {
     "loss": lambda stem: loss_curve(history(2, accuracy=False), stem, "nf_$x$: a title"),
+    "loss and cross-entropy": lambda stem: loss_curve(history(3), stem, "dnf: a title", discriminative=True),
     "first dims": lambda stem: first_dims(
         latents("en", "a_language_with_a_long_name"), {"a_language_with_a_long_name"}, stem, "t", {"en": np.zeros(3)}
     ),
@@ -101,6 +104,13 @@ def test_loss_curve_draws_the_history(drawn: list[Figure]) -> None:
         vertical = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
         assert vertical == [2, 4]
     assert legend(drawn[0]) == ["train", "dev", "recovery"]
+
+
+def test_loss_curve_shows_the_cross_entropy_where_it_was_trained(drawn: list[Figure]) -> None:
+    loss_curve(history(3), "x", "t", discriminative=True)
+    crossent, accuracy = drawn[0].axes[3:]
+    assert [line.get_ydata()[0] for line in crossent.lines[:2]] == [1.1, 1.2]
+    assert crossent.get_ylabel() == "cross-entropy (nats/frame)" and accuracy.get_ylabel() == "dev frame accuracy"
 
 
 def test_loss_curve_of_one_epoch_shows_a_point_and_no_empty_panel(tmp_path: Path, drawn: list[Figure]) -> None:

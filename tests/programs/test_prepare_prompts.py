@@ -141,7 +141,8 @@ def test_lhotse_reads_the_manifests_and_the_audio(corpus: Path, prepared: Path) 
     name = "allison-en-phonetic_a_p"
     item = items[name]
     assert (item.recording_id, item.language, item.speaker, item.gender) == (name, "en", "allison", "f")
-    assert item.custom == {"prompt": "phonetic/a_p", "part": "train", "voice": "en_allison", "codec": "wav"}
+    expected = {"prompt": "phonetic/a_p", "part": "train", "voice": "en_allison", "codec": "wav"}
+    assert item.custom == {**expected, "slice": int(hashlib.sha1(b"slice of phonetic/a_p").hexdigest(), 16) % 6}
     assert item.start == 0 and item.duration == recordings[name].duration == 0.4
     source = Path(recordings[name].sources[0].source)
     assert source == corpus / "asterisk-core-sounds-en-wav" / SOUNDS / CORE["en"] / "phonetic/a_p.wav"

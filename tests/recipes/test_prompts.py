@@ -171,7 +171,7 @@ def test_help_lists_every_option_with_its_default() -> None:
     done = subprocess.run([ROOT / "run.sh", "--help"], capture_output=True, text=True, check=True)
     for option in ("--stage", "--stop-stage", "--experiments", "--nj", "--device", "--corpus", "--recipe", "--exp"):
         assert re.search(rf"^  {option} +\[.*\] +\w", done.stdout, flags=re.MULTILINE), option
-    assert re.search(r"--experiments +\[dnf_120 nf_120\]", done.stdout)
+    assert re.search(r"--experiments +\[dnf_120 dnf_120_floor nf_120\]", done.stdout)
 
 
 def test_an_unknown_option_is_refused() -> None:

@@ -90,3 +90,10 @@ def write_sphere(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(head + (samples.astype("<i2").tobytes() if payload is None else payload))
     return path
+
+
+def write_mp3(path: Path, samples: np.ndarray, rate: int = 48000) -> Path:
+    """MP3 of one channel."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, format="MP3")
+    return path

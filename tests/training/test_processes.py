@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ SMALL = {  # batches whose shares lack a class, or one of which is empty
     "one": ("actnorm", {"batch_size": 1, "epochs": 1, "learning_rate": 1e-4}),
 }
 TIMES = ("seconds", "frames_per_second")
+TELLING_APART = {"discriminative": 30.0, "select": "dev_crossent", "block_frames": 150}  # blocks of other mixtures
 
 
 def make_trainer(
@@ -57,6 +59,11 @@ def make_trainer(
     return Trainer(flow, frames, labels[0], config, labels[1], processes)
 
 
+def lopsided(frames: FrameSet) -> FrameSet:
+    """The same with three in four frames of the first language."""
+    return replace(frames, index=frames.index[:400], utt_of=frames.utt_of[:400])
+
+
 def trained(trainer: Trainer) -> dict[str, Any]:
     """What a training gives: its history, its terms, and its state before and after `finish`."""
     trainer.start()
@@ -70,12 +77,12 @@ def diverging(trainer: Trainer) -> dict[str, Any]:
     trainer.start()
     real, calls = trainer._terms, []
 
-    def terms(x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    def terms(x: Tensor, classes: Tensor) -> tuple[Tensor, ...]:
         calls.append(None)
-        logp, logdet = real(x, classes)
+        logp, *others = real(x, classes)
         if len(calls) == 4:
             logp = torch.where(torch.arange(len(logp)) == len(logp) - 1, torch.nan, logp)
-        return logp, logdet
+        return logp, *others
 
     if trainer.processes.rank == trainer.processes.world_size - 1:
         trainer._terms = terms
@@ -162,6 +169,7 @@ def work(rank: int, port: int, folder: Path, frames: FrameSet, dev: FrameSet, fe
         found[f"diverging {name}"] = diverging(make_trainer(frames, None, name, processes, select="last"))
     for name, (normalization, settings) in SMALL.items():
         found[name] = trained(make_trainer(few, dev, normalization, processes, **settings))
+    found["discriminative"] = trained(make_trainer(lopsided(frames), dev, "actnorm", processes, **TELLING_APART))
     cut = make_trainer(frames, dev, "actnorm", processes, seed=7 + rank)
     if (folder / "checkpoint.pt").exists():
         cut.load_state_dict(torch.load(folder / "checkpoint.pt"))
@@ -257,6 +265,14 @@ def test_two_processes_train_as_one_does(normalization: str, pair: list[dict], f
 def test_a_share_may_lack_a_class_or_be_empty(name: str, pair: list[dict], frames: TwoSets) -> None:
     normalization, settings = SMALL[name]
     check_training(pair, name, trained(make_trainer(*frames(utterances=1), normalization, **settings)), 1e-6)
+
+
+def test_two_processes_tell_classes_apart_as_one_does(pair: list[dict], frames: TwoSets) -> None:
+    train, dev = frames()
+    alone = trained(make_trainer(lopsided(train), dev, "actnorm", **TELLING_APART))
+    assert alone["history"][0]["crossent"] > alone["history"][-1]["crossent"]
+    assert alone["history"][-1]["dev_crossent"] is not None
+    check_training(pair, "discriminative", alone, 1e-9)
 
 
 def test_in_float32_the_losses_agree_to_rounding(pair: list[dict], frames: TwoSets) -> None:

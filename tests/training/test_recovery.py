@@ -13,6 +13,7 @@ from trainers import STATE, equal, make_trainer, trained, weights, without_times
 from flowlid.flow.checkpoint import load_payload, save_payload
 from flowlid.frames.frameset import FrameSet
 from flowlid.training.divergence import Watch
+from flowlid.training.epoch import Dev
 from flowlid.training.trainer import Trainer
 
 MakeFrames = Callable[..., FrameSet]
@@ -25,10 +26,10 @@ def poison(trainer: Trainer, steps: set[int], change: Callable[[Tensor], Tensor]
     """
     seen, real = [], trainer._terms
 
-    def terms(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def terms(x: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         seen.append(weights(trainer))
-        logp, logdet = real(x, labels)
-        return (change(logp) if len(seen) in steps else logp), logdet
+        logp, *others = real(x, labels)
+        return (change(logp) if len(seen) in steps else logp), *others
 
     trainer._terms = terms
     return seen
@@ -39,9 +40,9 @@ def nan_gradient(logp: Tensor) -> Tensor:
 
 
 TROUBLE = {
-    "nan": (lambda logp: logp * math.nan, "the loss is nan"),
-    "inf": (lambda logp: logp - math.inf, "the loss is inf"),
-    "jump": (lambda logp: logp - 50, "the loss jumped to"),
+    "nan": (lambda logp: logp * math.nan, "-LogLL is nan"),
+    "inf": (lambda logp: logp - math.inf, "-LogLL is inf"),
+    "jump": (lambda logp: logp - 50, "-LogLL jumped to"),
     "gradient": (nan_gradient, "the gradient is not finite"),
 }
 
@@ -92,9 +93,9 @@ def test_one_good_state_serves_two_recoveries(make_frames: MakeFrames) -> None:
 @pytest.mark.parametrize(
     ("batch_size", "bad", "words"),
     [
-        (20, 35, "epoch 2, step 4 of 30: the loss is nan"),  # among looks at steps 4, 8, 12 ... of each epoch
-        (20, 33, "epoch 2, step 2 of 30: the loss is nan"),
-        (20, 61, "epoch 2, step 30 of 30: the loss is nan"),
+        (20, 35, "epoch 2, step 4 of 30: -LogLL is nan"),  # among looks at steps 4, 8, 12 ... of each epoch
+        (20, 33, "epoch 2, step 2 of 30: -LogLL is nan"),
+        (20, 61, "epoch 2, step 30 of 30: -LogLL is nan"),
     ],
 )
 def test_rare_looks_lose_steps_and_never_a_weight(
@@ -175,7 +176,7 @@ def test_the_selection_and_the_measure_of_a_jump_survive_a_checkpoint(
     dev = make_frames(seed=2)
     trainer = make_trainer(make_frames, dev, select="dev_loglik")
     trainer.start()
-    monkeypatch.setattr(trainer, "_evaluate_dev", lambda: (0.0, 1.0))  # better than any epoch to come
+    monkeypatch.setattr(trainer, "_evaluate_dev", lambda: Dev(0.0, 1.0, 0.1))  # better than any epoch to come
     next(trainer.epochs())
     best = weights(trainer)
     save_payload(tmp_path / "checkpoint.pt", "training state", {**STATE, "trainer": trainer.state_dict()})
@@ -194,7 +195,7 @@ def test_training_that_fails_again_and_again_ends_with_the_step_and_the_fix(make
     trainer.start()
     poison(trainer, set(range(34, 1000)), TROUBLE["nan"][0])
     message = (
-        r"training diverged at epoch 2, step 13 of 30: the loss is nan.*training\.learning_rate.*"
+        r"training diverged at epoch 2, step 13 of 30: -LogLL is nan.*training\.learning_rate.*"
         r"training\.clip_norm.*model\.scale_bound"
     )  # steps 3 to 12 of epoch 2 were forgiven
     with pytest.raises(ValueError, match=message):

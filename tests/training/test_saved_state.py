@@ -64,7 +64,7 @@ def resumed(trainer: Trainer, state: dict[str, Any], folder: Path) -> None:
         (put(9, "best", "epoch"), "state/best/epoch is no epoch"),
         (put(10**9, "step"), "state/step or state/rate_scale does not fit the epochs"),
         (put(1.5, "rate_scale"), "state/step or state/rate_scale does not fit"),
-        (put("x", "running_loss"), "state/running_loss is of another type"),
+        (put("x", "running_nll"), "state/running_nll is of another type"),
     ],
 )
 def test_parts_that_do_not_fit(

@@ -29,9 +29,9 @@ def bad_at(trainer: Trainer, steps: set[int]) -> Trainer:
     """The losses of these steps, counted over all epochs, are no numbers."""
     real = trainer._terms
 
-    def terms(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logp, logdet = real(x, labels)
-        return (logp * math.nan if trainer.step in steps and trainer.flow.training else logp), logdet
+    def terms(x: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        logp, *others = real(x, labels)
+        return (logp * math.nan if trainer.step in steps and trainer.flow.training else logp), *others
 
     trainer._terms = terms
     return trainer

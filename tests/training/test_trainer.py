@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 from trainers import CLASSES, STATE, equal, make_trainer, trained, weights, without_times
 
-from flowlid.config import config_from_dict
+from flowlid.config import AugmentationConfig, config_from_dict
 from flowlid.evaluation.decisions import mean_terms
 from flowlid.evaluation.scoring import score_frames
 from flowlid.flow.checkpoint import Model, load_model, load_payload, save_model, save_payload
 from flowlid.flow.transforms import BatchNorm
 from flowlid.frames.frameset import FrameSet
 from flowlid.training import trainer as trainer_module
+from flowlid.training.epoch import Dev
 from flowlid.training.trainer import Trainer
 
 MakeFrames = Callable[..., FrameSet]
+AUGMENTED = AugmentationConfig(warp=0.1, tilt=3.0, equalization=2.0, gain=3.0, noise_floor=[0.0, 5.0])
 
 
 @pytest.mark.parametrize("normalization", ["actnorm", "batchnorm", "none"])
@@ -43,7 +45,8 @@ def test_a_normal_flow_learns_a_density_and_decides_nothing(make_frames: MakeFra
     trainer.dev = (dev, torch.zeros(len(dev.utts), dtype=torch.long))
     trained(trainer)
     assert trainer.history[0]["loss"] - trainer.history[-1]["loss"] > 1
-    assert [record["dev_accuracy"] for record in trainer.history] == [None] * 4
+    for key in ("dev_accuracy", "crossent", "dev_crossent"):
+        assert [record[key] for record in trainer.history] == [None] * 4
     assert trainer.history[-1]["dev_loglik"] == pytest.approx(trainer.history[-1]["loglik"], abs=1)
 
 
@@ -51,18 +54,26 @@ def test_the_loss_is_under_each_frames_own_class(make_frames: MakeFrames) -> Non
     trainer = make_trainer(make_frames)
     trainer.start()
     x = trainer.frames.batch(torch.tensor([0, 299, 300, 599]))
-    logp, logdet = trainer._terms(x, torch.tensor([0, 0, 1, 1]))
+    logp, logdet, _ = trainer._terms(x, torch.tensor([0, 0, 1, 1]))
     expected, same = trainer.flow.log_terms(x)
     assert torch.equal(logp, expected[[0, 1, 2, 3], [0, 0, 1, 1]])
     assert torch.equal(logdet, same)
 
 
-@pytest.mark.parametrize(("normalization", "block_frames"), [("actnorm", 600), ("batchnorm", 600), ("actnorm", 200)])
+@pytest.mark.parametrize(
+    ("normalization", "changes"),
+    [
+        ("actnorm", {"block_frames": 600}),
+        ("batchnorm", {"block_frames": 600}),
+        ("actnorm", {"block_frames": 200}),
+        ("actnorm", {"block_frames": 200, "augmentation": AUGMENTED}),
+        ("actnorm", {"discriminative": 10.0, "select": "dev_crossent"}),
+    ],
+)
 def test_training_that_was_cut_off_goes_on_bit_for_bit(
-    normalization: str, block_frames: int, make_frames: MakeFrames, tmp_path: Path
+    normalization: str, changes: dict[str, object], make_frames: MakeFrames, tmp_path: Path
 ) -> None:
-    settings = {"decay": "cosine", "warmup_steps": 8, "select": "dev_loglik", "weight_decay": 1e-4}
-    settings["block_frames"] = block_frames
+    settings = {"decay": "cosine", "warmup_steps": 8, "select": "dev_loglik", "weight_decay": 1e-4, **changes}
     dev = make_frames(seed=2)
     whole = trained(make_trainer(make_frames, dev, normalization, **settings))
 
@@ -82,6 +93,24 @@ def test_training_that_was_cut_off_goes_on_bit_for_bit(
     assert without_times(other.history) == without_times(whole.history)
     assert other.finish() == whole.finish()
     assert equal(weights(other), weights(whole))
+
+
+def test_augmented_training_learns_and_is_reported_on_frames_as_they_are(make_frames: MakeFrames) -> None:
+    trainer = trained(make_trainer(make_frames, make_frames(seed=2), augmentation=AUGMENTED))
+    plain = trained(make_trainer(make_frames, make_frames(seed=2)))
+    losses = [record["loss"] for record in trainer.history]
+    assert losses[0] - losses[-1] > 1 and trainer.history[-1]["dev_accuracy"] > 0.95
+    assert trainer.history[0]["loss"] != plain.history[0]["loss"]
+    scores = score_frames(trainer.flow, trainer.frames)
+    reported = mean_terms(scores, trainer.frames.labels(CLASSES).numpy())["loglik"]
+    assert trainer.finish()["loglik"] == pytest.approx(reported, abs=1e-3)
+
+
+def test_augmentation_does_not_change_the_start(make_frames: MakeFrames) -> None:
+    trainer, plain = make_trainer(make_frames, augmentation=AUGMENTED), make_trainer(make_frames)
+    for each in (trainer, plain):
+        each.start()
+    assert equal(weights(trainer), weights(plain))
 
 
 def saved_loglik(trainer: Trainer, normalization: str, path: Path) -> float:
@@ -123,24 +152,37 @@ def test_batchnorms_last_batch_alone_would_not_save_the_trained_model(
     assert abs(saved_loglik(trainer, "batchnorm", tmp_path / "final.pt") - terms["loglik"]) > 0.5
 
 
-@pytest.mark.parametrize(("select", "epoch"), [("last", 4), ("dev_loglik", 2), ("dev_accuracy", 3)])
+@pytest.mark.parametrize(
+    ("select", "epoch"), [("last", 4), ("dev_loglik", 2), ("dev_accuracy", 3), ("dev_crossent", 2)]
+)
 def test_the_selected_epochs_weights_are_the_final_ones(
     select: str, epoch: int, make_frames: MakeFrames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(make_frames, make_frames(seed=2), select=select)
     trainer.start()
-    made_up = iter([(-30.0, 0.5), (-10.0, 0.6), (-20.0, 0.9), (-10.0, 0.9)])  # of two equal epochs, the first
-    monkeypatch.setattr(trainer, "_evaluate_dev", lambda: next(made_up))
+    made_up = [(-30.0, 0.5, 0.7), (-10.0, 0.6, 0.2), (-20.0, 0.9, 0.4), (-10.0, 0.9, 0.2)]  # of two equals, the first
+    values = iter(made_up)
+    monkeypatch.setattr(trainer, "_evaluate_dev", lambda: Dev(*next(values)))
     after = [weights(trainer) for _ in trainer.epochs()]
     assert trainer.selected_epoch == epoch
     trainer.finish()
     assert [equal(weights(trainer), state) for state in after] == [number == epoch for number in (1, 2, 3, 4)]
 
 
-def test_selection_needs_a_development_frame_of_a_class(make_frames: MakeFrames) -> None:
-    trainer = make_trainer(make_frames, make_frames(seed=2, languages=("fr",)), select="dev_accuracy")
+@pytest.mark.parametrize(
+    ("select", "languages", "lacks"),
+    [
+        ("dev_accuracy", ("fr",), "no frame of a class"),
+        ("dev_crossent", ("fr",), "frames of fewer than two classes"),
+        ("dev_crossent", ("fr", "es"), "frames of fewer than two classes"),
+    ],
+)
+def test_selection_needs_development_frames_of_classes(
+    select: str, languages: tuple[str, ...], lacks: str, make_frames: MakeFrames
+) -> None:
+    trainer = make_trainer(make_frames, make_frames(seed=2, languages=languages), select=select)
     trainer.start()
-    with pytest.raises(ValueError, match="the development set has no frame of a class"):
+    with pytest.raises(ValueError, match=f"training.select: {select}: the development set has {lacks}"):
         next(trainer.epochs())
 
 
