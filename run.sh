@@ -317,12 +317,13 @@ do_stage() { # NUMBER FUNCTION
   fi
 }
 
-# The line that identifies recordings with one of the models, the first that decides.
+# The line that identifies recordings with one of the models, the first that decides and knows how to hear them.
 tell_identify() {
   local model
   for name in "${whole[@]}"; do
     model=$exp/$name/model
-    if [ -f "$model/model.json" ] && ! grep -q '^  type: nf$' "$exp/$name/config.yaml"; then
+    if [ -f "$model/model.json" ] && ! grep -q '^  type: nf$' "$exp/$name/config.yaml" &&
+      grep -q '^  fbank\.num-mel-bins:' "$exp/$name/config.yaml"; then
       echo "to identify recordings: $(shown "$root/steps/identify.py") $(shown "$model") FILE..."
       return
     fi

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression, minimize
 from scipy.special import log_softmax, xlogy
 
 from flowlid.evaluation import metrics
@@ -97,6 +96,8 @@ def fit(
         by_scale = (slope * (loglik - parameters[2:])).sum(1)
         return -(targets * mixed).sum(), np.array([by_scale.sum(), by_scale @ durations, *slope.sum(0)])
 
+    from scipy.optimize import minimize  # takes long to import, which programs that only use a fit need not wait for
+
     best = min(
         (
             minimize(loss, [start, power, *[0.0] * len(targets.T)], jac=True, method="L-BFGS-B",
@@ -145,6 +146,10 @@ def min_cllr(target: ArrayLike, nontarget: ArrayLike) -> float:
     values, number = np.unique(scores, return_inverse=True)  # equal scores cannot be told apart
     whole = np.bincount(number, weights)
     share = np.bincount(number[: len(target)], weights[: len(target)], minlength=len(values)) / whole
+    from scipy.optimize import (
+        isotonic_regression,
+    )  # takes long to import, which programs that only use a fit need not wait for
+
     p = isotonic_regression(share, weights=whole).x
     return float(-(whole * (xlogy(share, p) + xlogy(1 - share, 1 - p))).sum() / math.log(2))
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
 from scipy.special import ndtri
 
 _FRAMES = 100.0
@@ -83,6 +82,10 @@ def fit_novelty(
         out = fold == number
         distance[out] = _log_distance(latents[out], *_moments(latents[~out], labels[~out], weights[~out]))
     root = np.sqrt(weights)
+    from scipy.optimize import (
+        least_squares,
+    )  # takes long to import, which programs that only use a fit need not wait for
+
     parts = least_squares(
         lambda logs: (distance - _expected(*np.exp(logs), frames)) * root, np.full(2, distance.mean() - np.log(2))
     )
