@@ -52,7 +52,7 @@ ONLY_IN = {
     "yaml": {"config", "files"},
     "matplotlib": {
         "plots/calibration", "plots/changes", "plots/decisions", "plots/fonts", "plots/latents", "plots/openset",
-        "plots/style", "plots/training", "plots/voices",
+        "plots/style", "plots/timeline", "plots/training", "plots/voices",
     },
     "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency", "training/baselines"},
 }  # fmt: skip

@@ -8,4 +8,7 @@
 - `identifier`: all of it together (`load`, `Identifier`).
 - `added_class`: a class added to a trained flow: its mean, and a calibration with it.
 - `formats`: answers as text, JSON and CSV.
+- `smoothing`: which class speaks when, by the most probable path of a Markov chain.
+- `windows`: what is spoken when in a long recording (`Timeline`, its segments and windows).
+- `timelines`: timelines as text, JSON, CSV, RTTM and TextGrid.
 """

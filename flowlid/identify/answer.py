@@ -90,6 +90,8 @@ class Decider:
         priors: probability of each candidate before anything is heard; by default all are alike.
         rate: share of the dev set's recordings that would be called unknown.
 
+    Attributes: `candidates`, in the model's order, and their `log_priors`.
+
     Raises:
         ValueError: a candidate that the model does not have, fewer than two, a prior that is missing, too many or not
             above 0.
@@ -120,7 +122,7 @@ class Decider:
             named = wrong[0] if wrong else next(name for name in given if name not in self.candidates)
             raise ValueError(f"prior of {named}: every candidate needs one above 0, and no other language has one")
         weights = np.array([given[name] for name in self.candidates])
-        self._log_priors = np.log(weights / weights.sum())
+        self.log_priors = np.log(weights / weights.sum())
         self._columns = [self.classes.index(name) for name in self.candidates]
 
     def probabilities(self, scores: Scores) -> NDArray[np.float64]:
@@ -132,7 +134,23 @@ class Decider:
             loglik = scores.mean_loglik * scores.frames[:, None]
         else:
             loglik = self.calibration(scores.mean_loglik, scores.frames, scores.mean_latents)
-        return softmax(loglik[:, self._columns] + self._log_priors, axis=1)
+        return softmax(loglik[:, self._columns] + self.log_priors, axis=1)
+
+    def evidence(self, scores: Scores, within: ArrayLike) -> NDArray[np.float64]:
+        """What each block adds to the log-likelihoods of the window around it, (U, candidates).
+
+        The calibrated log-likelihoods of a window of T frames are a sum over its frames (`calibration`); this is the
+        share of a block's. Without a calibration it is the sum over the block's frames.
+
+        Args:
+            scores: of the blocks.
+            within: (U,) frames of the window around each block.
+        """
+        frames = scores.frames[:, None]
+        if self.calibration is None:
+            return (scores.mean_loglik * frames)[:, self._columns]
+        whole = self.calibration.affine(scores.mean_loglik, within)
+        return (whole * frames / np.asarray(within)[:, None])[:, self._columns]
 
     def typicality(self, scores: Scores) -> NDArray[np.float64] | None:
         """Place of each among the dev set's recordings, (U,), 0 to 1; at `rate` or below it is unknown."""

@@ -20,47 +20,50 @@ def text_line(answer: Answer) -> str:
     if answer.error is not None:
         error = " ".join(answer.error.split("\n"))  # which names the file itself, mostly
         return f"{answer.name}\terror\t{error}"
-    return "\t".join([answer.name, _verdict(answer), ", ".join(_details(answer))])
+    return "\t".join([answer.name, verdict(answer), ", ".join(details(answer))])
 
 
-def _verdict(answer: Answer) -> str:
+def verdict(answer: Answer) -> str:
+    """The answer, with its probability if there is one."""
     if answer.language is None:
         return " ".join(f"{value:.3f} nats per frame under {name}" for name, value in answer.loglik.items())
     return answer.language if answer.probability is None else f"{answer.language} {answer.probability:.3f}"
 
 
-def _details(answer: Answer) -> list[str]:
-    details = []
+def details(answer: Answer) -> list[str]:
+    """What stands behind an answer, as a person reads it."""
+    found = []
     if answer.runner_up:
         word = "nearest " if answer.language == UNKNOWN else ""
-        details.append(f"{word}{answer.runner_up} {answer.probabilities[answer.runner_up]:.3f}")
-    details.append(f"{answer.speech:.2f} s of speech in {answer.seconds:.2f} s")
+        found.append(f"{word}{answer.runner_up} {answer.probabilities[answer.runner_up]:.3f}")
+    found.append(f"{answer.speech:.2f} s of speech in {answer.seconds:.2f} s")
     if answer.typicality is not None:
-        details.append(f"typicality {answer.typicality:.3f}")
+        found.append(f"typicality {answer.typicality:.3f}")
     if answer.probabilities and not answer.calibrated:
-        details.append("not calibrated")
-    return [*details, *answer.notes]
+        found.append("not calibrated")
+    return [*found, *answer.notes]
 
 
 def json_line(answer: Answer) -> str:
     """An answer as one line of JSON."""
-    values = _values(answer)
+    values = values_of(answer)
     values |= {"probabilities": dict(answer.probabilities), "loglik": dict(answer.loglik), "notes": list(answer.notes)}
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
 def csv_header(classes: Sequence[str]) -> str:
     """The first line of a CSV file: names of columns, at the end P(class) of each class."""
-    return _csv_row([*_COLUMNS, *(f"P({name})" for name in classes)])
+    return csv_row([*_COLUMNS, *(f"P({name})" for name in classes)])
 
 
 def csv_line(answer: Answer, classes: Sequence[str]) -> str:
     """An answer as a line of CSV; what does not apply is empty."""
-    values = _values(answer)
-    return _csv_row([*(values[name] for name in _COLUMNS), *(answer.probabilities.get(name) for name in classes)])
+    values = values_of(answer)
+    return csv_row([*(values[name] for name in _COLUMNS), *(answer.probabilities.get(name) for name in classes)])
 
 
-def _values(answer: Answer) -> dict[str, Any]:
+def values_of(answer: Answer) -> dict[str, Any]:
+    """What every form but text has of an answer, by its column's name."""
     of = answer.probabilities
     return {
         "file": answer.name,
@@ -78,7 +81,8 @@ def _values(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _csv_row(values: Sequence[object]) -> str:
+def csv_row(values: Sequence[object]) -> str:
+    """A line of CSV without its end; None is empty."""
     line = io.StringIO()
     cells = (str(value).lower() if isinstance(value, bool) else value for value in values)
     csv.writer(line, lineterminator="").writerow(cells)

@@ -25,6 +25,7 @@ from flowlid.frames.utterances import frames_of, in_blocks
 from flowlid.identify.answer import NO_SPEECH, Answer, Decider, Scores
 from flowlid.identify.carry import Carried, open_model
 from flowlid.identify.recording import Heard, Listener, Source
+from flowlid.identify.windows import STEP, Blocks, Timeline, identify_blocks, segments_of
 from flowlid.program import choose_device
 
 _FIRST, _MOST = 1024, 8192  # frames that are scored at once: few at first, so that there is an answer soon
@@ -94,16 +95,89 @@ class Identifier:
             ValueError, OSError: the recording cannot be read or used, or a candidate is not one of the model's.
         """
         decider = self.decider(candidates, priors)
-        if isinstance(sound, str | Path):
-            heard = self.listener.hear(Source(str(sound), str(sound)))
-        elif rate is None:
-            raise ValueError("samples without their rate; give it in Hz")
-        else:
-            heard = self.listener.hear_samples(np.asarray(sound), rate)
-        (answer,) = self._answers([heard], decider)
+        (answer,) = self._answers([self._heard(sound, rate)], decider)
         if answer.error is not None:
             raise ValueError(answer.error)
         return answer
+
+    def identify_windows(
+        self,
+        sound: str | Path | ArrayLike,
+        rate: int | None = None,
+        window: float = 3.0,
+        candidates: Sequence[str] = (),
+        priors: Mapping[str, float] | None = None,
+    ) -> Timeline:
+        """What is spoken when in a long recording: its segments, and the answer for the window around each block.
+
+        Args:
+            window: seconds that are decided together: longer ones err less, and miss short turns.
+            sound, rate, candidates, priors: as of `identify`.
+
+        Raises:
+            ValueError, OSError: as of `identify`; a window that is too short; a normal flow, which decides nothing.
+        """
+        timeline = self._timeline(self._heard(sound, rate), self.decider(candidates, priors), self._checked(window))
+        if timeline.error is not None:
+            raise ValueError(timeline.error)
+        return timeline
+
+    def timelines(
+        self, inputs: Iterable[Source | tuple[str, str]], decider: Decider, window: float
+    ) -> Iterator[Timeline]:
+        """What is spoken when in each recording, in their order; what goes wrong with one is in its timeline.
+
+        Args:
+            inputs, decider: as of `answers`.
+            window: as of `identify_windows`; ValueError if it cannot be used.
+        """
+        self._checked(window)
+        for each in inputs:
+            heard = self._hear(each)
+            failed = isinstance(heard, Answer)
+            yield Timeline(heard.name, error=heard.error) if failed else self._timeline(heard, decider, window)
+
+    def _checked(self, window: float) -> float:
+        if not self.decides:
+            raise ValueError("a normal flow decides nothing: it has no windows")
+        if not STEP <= window < float("inf"):
+            raise ValueError(f"a window of {window:g} s: give {STEP:g} or more, such as 3")
+        return window
+
+    def _timeline(self, heard: Heard, decider: Decider, window: float) -> Timeline:
+        about = Answer(heard.name, calibrated=self.calibration is not None, seconds=heard.seconds, rate=heard.rate)
+        try:
+            blocks = self.blocks(heard)
+        except NotFinite as error:
+            return Timeline(heard.name, error=str(error))
+        return Timeline(
+            name=heard.name,
+            id=heard.utterance.name,
+            candidates=tuple(decider.candidates),
+            segments=tuple(segments_of(blocks, decider, window, about)),
+            windows=identify_blocks(blocks, decider, window),
+            step=blocks.step,
+            feats=heard.utterance.feats,
+            seconds=heard.seconds,
+            rate=heard.rate,
+            notes=heard.notes,
+        )
+
+    def blocks(self, heard: Heard) -> Blocks:
+        """A recording's blocks of about `windows.STEP` seconds; raises NotFinite."""
+        shift = self.listener.frame_shift
+        length = max(1, round(STEP / shift))
+        count = -(-len(heard.utterance.feats) // length)
+        if not heard.utterance.voiced.any():
+            return Blocks(None, np.zeros(0, np.int64), count, length, shift)
+        return Blocks(*self.score_blocks(heard, length), count, length, shift)
+
+    def _heard(self, sound: str | Path | ArrayLike, rate: int | None) -> Heard:
+        if isinstance(sound, str | Path):
+            return self.listener.hear(Source(str(sound), str(sound)))
+        if rate is None:
+            raise ValueError("samples without their rate; give it in Hz")
+        return self.listener.hear_samples(np.asarray(sound), rate)
 
     def answers(self, inputs: Iterable[Source | tuple[str, str]], decider: Decider) -> Iterator[Answer]:
         """The answer for each recording, in their order; what goes wrong with one is its answer.

@@ -91,6 +91,12 @@ class Listener:
     def options(self) -> FbankOptions:
         return self.extract.options
 
+    @property
+    def band(self) -> tuple[float, float]:
+        """Lowest and highest frequency of the mel bank in Hz."""
+        high, nyquist = self.options.high_freq, self.options.sample_frequency / 2
+        return self.options.low_freq, high if high > 0 else nyquist + high
+
     def hear(self, source: Source) -> Heard:
         """A recording, read in pieces: memory does not grow with its length.
 
