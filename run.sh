@@ -248,7 +248,7 @@ run_parts() { # JOBS LABEL LOG PROGRAM OPTIONS...: and then the experiment, the 
 fewer() { echo $(($1 < $2 ? $1 : $2)); } # NUMBER NUMBER
 
 score() {
-  local log=$dir/log logs=() dev train
+  local log=$dir/log logs=() dev train scored
   local options=(--device "$device" --allow-pipes "$allow_pipes" --overwrite "$overwrite")
   list_sets --role "dev tests" "$config"
   if [ ${#names[@]} -eq 0 ]; then
@@ -270,10 +270,14 @@ score() {
   list_sets --role "dev tests" "$config"
   run_job "stage 4  calibrate $name" "$cpu_job" "$log/calibrate.log" steps/calibrate.py --overwrite "$overwrite" \
     --dev "$dev" "$dir" "$data" "$train" "${names[@]}"
+  scored=("${names[@]}")
+  list_sets --role background "$config"
+  run_job "stage 4  open set of $name" "$cpu_job" "$log/openset.log" steps/fit_openset.py --overwrite "$overwrite" \
+    --dev "$dev" --background "${names[0]:+$exp/${names[0]}}" "$dir" "$data" "$train" "${scored[@]}"
   run_job "stage 4  model directory of $name" "$cpu_job" "$log/export_model.log" steps/export_model.py \
     --overwrite "$overwrite" --readme README.md "$dir" "$data"
-  tell "stage 4  score $name: ${#names[@]} sets$(up_to_date ${#names[@]} "$log/score.log")" \
-    "$log/score.log" "${logs[@]}" "$log/calibrate.log"
+  tell "stage 4  score $name: ${#scored[@]} sets$(up_to_date ${#scored[@]} "$log/score.log")" \
+    "$log/score.log" "${logs[@]}" "$log"/{calibrate,openset}.log
 }
 
 draw() {
@@ -313,12 +317,13 @@ do_stage() { # NUMBER FUNCTION
   fi
 }
 
-# The line that identifies recordings with one of the models, the first that decides.
+# The line that identifies recordings with one of the models, the first that decides and knows how to hear them.
 tell_identify() {
   local model
   for name in "${whole[@]}"; do
     model=$exp/$name/model
-    if [ -f "$model/model.json" ] && ! grep -q '^  type: nf$' "$exp/$name/config.yaml"; then
+    if [ -f "$model/model.json" ] && ! grep -q '^  type: nf$' "$exp/$name/config.yaml" &&
+      grep -q '^  fbank\.num-mel-bins:' "$exp/$name/config.yaml"; then
       echo "to identify recordings: $(shown "$root/steps/identify.py") $(shown "$model") FILE..."
       return
     fi
@@ -341,11 +346,20 @@ do_stage 1 make_sets
 if [ -n "$foreign" ] && runs 2 5; then copy_foreign_sets; fi
 do_stage 2 make_features
 do_stage 3 pack
+with=()   # experiments that need the scores of another one, their background: they come after all others
+if runs 4 && [ ${#all[@]} -gt 1 ]; then
+  for name in "${all[@]}"; do
+    list_sets --role background "$conf/$name.yaml"
+    if [ ${#names[@]} -gt 0 ]; then with+=("$name"); fi
+  done
+fi
+mapfile -t without < <(printf '%s\n' "${all[@]}" | grep -vxFf <(printf '%s\n' "${with[@]}"))
 if [ "$parallel" -gt 1 ] && runs 3 5; then
   doing='in stages 3 to 5'
-  side_by_side "$parallel" run_experiment "${all[@]}"
+  side_by_side "$parallel" run_experiment "${without[@]}"
+  side_by_side "$parallel" run_experiment "${with[@]}"
 elif runs 3 5; then
-  for name in "${all[@]}"; do run_experiment "$name"; done
+  for name in "${without[@]}" "${with[@]}"; do run_experiment "$name"; done
 fi
 mapfile -t whole < <(printf '%s\n' "${all[@]}" | grep -vxFf <(printf '%s\n' "${side_failed[@]}"))
 if [ ${#whole[@]} -gt 0 ]; then

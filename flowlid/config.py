@@ -58,7 +58,7 @@ class AugmentationConfig:
     tilt: float = 0.0  # of the spectrum: this many dB, up or down, at the last bin, and the opposite at the first
     equalization: float = 0.0  # most dB, up or down, of each of three cosines over the bins
     gain: float = 0.0  # most dB, up or down
-    noise_floor: list[float] | None = None  # energy added in all bins: log-mel units, lowest and highest
+    noise_floor: list[float] | None = None  # mean energy of noise that is added: log-mel units, lowest and highest
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class ModelConfig:
     mixing: str = "none"  # of all dims between pairs of couplings: none, or lu, by a trained matrix
     scale_bound: float | None = 2.0  # soft bound of a coupling's log-scale in nats; null: none
     precision: str = "auto"  # of products: float32, bfloat16, or auto: bfloat16 if the device has units for it
+    background: str | None = None  # experiment of a normal flow on the same sets, against which the unknown is told
     components: int = 64  # Gaussians of each class's mixture (gmm)
 
     @property
@@ -133,7 +134,8 @@ class Config:
 PRECISIONS = ("auto", "float32", "bfloat16")
 # a mixture of diagonal Gaussians per class, linear discriminant analysis, and multinomial logistic regression
 BASELINES = ("gmm", "lda", "lr")
-_OF_ALL_TYPES = ("data.", "frames.", "features.", "model.type", "training.seed")  # others are settings of flows
+# others are settings of flows
+_OF_ALL_TYPES = ("data.", "frames.", "features.", "model.type", "model.background", "training.seed")
 _OF_TYPES = {"model.components": ("gmm",), "training.most_frames": BASELINES}
 _CHOICES = {
     "frames.cmvn": ("none", "utterance", "speaker", "global"),
@@ -145,6 +147,7 @@ _CHOICES = {
     "training.decay": ("cosine", "none"),
     "training.select": ("last", "dev_loglik", "dev_accuracy", "dev_crossent"),
 }
+_NOT_TRAINED = ("data.tests", "data.plots", "model.background")  # what they say does not change the model
 _AT_LEAST_ONE = (
     "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
     "model.components", "training.epochs", "training.batch_size", "training.block_frames", "training.most_frames",
@@ -271,7 +274,7 @@ def differences(old: Config, new: Config) -> list[str]:
     """One line, "section.key: old -> new", for each key that changes what is trained (not the test sets)."""
     before, after = flatten(old), flatten(new)
     keys = [key for key in after if key in before or old.features]  # older models do not say what their features are
-    changed = [key for key in keys if key not in ("data.tests", "data.plots") and before.get(key) != after[key]]
+    changed = [key for key in keys if key not in _NOT_TRAINED and before.get(key) != after[key]]
     return [f"{key}: {before.get(key, 'not known')} -> {after[key]}" for key in changed]
 
 

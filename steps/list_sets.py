@@ -1,5 +1,5 @@
 #!/usr/bin/env -S bash -c '. "${0%/*}/../path.sh" && exec python3 "$0" "$@"'
-"""Print the data sets that experiments use, each once: training, development and test sets.
+"""Print the data sets that experiments use, each once: training, development and test sets; or their backgrounds.
 
 Patterns such as test_* stand for the sets that are there.
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from flowlid import program
 from flowlid.config import load_config, resolve_sets
 
-ROLES = ("train", "dev", "tests", "plots")
+ROLES = ("train", "dev", "tests", "plots", "background")
 
 
 def main() -> None:
@@ -31,9 +31,11 @@ def main() -> None:
 
 
 def sets_of(config: str, data_dir: Path, roles: list[str]) -> list[str]:
-    """Names of an experiment's sets that have one of these roles."""
-    data = resolve_sets(load_config(config), data_dir).data
+    """Names of an experiment's sets that have one of these roles, and of its background experiment."""
+    read = load_config(config)
+    data, background = resolve_sets(read, data_dir).data, read.model.background
     found = {"train": [data.train], "dev": [data.dev] if data.dev else [], "tests": data.tests, "plots": data.plots}
+    found["background"] = [background] if background else []
     return [name for role in ROLES if role in roles for name in found[role]]
 
 

@@ -4,8 +4,9 @@
 Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b
 Draws the training curves; the first two latent dims, t-SNE, and histograms with the model's density, of the training
 set, the first test set, all test sets together, and each set of --each; and the confusion of frames and of utterances,
-the log-likelihood ratio of each utterance, and the accuracy by duration, of all test sets. Of a baseline, which has
-neither epochs nor latents, only the latter three.
+the log-likelihood ratio of each utterance, the accuracy by duration, and who is rejected as unknown, of all test sets;
+and of those that were calibrated their reliability, normalized Bayes error, Tippett and DET curves. A baseline has
+neither epochs nor latents: it has only what comes from the confusion on.
 """
 
 import argparse
@@ -18,13 +19,17 @@ import numpy as np
 
 from flowlid import program
 from flowlid.config import Config, ModelConfig, load_config
+from flowlid.evaluation.decisions import class_numbers
+from flowlid.evaluation.metrics import detection_llr
 from flowlid.evaluation.reuse import MADE_FROM, digest, make_unless_up_to_date
 from flowlid.evaluation.tsne import FEWEST_FOR_TSNE, tsne_embedding
 from flowlid.files import read_json
 from flowlid.kaldi.tables import read_table
+from flowlid.plots.calibration import draw_bayes_error, draw_det, draw_reliability, draw_tippett
 from flowlid.plots.decisions import accuracy_duration, confusion_shares, llr_per_frame
 from flowlid.plots.fonts import boxes_note
 from flowlid.plots.latents import first_dims, histograms, tsne
+from flowlid.plots.openset import rejection
 from flowlid.plots.style import class_colors
 from flowlid.plots.training import loss_curve
 
@@ -46,7 +51,9 @@ def main() -> None:
     tests = [test for test in args.tests if test != config.data.train]
     latents = [args.exp / f"latent_{name}" / MADE_FROM for name in (config.data.train, *tests)]
     scores = [args.exp / f"score_{name}" / MADE_FROM for name in args.tests]
-    inputs = {"files": digest(args.exp / "train.jsonl", args.exp / "config.yaml", *latents, *scores)}
+    calibrated = [args.exp / f"calibrated_{name}" / MADE_FROM for name in args.tests]
+    scores += [args.exp / f"openset_{name}" / MADE_FROM for name in args.tests]
+    inputs = {"files": digest(args.exp / "train.jsonl", args.exp / "config.yaml", *latents, *scores, *calibrated)}
     inputs |= {"tests": args.tests, "each": args.each, "tsne_frames": args.tsne_frames, "seed": args.seed}
 
     def make(out: Path) -> None:
@@ -79,9 +86,11 @@ def draw(config: Config, tests: list[str], args: argparse.Namespace, out: Path) 
     for group, (_, shown) in groups.items():
         title = f"{name}: {shown}"
         draw_latents(config.model, means, samples[group], unseen, colors, out, group, title, args)
+    draw_openset(args.exp, args.tests, out)
     if config.model.decides and args.tests:
         draw_confusion(args.exp, list(means), args.tests, unseen, out)
         draw_decisions(args.exp, list(means), args.tests, unseen, colors, out)
+        draw_calibration(args.exp, args.tests, out)
 
 
 def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
@@ -187,6 +196,50 @@ def draw_decisions(
     if durations:
         title = f"{exp.name}: accuracy by duration, 95% intervals"
         accuracy_duration(durations, classes, out / "accuracy_duration", title)
+
+
+def draw_calibration(exp: Path, tests: list[str], out: Path) -> None:
+    """Reliability of the calibrated sets, and of those of several languages what detection costs at every prior."""
+    stated, trials = {}, {}
+    for name in tests:
+        place = exp / f"calibrated_{name}"
+        if not (place / "utt2prob").is_file():
+            continue
+        languages = read_table(exp / f"score_{name}" / "utt2lang")
+        rows = {utt: row.strip("[] ").split() for utt, row in read_table(place / "utt2prob").items()}
+        labels = class_numbers(list(map(languages.get, rows)), read_json(place / "result.json")["classes"])
+        probability = np.array(list(rows.values()), dtype=float)[labels >= 0]
+        own = labels[labels >= 0, None] == np.arange(probability.shape[-1])
+        if len(own):
+            stated[name] = probability.ravel(), own.ravel()
+        if own.any(axis=0).sum() > 1:
+            llr = detection_llr(np.log(np.maximum(probability, np.finfo(float).tiny)))
+            trials[name] = llr[own], llr[~own]
+    if stated:
+        draw_reliability(stated, out / "reliability", f"{exp.name}: calibrated probabilities")
+    if trials:
+        draw_bayes_error(trials, out / "bayes_error", f"{exp.name}: Bayes decisions at every prior")
+        draw_tippett(trials, out / "tippett", f"{exp.name}: calibrated ratios")
+        draw_det(trials, out / "det", f"{exp.name}: detection error tradeoff")
+
+
+def draw_openset(exp: Path, tests: list[str], out: Path) -> None:
+    """How many of each test set's utterances are rejected as unknown, if the experiment has an open set."""
+    surprise, judged = {}, {}
+    for name in tests:
+        place = exp / f"openset_{name}"
+        if (place / "result.json").is_file():
+            judged = read_json(place / "result.json")
+            unseen = read_json(exp / f"score_{name}" / "result.json")["unseen"]
+            languages = read_table(exp / f"score_{name}" / "utt2lang")
+            values = {utt: float(value) for utt, value in read_table(place / "utt2surprise").items()}
+            surprise[name] = {
+                seen: [value for utt, value in values.items() if (languages[utt] not in unseen) == seen]
+                for seen in (True, False)
+            }
+    if surprise:
+        title = f"{exp.name}: utterances rejected as unknown"
+        rejection(surprise, judged["threshold"], judged["rate"], out / "openset", title)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from flowlid import program
-from flowlid.evaluation.blocks import ARCHIVES
 from flowlid.evaluation.parts import Part, gather_archives, gather_scores, part_place, precision_of, score_part
 from flowlid.evaluation.reuse import digest, made_from, make_unless_up_to_date
+from flowlid.evaluation.scored import ARCHIVES
 from flowlid.evaluation.scoring import archives_in, frames_digest, score_set, write_scores
 from flowlid.flow.checkpoint import Model, load_model
 from flowlid.frames.agreement import check_labels

@@ -8,19 +8,18 @@ import numpy as np
 from flowlid.evaluation.scored import ScoredSet
 
 
-def dev_set(seed: int, count: int = 80, shift: float = 0.0, seconds: int = 4) -> tuple[ScoredSet, list[str]]:
+def dev_set(seed: int, count: int = 80, seconds: int = 4) -> tuple[ScoredSet, list[str]]:
     """Utterances of 4 s in two languages, of two speakers each, whose ratios are often right and far too large.
 
-    Their latents have six dims; `shift` is the spread of the speakers' places in them.
+    Their latents have six dims.
     """
     generator = np.random.default_rng(seed)
     languages = ["en", "es"] * (count // 2)
     speakers = [f"{language}{number // 2 % 2}" for number, language in enumerate(languages)]
-    places = dict(zip(("en0", "en1", "es0", "es1"), shift * generator.normal(size=(4, 6)), strict=True))
     blocks = []
-    for language, speaker in zip(languages, speakers, strict=True):
+    for language in languages:
         llr = (0.1 if language == "en" else -0.1) + generator.normal(0, 0.08) + generator.normal(0, 0.05, seconds)
-        latents = generator.normal(size=6) + places[speaker] + generator.normal(0, 0.5, (seconds, 6))
+        latents = generator.normal(size=6) + generator.normal(0, 0.5, (seconds, 6))
         blocks.append(np.column_stack([llr - 90, np.full(seconds, -90.0), latents]).astype(np.float32))
     means = np.stack([own.mean(axis=0) for own in blocks])
     utts = [f"u{number:03}" for number in range(count)]

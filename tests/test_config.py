@@ -250,7 +250,9 @@ def test_differences_list_what_changed_but_not_the_test_sets() -> None:
     assert differences(old, new) == [
         "data.train: a -> b", "model.blocks: 4 -> 5", "training.clip_norm: 100.0 -> None",
     ]  # fmt: skip
-    same = config(data={"train": "a", "tests": []}, model={"blocks": 4}, training={"clip_norm": 100})
+    same = config(
+        data={"train": "a", "tests": []}, model={"blocks": 4, "background": "nf"}, training={"clip_norm": 100}
+    )
     assert differences(old, same) == []
 
 

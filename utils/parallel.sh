@@ -10,7 +10,7 @@ side_shells=() side_writers=() side_names=()   # of each place that one is at wo
 side_notes=
 
 side_by_side() { # N FUNCTION NAME...
-  local at_once=$1 function=$2 place idle name
+  local at_once=$1 function=$2 place idle name earlier=${#side_failed[@]}
   shift 2
   side_notes=$(mktemp -d)
   exec {idle}<> <(:)
@@ -26,7 +26,7 @@ side_by_side() { # N FUNCTION NAME...
     read -rt 0.3 -u "$idle" || true
   done
   if [ -t 3 ]; then printf '\r\033[K' >&3; fi
-  for name in "${side_failed[@]}"; do __side_said "$name"; done
+  for name in "${side_failed[@]:earlier}"; do __side_said "$name"; done
   rm -rf "$side_notes"
 }
 

@@ -3,7 +3,7 @@
 
 # options begin
 # shellcheck disable=SC2034  # the stage machine reads them
-experiments="dnf_120 nf_120"    # names of conf/*.yaml to run ("a b"), or all
+experiments="dnf_120 dnf_120_floor nf_120"   # names of conf/*.yaml to run ("a b"), or all
 corpus=                         # directory with the unpacked packages; empty: they are fetched by apt-get
 cache=                          # where fetched packages are kept; empty: ~/.cache/flowlid
 # options end

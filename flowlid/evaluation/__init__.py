@@ -12,6 +12,7 @@
 - `costs`: what the decisions of a set cost before and after it.
 - `typicality`: how far a statistic of an utterance is from what its class and duration lead one to expect.
 - `openset`: whether an utterance is of one of the classes at all, or "unknown".
+- `rejection`: who is rejected in a set, and how well known and unknown utterances are told apart.
 - `bootstrap`: confidence intervals.
 - `comparison`: a flow beside the baselines of the same sets: which decides better?
 - `changes`: what changed between two runs that scored the same utterances.

@@ -9,7 +9,6 @@ from torch import Tensor
 from flowlid.evaluation.decisions import WindowScores
 from flowlid.frames.frameset import FrameSet
 
-ARCHIVES = ("mean_latents", "blocks")  # an ark and an scp file each
 _HELD = 1024  # finished utterances whose sums wait on the device before they are written
 Keep = Callable[[str, np.ndarray, np.ndarray], None]
 

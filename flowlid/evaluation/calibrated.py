@@ -15,6 +15,7 @@ from flowlid.evaluation.scored import ScoredSet
 from flowlid.files import read_json
 from flowlid.wording import some
 
+FEWEST = 3  # utterances of a class, or new speakers of it, each of which is judged by the others
 PIECES = (1, 3, 10)  # seconds: utterances are calibrated whole and in pieces
 Result = dict[str, Any]
 
@@ -25,17 +26,18 @@ def no_calibration(dev: ScoredSet | None) -> str | None:
         return "the experiment has no dev set"
     if len(dev.classes) < 2:
         return "a normal flow decides nothing"
-    few = [name for name in dev.classes if dev.languages.count(name) < 2]
-    return f"the dev set has fewer than two utterances of {some(few)}" if few else None
+    few = [name for name in dev.classes if dev.languages.count(name) < FEWEST]
+    return f"the dev set has fewer than {FEWEST} utterances of {some(few)}" if few else None
 
 
 def fit_on(dev: ScoredSet, known_speakers: Collection[str], speakers: Sequence[str], model: str) -> Result:
     """The calibration of a dev set, as it is stored, fitted on its utterances and on pieces of them.
 
-    What is new is judged by utterances that are left out; speakers whom training did not have are left out as a whole.
+    What is new is judged by utterances that are left out, of speakers whom training did not have by all of a speaker,
+    where there are three of them per class.
 
     Args:
-        dev: has two utterances of every class; those of other languages do not count.
+        dev: has three utterances of every class; those of other languages do not count.
         known_speakers: those of the training set.
         speakers: of each utterance of the dev set.
         model: digest of the model that scored it.
@@ -47,13 +49,13 @@ def fit_on(dev: ScoredSet, known_speakers: Collection[str], speakers: Sequence[s
     known, who = set(known_speakers), dict(zip(dev.utts, speakers, strict=True))
     parts, weights = _pieces_of(dev)
     labels = class_numbers(parts.languages, dev.classes)
-    groups = [
-        utt if who[utt] in known else f"{who[utt]} {language}"
-        for utt, language in zip(parts.utts, parts.languages, strict=True)
-    ]
     seen = labels >= 0
     labels, frames, weights = labels[seen], parts.frames[seen], weights[seen]
-    novelty, own = fit_novelty(parts.mean_latents[seen], frames, labels, np.array(groups)[seen], weights)
+    utts = [utt for utt, heard in zip(parts.utts, seen, strict=True) if heard]
+    groups = [utt if who[utt] in known else f"{who[utt]} {label}" for utt, label in zip(utts, labels, strict=True)]
+    if min(Counter(label for _, label in set(zip(groups, labels.tolist(), strict=True))).values()) < FEWEST:
+        groups = utts
+    novelty, own = fit_novelty(parts.mean_latents[seen], frames, labels, groups, weights)
     scale, power, offsets = fit(parts.mean_loglik[seen], frames, labels, weights, trust(own))
     heard = {who[utt] for utt, language in zip(dev.utts, dev.languages, strict=True) if language in dev.classes}
     return {
@@ -63,7 +65,7 @@ def fit_on(dev: ScoredSet, known_speakers: Collection[str], speakers: Sequence[s
         "power": power,
         "offsets": offsets,
         "novelty": {
-            **{name: getattr(novelty, name) for name in ("level", "slope", "spread")},
+            **{name: getattr(novelty, name) for name in ("between", "within", "spread")},
             **{name: getattr(novelty, name).tolist() for name in ("means", "variances")},
         },
         "utterances": sum(language in dev.classes for language in dev.languages),

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression, minimize
 from scipy.special import log_softmax, xlogy
 
 from flowlid.evaluation import metrics
@@ -67,9 +66,9 @@ def fit(
 ) -> tuple[float, float, tuple[float, ...]]:
     """Scale, power and offsets of least cross-entropy, all classes weighted alike.
 
-    Its targets are smoothed, as if each class had one utterance more of which nothing is known: of n utterances, the
-    own probability counts as (n + 1 / K) / (n + 1), every other as (1 / K) / (n + 1) (Platt, 1999, with a flat prior of
-    the weight of one utterance). A dev set without an error then gives a finite scale.
+    Its targets are smoothed (Platt, 1999), as if the dev set had one utterance more, of which nothing is known: of n
+    utterances of a class that has 1 / K of it, the own probability counts as (n + 1 / K^2) / (n + 1 / K), every other
+    as (1 / K^2) / (n + 1 / K). A dev set without an error then gives a finite scale.
 
     Args:
         mean_loglik: log-likelihood per frame of each class in nats, (U, K).
@@ -96,6 +95,8 @@ def fit(
         slope = pulled.sum(1, keepdims=True) * np.exp(logs) - pulled  # of the loss by the log-likelihoods
         by_scale = (slope * (loglik - parameters[2:])).sum(1)
         return -(targets * mixed).sum(), np.array([by_scale.sum(), by_scale @ durations, *slope.sum(0)])
+
+    from scipy.optimize import minimize  # takes long to import, which programs that only use a fit need not wait for
 
     best = min(
         (
@@ -145,6 +146,10 @@ def min_cllr(target: ArrayLike, nontarget: ArrayLike) -> float:
     values, number = np.unique(scores, return_inverse=True)  # equal scores cannot be told apart
     whole = np.bincount(number, weights)
     share = np.bincount(number[: len(target)], weights[: len(target)], minlength=len(values)) / whole
+    from scipy.optimize import (
+        isotonic_regression,
+    )  # takes long to import, which programs that only use a fit need not wait for
+
     p = isotonic_regression(share, weights=whole).x
     return float(-(whole * (xlogy(share, p) + xlogy(1 - share, 1 - p))).sum() / math.log(2))
 
@@ -199,7 +204,7 @@ def _targets(labels: NDArray, weights: Array, classes: int, smooth: bool) -> Arr
     if counts.min() == 0:
         raise ValueError(f"calibration: class {counts.argmin()} of {len(counts)} has no utterance in the dev set")
     own, count = np.eye(classes)[labels], counts[labels, None]
-    targets = (own * count + 1 / classes) / (count + 1) if smooth else own
+    targets = (own * count + 1 / classes**2) / (count + 1 / classes) if smooth else own
     return targets * weights[:, None] / (count * classes)
 
 

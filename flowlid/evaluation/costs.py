@@ -37,7 +37,7 @@ def write_calibrated(out: Path, name: str, scored: ScoredSet, map_: Calibration,
     posterior = map_(scored.mean_loglik, scored.frames, scored.mean_latents)
     with atomic_write(out / "utt2prob") as file:
         for utt, row in zip(scored.utts, np.exp(posterior), strict=True):
-            file.write(f"{utt} [ {' '.join(f'{value:.6f}' for value in row)} ]\n")
+            file.write(f"{utt} [ {' '.join(f'{value:.9g}' for value in row)} ]\n")
     result = {"set": name, "classes": scored.classes, **assess(scored, map_, speakers)}
     write_json(out / "result.json", result)
     return result

@@ -114,20 +114,12 @@ def decide_nonspeech(
     about = {"set": data.path.name, "classes": model.classes}
     seen = len(model.classes) > 1 and not set(model.classes).isdisjoint(data.table("utt2lang").values())
     if isinstance(frames, str):
-        found = CANNOT_TELL if seen else None
-        return {**about, **dict.fromkeys(_FIGURES), "mark": found, "warning": None, "reason": frames, "hours": None}
+        verdict = CANNOT_TELL if seen else None
+        return {**about, **dict.fromkeys(_FIGURES), "mark": verdict, "warning": None, "reason": frames, "hours": None}
     labels = class_numbers(frames.languages, model.classes)
     judged = judged_labels(labels)
-    found, reasons = {}, _left_out(labels, judged, model.classes)
-    for scorer, decide in (
-        ("flow", lambda: score_frames(model.flow, frames, batch_size, progress).loglik.argmax(1)),
-        ("linear", lambda: linear.decide(frames)),
-    ):
-        try:
-            found[scorer] = recall_with_interval(decide(), judged, frames.speakers, frames.utts)
-        except (NotFinite, NoFrames) as error:
-            found[scorer] = None
-            reasons.append(str(error))
+    found, reasons = _recalls(model, frames, judged, linear, batch_size, progress)
+    reasons = _left_out(labels, judged, model.classes) + reasons
     verdict, why = mark(found, judged) if seen else (None, "no language of the set was in training")
     return {
         **about,
@@ -141,6 +133,29 @@ def decide_nonspeech(
         "reason": "; ".join([*reasons, *([why] if why else [])]) or None,
         "hours": len(frames) * data.frame_shift / 3600,
     }
+
+
+def _recalls(
+    model: Model,
+    frames: FrameSet,
+    labels: np.ndarray,
+    linear: LinearClassifier,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, dict[str, Any] | None], list[str]]:
+    """What `recall_with_interval` finds of the flow and the linear classifier, or None, and the reasons for that."""
+    found: dict[str, dict[str, Any] | None] = {}
+    reasons = []
+    for scorer, decide in (
+        ("flow", lambda: score_frames(model.flow, frames, batch_size, progress).loglik.argmax(1)),
+        ("linear", lambda: linear.decide(frames)),
+    ):
+        try:
+            found[scorer] = recall_with_interval(decide(), labels, frames.speakers, frames.utts)
+        except (NotFinite, NoFrames) as error:
+            found[scorer] = None
+            reasons.append(str(error))
+    return found, reasons
 
 
 def utterance_means(frames: FrameSet) -> np.ndarray:

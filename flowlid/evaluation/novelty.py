@@ -4,10 +4,11 @@ A new voice or channel moves the mean latent of an utterance, whatever its langu
 utterances of each class, and the variance v_d of their mean latents about it in each dim, the novelty of an utterance
 of T frames with the mean latent c is
 
-    n = (log q - level - slope log(T / 100)) / spread,   q = min_k mean_d (c_d - m_kd)^2 / v_d.
+    n = log(q / (between + within 100 / T)) / spread,   q = min_k mean_d (c_d - m_kd)^2 / v_d.
 
-`level`, `slope` and `spread` are fitted on dev utterances and their pieces, each measured by means and variances to
-which its own group gave nothing: of utterances like those of the dev set n has mean 0 and variance 1.
+`between` is what utterances differ by, however long, `within` what the mean of 100 frames varies by. They and `spread`
+are fitted on dev utterances and their pieces, each measured by means and variances to which its own group gave nothing:
+of utterances like those of the dev set n has about mean 0 and variance 1.
 """
 
 from dataclasses import dataclass
@@ -32,19 +33,19 @@ class Novelty:
     Attributes:
         means: (K, D) mean latent of each class.
         variances: (D,) of utterances' mean latents about that of their class.
-        level, slope, spread: as in the formula.
+        between, within, spread: as in the formula.
     """
 
     means: Array
     variances: Array
-    level: float
-    slope: float
+    between: float
+    within: float
     spread: float
 
     def __call__(self, mean_latents: ArrayLike, frames: ArrayLike) -> Array:
         """Novelty (U,) of utterances with these mean latents (U, D) over (U,) frames."""
         distance = _log_distance(np.asarray(mean_latents, float), self.means, self.variances)
-        return (distance - self.level - self.slope * _log_duration(frames)) / self.spread
+        return (distance - _expected(self.between, self.within, frames)) / self.spread
 
 
 def trust(novelty: ArrayLike) -> Array:
@@ -80,13 +81,19 @@ def fit_novelty(
     for number in range(fold.max() + 1):
         out = fold == number
         distance[out] = _log_distance(latents[out], *_moments(latents[~out], labels[~out], weights[~out]))
-    design = np.stack([np.ones(len(latents)), _log_duration(frames)], axis=1)
     root = np.sqrt(weights)
-    level, slope = np.linalg.lstsq(design * root[:, None], distance * root, rcond=None)[0]
-    rest = distance - design @ [level, slope]
+    from scipy.optimize import (
+        least_squares,
+    )  # takes long to import, which programs that only use a fit need not wait for
+
+    parts = least_squares(
+        lambda logs: (distance - _expected(*np.exp(logs), frames)) * root, np.full(2, distance.mean() - np.log(2))
+    )
+    between, within = map(float, np.exp(parts.x))
+    rest = distance - _expected(between, within, frames)
     spread = float(np.sqrt((weights * rest**2).sum() / weights.sum()))
     means, variances = _moments(latents, labels, weights)
-    return Novelty(means, variances, float(level), float(slope), spread), rest / spread
+    return Novelty(means, variances, between, within, spread), rest / spread
 
 
 def _folds(groups: NDArray, labels: NDArray) -> NDArray[np.int64]:
@@ -114,5 +121,6 @@ def _log_distance(latents: Array, means: Array, variances: Array) -> Array:
     return np.log(np.min([((latents - mean) ** 2 / variances).mean(axis=1) for mean in means], axis=0))
 
 
-def _log_duration(frames: ArrayLike) -> Array:
-    return np.log(np.asarray(frames, float) / _FRAMES)
+def _expected(between: float, within: float, frames: ArrayLike) -> Array:
+    """Logarithm of the distance that utterances of so many frames have."""
+    return np.log(between + within * _FRAMES / np.asarray(frames, float))

@@ -14,6 +14,7 @@ surprising: a p-value that holds whatever the distribution is, as long as uttera
 No example of anything unknown is needed.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,7 +104,12 @@ class OpenSet:
         rate: float = RATE,
     ) -> NDArray[np.bool_]:
         """Whether the answer is "unknown", (U,), at this rate of false rejections; arguments as of `deviations`."""
-        return self.typicality(mean_loglik, frames, mean_latents, background) <= rate
+        return self.surprise(mean_loglik, frames, mean_latents, background) > self.threshold(rate)
+
+    def threshold(self, rate: float = RATE) -> float:
+        """The surprise above which typicality is at most `rate`; infinite where the dev set is too small for that."""
+        beyond = math.floor(rate * (1 + len(self.surprises)) + 1e-9)
+        return float(self.surprises[-beyond]) if beyond else math.inf
 
 
 def statistics(
@@ -135,7 +141,12 @@ def no_openset(dev: ScoredSet | None) -> str | None:
     if dev is None:
         return "the experiment has no dev set"
     missing = [name for name, count in zip(dev.classes, _counts(dev), strict=True) if count < 2]
-    return f"the dev set has fewer than two utterances of {some(missing)}" if missing else None
+    if missing:
+        return f"the dev set has fewer than two utterances of {some(missing)}"
+    fewest, count = math.ceil(1 / RATE) - 1, int(_counts(dev).sum())
+    return (
+        f"{count} utterances of the dev set do not tell a rate of {RATE:g}: needs {fewest}" if count < fewest else None
+    )
 
 
 def fit_openset(dev: ScoredSet, background: str | None = None, background_loglik: ArrayLike | None = None) -> OpenSet:

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flowlid.evaluation.blocks import ARCHIVES
 from flowlid.evaluation.decisions import class_numbers
 from flowlid.files import read_json
 from flowlid.kaldi.arks import read_matrix, read_vector
 from flowlid.kaldi.tables import read_table
+from flowlid.wording import some
 
+ARCHIVES = ("mean_latents", "blocks")  # an ark and an scp file each, of every utterance
 _FIX = "score the set again (stage 4 with --overwrite true)"
 
 
@@ -105,3 +106,29 @@ def read_scored(path: Path) -> ScoredSet:
         list(loglik), list(languages.values()), result["classes"], counts, values, means, result["block"], blocks,
         result["unseen"],
     )  # fmt: skip
+
+
+def read_background(path: Path, scored: ScoredSet) -> NDArray[np.float64]:
+    """A normal flow's log-likelihood per frame of a set that another model scored, (U,), in nats.
+
+    Args:
+        path: the normal flow's directory score_<set>.
+        scored: the same set under the other model.
+
+    Raises:
+        FileNotFoundError: the background experiment has not scored the set.
+        ValueError: other utterances, or a model of several classes.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{path}: no such directory; name the set in data.tests of the background experiment {path.parent.name}, "
+            "and run its stages 3 and 4 first"
+        )
+    background = read_scored(path)
+    if len(background.classes) != 1:
+        raise ValueError(f"{path}: a background has one class, not {some(background.classes)}; take a normal flow (nf)")
+    if background.utts != scored.utts:
+        raise ValueError(
+            f"{path}: it has other utterances than the set has now; score both experiments again (stage 4)"
+        )
+    return background.mean_loglik[:, 0]

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from flowlid.evaluation import metrics
-from flowlid.evaluation.blocks import ARCHIVES, Blocks, Keep
+from flowlid.evaluation.blocks import Blocks, Keep
 from flowlid.evaluation.decisions import SetScores, class_numbers, llr_per_frame, summarize
 from flowlid.evaluation.durations import block_length, decision_statistics
 from flowlid.evaluation.reuse import digest
+from flowlid.evaluation.scored import ARCHIVES
 from flowlid.files import atomic_write, write_json
 from flowlid.flow.checkpoint import Model
 from flowlid.flow.flow import Flow

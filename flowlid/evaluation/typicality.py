@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 
 _PRIOR = 5.0  # utterances that a class has of the average of all classes: a class of few is not judged by these alone
 _BOUNDS = (-5.0, 12.0)  # of log b: from no influence of the duration to a variance that goes with 1 / T
@@ -78,6 +77,10 @@ def fit_law(x: ArrayLike, frames: ArrayLike, decided: ArrayLike, classes: int) -
         variance, relative = variances(log_b)
         whole = variance[decided] * relative
         return float((np.log(whole) + square / whole).sum())
+
+    from scipy.optimize import (
+        minimize_scalar,
+    )  # takes long to import, which programs that only use a fit need not wait for
 
     log_b = float(minimize_scalar(loss, bounds=_BOUNDS, method="bounded").x) if varied else _BOUNDS[0]
     scales = np.sqrt(variances(log_b)[0])

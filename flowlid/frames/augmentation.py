@@ -1,8 +1,8 @@
 """Training frames with another voice, channel and noise: drawn for each utterance, anew in each epoch.
 
-In the order of a recording: the voice (warp of the mel axis), the channel (tilt, equalization and gain), the noise
-(a floor). They change features as `FrameSet.block` gives them without normalization, and `frames.cmvn` comes after
-them, with the statistics of the recordings as they are.
+In the order of a recording: the voice (warp of the mel axis), the channel (tilt, equalization and gain), noise. They
+change features as `FrameSet.block` gives them without normalization; `frames.cmvn` comes after them, with the
+statistics of the recordings as they are.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ from flowlid.frames.frameset import FrameSet
 _UNIT = math.log(10) / 10  # log-mel units of a dB
 _KNEE = 0.8  # of the mel axis: up to it, it is stretched; beyond it runs straight to the last bin, which stays
 _COSINES = (2, 3, 4)  # half periods of the equalization's cosines over the bins: the tilt is as good as one
-_DRAWS = 8  # numbers per utterance, more than are used: a multiple of the 4 that Philox gives at a time
+_SPLITMIX = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
+_DRAWS = 8  # numbers per utterance: a multiple of the 4 that Philox gives at a time
 
 
 @dataclass
@@ -29,16 +30,18 @@ class Drawn:
     Attributes:
         source: (U, F) the place on the mel axis, in bins, that each bin's value is taken from.
         offset: (U, F) what is added in each bin.
-        level: (U,) log-mel energy of the floor.
+        level: (U,) log of the noise's mean energy.
+        key: (U,) int64 of the noise.
     """
 
     source: Tensor
     offset: Tensor
     level: Tensor
+    key: Tensor
 
 
 class Augmentation:
-    """Changes batches of training frames; a change is the same for all frames of an utterance in an epoch.
+    """Changes batches of training frames; all frames of an utterance are changed alike in an epoch, but for noise.
 
     What an utterance gets depends on the seed, the epoch and its number in the set alone: neither on batches or
     processes, nor on where a training went on, nor on what else is switched on. Epochs count from 1; others (the
@@ -90,17 +93,19 @@ class Augmentation:
         decibels += config.equalization * within[:, 3:6] @ cosines
         low, high = config.noise_floor or (0.0, 0.0)
         found = warped(1 + config.warp * within[:, 0], self._bins), _UNIT * decibels, low + (high - low) * share[:, 6]
-        return Drawn(*(torch.from_numpy(table).float().to(self._device) for table in found))
+        key = torch.from_numpy((share[:, 7] * 2**53).astype(np.int64))
+        return Drawn(*(torch.from_numpy(table).float().to(self._device) for table in found), key.to(self._device))
 
     def _change(self, x: Tensor, utts: Tensor, drawn: Drawn) -> Tensor:
         """(n, W, F) -> (n, W, F)."""
-        config = self._config
+        config, plain = self._config, x
         if config.warp:
             x = interpolated(x, drawn.source[utts].unsqueeze(1))
         if config.tilt or config.equalization or config.gain:
             x = x + drawn.offset[utts].unsqueeze(1)
         if config.noise_floor is not None:
-            x = torch.logaddexp(x, drawn.level[utts].view(-1, 1, 1))
+            level, key = (table[utts].view(-1, 1, 1) for table in (drawn.level, drawn.key))
+            x = add_noise(x, level, *random_pairs(plain, key))
         return x
 
     def _normalize(self, x: Tensor, utts: Tensor) -> Tensor:
@@ -130,6 +135,30 @@ def interpolated(x: Tensor, source: Tensor) -> Tensor:
     t, low = source - low, low.long()
     a, b, c, d = (x.gather(2, (low + step).clamp_(0, last).expand_as(x)) for step in (-1, 0, 1, 2))
     return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+
+
+def add_noise(x: Tensor, level: Tensor, radius: Tensor, angle: Tensor) -> Tensor:
+    """Log energies (n, W, F) of a signal and Gaussian noise of mean energy exp(level), which is (n, 1, 1).
+
+    A bin's energy is |a + n|^2: |a|^2 = exp(x), and n = exp(level / 2) sqrt(-log radius) e^(2 pi i angle) is complex
+    normal where radius and angle, (n, W, F), are uniform on 0 to 1 (Box and Muller 1958).
+    """
+    radius, angle = radius.log().neg_().sqrt_(), angle * (2 * math.pi)
+    real = torch.exp((x - level) / 2) + radius * angle.cos()
+    return level + (real.square() + (radius * angle.sin()).square()).log()
+
+
+def random_pairs(x: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Two numbers in (0, 1] of each value, (n, W, F) each: a frame's follow its key (n, 1, 1), bins and values alone.
+
+    So they are the same in whatever batch, block or context a frame is. They are the halves of the output function of
+    SplitMix64 (Steele, Lea and Flood 2014) of key + value's 32 bits x F + bin.
+    """
+    z = x.view(torch.int32).long() * x.shape[2] + torch.arange(x.shape[2], device=x.device) + key
+    for shift, factor in _SPLITMIX:
+        z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor  # a logical shift
+    z = z ^ ((z >> 31) & ((1 << 33) - 1))
+    return tuple(((half & 0xFFFFFFFF).double() + 0.5).mul_(2.0**-32).float() for half in (z >> 32, z))
 
 
 def uniform(key: str, rows: int) -> np.ndarray:

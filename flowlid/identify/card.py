@@ -13,7 +13,13 @@ from flowlid.kaldi.datadir import DataDir
 
 Result = Mapping[str, Any]
 _LICENCE = re.compile(r"^#+ +licen[cs]es?\b", re.IGNORECASE)
-_KINDS = {"dnf": "discriminative normalization flow", "nf": "normal flow"}
+_KINDS = {
+    "dnf": "discriminative normalization flow",
+    "nf": "normal flow",
+    "gmm": "baseline of Gaussian mixtures",
+    "lda": "baseline of linear discriminant analysis",
+    "lr": "baseline of logistic regression",
+}
 
 
 def write_card(exp: Path, model: Model, data: Path, readme: Path | None) -> str:
@@ -29,7 +35,7 @@ def write_card(exp: Path, model: Model, data: Path, readme: Path | None) -> str:
     lines = [
         f"# {exp.name}",
         "",
-        f"A {_KINDS.get(kind, kind)} of flowlid {__version__} for {', '.join(model.languages)}.",
+        f"A {_KINDS[kind]} of flowlid {__version__} for {', '.join(model.languages)}.",
         "",
         "    steps/identify.py MODEL_DIRECTORY FILE...",
         "",
@@ -103,7 +109,7 @@ def _warnings(exp: Path, model: Model) -> list[str]:
         if result and result["warning"]:
             found.append(f"- {result['warning']}")
     calibration = exp / "calibration" / "calibration.json"
-    if model.config.model.type == "nf":
+    if not model.config.model.decides:
         found.append("- A normal flow gives log-likelihoods; it decides nothing.")
     elif not calibration.is_file():
         found.append("- It is not calibrated: its probabilities are far too sure.")

@@ -59,7 +59,7 @@ class Identifier:
         self.background = None if carried.background is None else carried.background.to(device)
         self.calibration, self.openset = carried.calibration, carried.openset
         self.classes = self.model.classes
-        self.decides = self.model.config.model.type != "nf"
+        self.decides = self.model.config.model.decides
         self.listener = Listener(self.model, str(carried.place), channel, allow_pipes)
         if not self.decides:
             log.info("%s: a normal flow: it scores recordings, and decides nothing", carried.place)

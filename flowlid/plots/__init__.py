@@ -6,6 +6,8 @@
 - `latents`: first two latent dims, t-SNE, histograms.
 - `changes`: differences between two runs, with their intervals.
 - `voices`: accuracy and bits on new voices against the number of voices in training.
+- `openset`: who is rejected as unknown.
 - `timeline`: what is spoken when in a recording, over its spectrogram.
 - `decisions`: confusion, log-likelihood ratios, accuracy by duration. A new plot goes beside these.
+- `calibration`: reliability, normalized Bayes error, Tippett and DET curves.
 """

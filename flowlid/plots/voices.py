@@ -59,7 +59,7 @@ def voice_curves(curves: Mapping[str, Sequence[Point]], chance: Mapping[str, flo
     for axes, measure in zip(grid[:, 0], ("accuracy of utterances", "bits, calibrated"), strict=True):
         axes.set_ylabel(measure)
     grid[1, 0].set_ylim(bottom=0)
-    figure.supxlabel("voices per language in training", fontsize=8)
+    grid[1, len(curves) // 2].set_xlabel("voices per language in training")
     handles = [
         Line2D([], [], color=_INK, marker="o", markersize=4, label="new voices: mean, 95% interval over voices"),
         Line2D([], [], color=GREY, linestyle="--", marker="s", markersize=3, label="voices of training"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from flowlid.report import baseline_tables, decision_tables, tables
+from flowlid.report import baseline_tables, decision_tables, openset_tables, tables
 from flowlid.report.tables import NONE, Result, Table
 
 NOTES = (
@@ -15,17 +15,27 @@ NOTES = (
     "language has none. EER and minDCF (C_miss = C_fa = 1, P_target = 0.5, not normalized) are over all trials of "
     "utterances, C_avg (NIST LRE 2009, closed set) is at the Bayes threshold. Accuracies do not count unseen "
     "languages.",
-    "Calibrated decisions: an affine map of each utterance's log-likelihoods, fitted on the dev set, makes their "
-    "probabilities true. Bits are the multi-class cross-entropy at flat priors, averaged over the languages of a set: "
-    "0 for certainty of the truth, log2 K for knowing nothing, more for confident errors. The least is what the same "
-    "map would reach if fitted on the set itself. Cllr is the mean over pairs of languages, its minimum by PAV; the "
-    "costs are those of the NIST evaluations of 2017 and 2022 (1 is that of knowing nothing). A calibration of "
-    "known voices says nothing of others, and the dev set's own figures are of the data that it was fitted on.",
+    "Calibrated decisions: an affine map of each utterance's log-likelihoods, fitted on the dev set and on pieces of "
+    "its utterances, makes their probabilities true. Where an utterance's mean latent is farther from the dev set's "
+    "than theirs from each other, as that of a new voice or channel is, its probabilities are flat: nothing is known "
+    "of it. Bits are the multi-class cross-entropy at flat priors, averaged over the languages of a set: 0 for "
+    "certainty of the truth, log2 K for knowing nothing, more for confident errors. The least is what the same map "
+    "would reach if fitted on the set itself. Cllr is the mean over pairs of languages, its minimum by PAV; the costs "
+    "are those of the NIST evaluations of 2017 and 2022 (1 is that of knowing nothing; at beta 1 twice C_avg), their "
+    "least that of one other threshold. Intervals are 95% bootstrap intervals; where that of what is over the least "
+    "includes 0, the set is too small to tell. The dev set's own figures are of the data that the map was fitted on.",
     "Baselines: a mixture of diagonal Gaussians per class (gmm), linear discriminant analysis (lda) and logistic "
     "regression (lr), of single frames, as a flow. A flow beats a baseline that was trained and scored on the same "
     "sets if it decides more of the utterances correctly and McNemar's exact test, on the utterances that one of the "
     'two alone has right, gives p < 0.05; "worse" means that a baseline beats the flow. The test takes utterances as '
     "independent, so p is too small where a speaker has many, and says nothing of models of other seeds.",
+    'Open set: an utterance is rejected as "unknown" if it is stranger than all but 5% of the dev set\'s utterances. '
+    "How strange it is combines (Fisher's method) the distance of its mean latent from its class (shift), the lead of "
+    "its best class over the second (margin), and its log-likelihood or its ratio to a background flow, each compared "
+    "with dev utterances of the same decision and of like duration. Nothing unknown was used to fit it. AUROC is the "
+    "probability that an utterance of an unseen language is stranger than one of the set named in the last column. New "
+    "voices and channels are strange too, so that a known language may be rejected for them: the column of new voices "
+    "tells how many of the seen utterances are of speakers that are not in training.",
     "Durations: windows are cut one after another from the selected (voiced) frames of an utterance, and each is "
     "decided by the sum over its own frames; the rest at the utterance's end is not used. Longer windows come from "
     "fewer and longer utterances, so the columns are not about the same speech. Intervals are 95% bootstrap intervals "
@@ -77,6 +87,8 @@ def experiment_tables(result: Result, references: Mapping[str, Table]) -> list[T
         tables.sets_table,
         baseline_tables.baselines_table,
         decision_tables.calibration_table,
+        decision_tables.stated_table,
+        openset_tables.openset_table,
         decision_tables.nonspeech_table,
         decision_tables.durations_table,
         decision_tables.margins_table,

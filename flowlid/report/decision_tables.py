@@ -34,26 +34,50 @@ def margins_table(result: Result) -> Table:
 def calibration_table(result: Result) -> Table:
     """What the log-likelihoods of each set cost in bits, as they are, calibrated on the dev set, and at best."""
     rows = []
-    for name, found in scored_sets(result):
-        costs = found.get("calibrated")  # not in a results.json of earlier versions
-        if not costs or not costs["bits"]:
-            continue
-        bits, pairs, sure = costs["bits"], costs["cllr"].values(), costs["confident"]
-        interval = NONE if bits["low"] is None else f"{bits['low']:.3f} to {bits['high']:.3f} ({bits['unit']})"
-        cells = [nats_text(costs["log2_classes"]), nats_text(costs["bits_raw"]), nats_text(bits["share"]), interval]
-        cells += [nats_text(costs["bits_min"]), share_text(costs["accuracy"])]
+    for name, costs in _calibrated(result):
+        pairs = costs["cllr"].values()
+        cells = [nats_text(costs["log2_classes"]), nats_text(costs["bits_raw"]), _estimate_text(costs["bits"])]
+        cells += [nats_text(costs["bits_min"]), _estimate_text(costs["bits_over"]), share_text(costs["accuracy"])]
         cells += [
             nats_text(sum(each[key] for each in pairs) / len(pairs)) if pairs else NONE for key in ("calibrated", "min")
         ]
-        cells += [f"{each['actual']:.3f} / {each['min']:.3f}" for each in (costs["cost"] or {}).values()] or [
-            NONE,
-            NONE,
-        ]
-        cells += [f"{share_text(sure['wrong'])} of {count_text(sure['utterances'])}" if sure["utterances"] else NONE]
-        rows.append([set_label(name, found), *cells])
-    head = ["set", "log2 K", "bits as scored", "bits", "95%", "least", "utt acc", "Cllr", "min Cllr"]
-    head += ["cost, beta 1: actual / least", "beta 9: actual / least", "wrong at 0.9 or more"]
+        for beta in ("1", "9"):
+            cost = (costs["cost"] or {}).get(beta)
+            cells += (
+                [f"{cost['actual']:.3f} / {cost['min']:.3f}", _estimate_text(cost["over"])] if cost else [NONE, NONE]
+            )
+        rows.append([set_label(name, result["sets"][name]), *cells])
+    head = ["set", "log2 K", "bits as scored", "bits [95%]", "least", "over it [95%]", "utt acc", "Cllr", "min Cllr"]
+    head += ["cost, beta 1: actual / least", "over it [95%]", "beta 9: actual / least", "over it [95%]"]
     return Table(f"Calibrated decisions{_fitted_on(result)}", head, rows, labels=1)
+
+
+def stated_table(result: Result) -> Table:
+    """Bits, and errors among the decisions stated with confidence, of whole utterances and of pieces of them."""
+    rows = []
+    for name, costs in _calibrated(result, seen=False):
+        for each in ({**costs, "seconds": None, "pieces": result["sets"][name]["utterances"]}, *costs["pieces"]):
+            sure, seconds = each["confident"], each["seconds"]
+            row = [set_label(name, result["sets"][name]), "whole" if seconds is None else f"{seconds} s"]
+            row += [count_text(each["pieces"]), nats_text(costs["log2_classes"]), _estimate_text(each["bits"])]
+            row += [share_text(each["accuracy"]), share_text(each["trusted"])]
+            rows.append([*row, count_text(sure["utterances"]), share_text(sure["wrong"])])
+    head = ["set", "duration", "pieces", "log2 K", "bits [95%]", "acc", "something known of", "stated with 0.9 or more"]
+    return Table("Calibrated decisions of utterances and pieces", [*head, "of these wrong"], rows, labels=2)
+
+
+def _calibrated(result: Result, seen: bool = True) -> list[tuple[str, Result]]:
+    """The sets that were calibrated, of which a language was seen if so wanted, and their costs."""
+    found = [(name, scored.get("calibrated")) for name, scored in scored_sets(result)]  # none in earlier versions
+    return [(name, costs) for name, costs in found if costs and (costs["bits"] or not seen)]
+
+
+def _estimate_text(estimate: Result | None) -> str:
+    """A number with its interval."""
+    if estimate is None:
+        return NONE
+    interval = "" if estimate["low"] is None else f" [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    return f"{estimate['share']:.3f}{interval}"
 
 
 def _fitted_on(result: Result) -> str:

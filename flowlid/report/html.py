@@ -19,6 +19,11 @@ _CAPTIONS = {
     "hist": "histograms of single latent dimensions, with the model's Gaussian densities (dashed)",
     "accuracy_duration": "accuracy by duration of selected speech, and of whole utterances, with 95% intervals",
     "llr_per_frame": "log-likelihood ratio of each utterance (points), with quartiles and the 5th and 95th percentiles",
+    "reliability": "share in which a class is the true one against its stated probability, by PAV; ideal: the diagonal",
+    "bayes_error": "normalized Bayes error at every prior: as calibrated, and at best (thin); 1 is knowing nothing",
+    "tippett": "targets below each calibrated log-likelihood ratio (rising), and the other trials above it (falling)",
+    "det": "misses against false alarms at every threshold",
+    "openset": "share of each set's utterances rejected as unknown at each threshold; the vertical line is in use",
     "confusion": "share of each true language recognised as each class; correct decisions in bold",
 }
 _CSS = """

@@ -50,6 +50,9 @@ def results_table_text(results: Sequence[Result]) -> str:
         ]
     unsure = sum(cell.endswith("(?)") for row in table.rows for cell in row)
     if unsure:
-        lines += [f"(?) {unsure} of these sets: whether non-speech frames do so cannot be told (why: RESULTS.md)."]
+        lines += [
+            f"(?) {unsure} of these sets: whether non-speech frames alone tell the classes apart cannot be told",
+            "    (why: RESULTS.md).",
+        ]
     lines += [f"{result['experiment']}: {text}" for result in results for text in not_beaten(result)]
     return "\n".join(lines) + "\n"

@@ -22,7 +22,12 @@ _SCORES = (
 _PROFICIENCY = (
     "utterances", "speakers", "score_mean", "score_min", "score_max", "native", "loglik", "llr", "ridge", "reasons",
 )  # fmt: skip
-_CALIBRATED = ("log2_classes", "bits", "bits_raw", "bits_min", "accuracy", "cllr", "cost", "confident")
+_CALIBRATED = (
+    "log2_classes", "bits", "bits_raw", "bits_min", "bits_over", "accuracy", "cllr", "cost", "confident", "trusted",
+    "pieces",
+)  # fmt: skip
+_CALIBRATION = ("model", "classes", "scale", "power", "offsets", "utterances", "speakers", "new_speakers")
+_OPENSET = ("rate", "seen", "new_voices", "rejected", "unseen", "accepted", "against", "auroc")
 _NONSPEECH = ("utterances", "left_out", "frames", "hours", "chance", "flow", "linear", "mark", "warning", "reason")
 
 
@@ -34,10 +39,10 @@ def trained(exp_dir: Path) -> list[str]:
 def collect(exp_dir: str | Path, names: Sequence[str] | None = None) -> list[Result]:
     """Gather what training, scoring and analysis wrote: the content of results.json, one object per experiment.
 
-    Reads train.json, config.yaml, calibration/calibration.json, result.json of score_<set>, calibrated_<set>,
-    nonspeech_<set> and proficiency_<set>, and latent_<set>/moments.json. A value that does not apply, or whose stage
-    has not run, is None; a set that was neither scored nor analysed is left out. Sets are in the order of
-    `data: {tests: [...]}` in config.yaml, the others after them by name.
+    Reads train.json, config.yaml, calibration/calibration.json, openset/openset.json, result.json of score_<set>,
+    calibrated_<set>, openset_<set>, nonspeech_<set> and proficiency_<set>, and latent_<set>/moments.json. A value that
+    does not apply, or whose stage has not run, is None; a set that was neither scored nor analysed is left out. Sets
+    are in the order of `data: {tests: [...]}` in config.yaml, the others after them by name.
 
     Args:
         exp_dir: has one directory per experiment.
@@ -63,7 +68,7 @@ def _experiment(path: Path) -> Result:
     found |= {file.parent.name.split("_", 1)[1] for file in path.glob("latent_*/moments.json")}
     tests = [name for name in data.get("tests") or [] if name in found]
     order = [*tests, *sorted(found - set(tests))]
-    calibration = path / "calibration" / "calibration.json"
+    calibration, openset = path / "calibration" / "calibration.json", path / "openset" / "openset.json"
     return {
         "experiment": path.name,
         **{key: trained[key] for key in _ABOUT if key != "provenance"},
@@ -71,7 +76,8 @@ def _experiment(path: Path) -> Result:
         "level": frames.get("level"),
         "floor": frames.get("floor"),
         "train": {"set": data.get("train"), **{key: trained[key] for key in _TRAIN}},
-        "calibration": read_json(calibration) if calibration.is_file() else None,
+        "calibration": _entries(calibration, _CALIBRATION) if calibration.is_file() else None,
+        "openset": _entries(openset, ("background",)) if openset.is_file() else None,
         "sets": {name: _set(path, name) for name in order},
         **{key: trained["provenance"].get(key) for key in ("command", "versions", "commit", "machine")},
     }
@@ -83,6 +89,8 @@ def _set(path: Path, name: str) -> Result:
     found["command"] = (found.pop("provenance") or {}).get("command")
     calibrated = path / f"calibrated_{name}" / "result.json"
     found["calibrated"] = _entries(calibrated, _CALIBRATED) if calibrated.is_file() else None
+    openset = path / f"openset_{name}" / "result.json"
+    found["openset"] = _entries(openset, _OPENSET) if openset.is_file() else None
     nonspeech = path / f"nonspeech_{name}" / "result.json"
     found["nonspeech"] = _entries(nonspeech, _NONSPEECH) if nonspeech.is_file() else None
     proficiency = path / f"proficiency_{name}" / "result.json"

@@ -28,15 +28,16 @@ def overview(results: Sequence[Result]) -> Table:
             result["experiment"], set_label(name, found), count_text(found["utterances"]),
             share_text(found["frame_accuracy"]), share_text(found["utt_accuracy"]),
             _nonspeech_text(found.get("nonspeech")),  # not in a results.json of earlier versions
-            bits_text(found.get("calibrated")), _beats_text(found.get("baselines")),
+            bits_text(found.get("calibrated")), _calibrated_accuracy(found.get("calibrated")),
+            _beats_text(found.get("baselines")),
             share_text(found["eer"]), nats_text(found["loglik"]),
         ]
         for result in results
         for name, found in scored_sets(result)
     ]  # fmt: skip
-    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "beats baselines"]
-    head += ["EER", "LogLL"]
-    for column in (7, 6, 5):
+    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "calibrated acc"]
+    head += ["beats baselines", "EER", "LogLL"]
+    for column in (8, 7, 6, 5):
         if all(row[column] in (NONE, NOT_CHECKED, NOT_APPLICABLE) for row in rows):
             rows = [[*row[:column], *row[column + 1 :]] for row in rows]
             head = [*head[:column], *head[column + 1 :]]
@@ -165,6 +166,10 @@ def bits_text(calibrated: Result | None) -> str:
     if not calibrated or not calibrated["bits"]:
         return NONE
     return f"{calibrated['bits']['share']:.2f} of {calibrated['log2_classes']:.2f}"
+
+
+def _calibrated_accuracy(calibrated: Result | None) -> str:
+    return share_text(calibrated["accuracy"]) if calibrated else NONE
 
 
 def verdict(beside: Result) -> str:

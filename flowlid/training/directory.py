@@ -17,7 +17,7 @@ from flowlid.files import atomic_write, read_json
 from flowlid.flow.checkpoint import Model, load_model, load_payload
 
 # of a model, in its directory
-RESULTS = ("score_*", "calibrat*", "nonspeech_*", "latent_*", "proficiency_*", "plots", "model")
+RESULTS = ("score_*", "calibrat*", "openset*", "nonspeech_*", "latent_*", "proficiency_*", "plots", "model")
 _KINDS = {"checkpoint.pt": "training state", "final.pt": "model"}
 log = logging.getLogger("flowlid")
 

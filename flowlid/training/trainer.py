@@ -75,7 +75,7 @@ class Trainer:
         self.flow, self.frames, self.config, self.dev = flow, frames, config, dev
         device = next(flow.parameters()).device
         self.labels = labels.to(device)
-        self.weights = class_weights(frames.counts, self.labels, len(flow.base.means))
+        self.frame_weights = class_weights(frames.counts, self.labels, len(flow.base.means))
         order = config.batch_size, config.block_frames, config.seed
         self.shuffled = ShuffledBatches(frames, *order, device, augmentation)
         self.steps_per_epoch = len(self.shuffled)
@@ -276,7 +276,7 @@ class Trainer:
         """LogP of frames x (n, D) under each one's own class (n,), LogDet and weighted cross-entropy: (n,) each."""
         logp, logdet = self.flow.log_terms(x)
         trained = logp if self.config.discriminative else logp.detach()  # w = 0: no gradient, not one of zeros
-        crossent = cross_entropy(trained, labels, self.weights)
+        crossent = cross_entropy(trained, labels, self.frame_weights)
         return logp.gather(1, labels.unsqueeze(1)).squeeze(1), logdet, crossent
 
     def _snapshot(self) -> dict[str, Any]:

@@ -52,11 +52,18 @@ def test_utterances_of_other_languages_do_not_count() -> None:
 
 
 def test_speakers_whom_training_did_not_have_are_left_out_as_a_whole() -> None:
-    dev, speakers = dev_set(1, shift=2.0)  # each speaker has a place of its own
+    dev, _ = dev_set(1)
+    speakers = [f"{language}{number // 2 % 5}" for number, language in enumerate(dev.languages)]
+    places = dict(zip(sorted(set(speakers)), 2 * np.random.default_rng(1).normal(size=(10, 6)), strict=True))
+    for number, speaker in enumerate(speakers):  # each speaker has a place of its own
+        dev.mean_latents[number] += places[speaker]
+        dev.blocks[number][:, 2:] += places[speaker]
     known = fit_on(dev, set(speakers), speakers, "m")
     new = fit_on(dev, set(), speakers, "m")
     assert new["novelty"]["means"] == known["novelty"]["means"]
-    assert new["novelty"]["level"] > known["novelty"]["level"] + 0.5
+    assert new["novelty"]["between"] > 1.2 * known["novelty"]["between"]
+    two = [speaker[:2] + str(int(speaker[2]) % 2) for speaker in speakers]  # too few to be left out
+    assert fit_on(dev, set(), two, "m")["novelty"] == known["novelty"]
 
 
 def test_why_there_is_none() -> None:
@@ -65,7 +72,7 @@ def test_why_there_is_none() -> None:
     assert no_calibration(None) == "the experiment has no dev set"
     assert no_calibration(scored_set(["en"] * 80, dev, classes=["en+es"])) == "a normal flow decides nothing"
     few = scored_set(["es", *["en"] * 79], dev)
-    assert no_calibration(few) == "the dev set has fewer than two utterances of es"
+    assert no_calibration(few) == "the dev set has fewer than 3 utterances of es"
 
 
 @pytest.mark.parametrize("content", [{}, [], {"scale": "x"}, {"scale": 1, "power": 1, "offsets": [], "novelty": {}}])

@@ -134,3 +134,13 @@ def test_why_there_is_none() -> None:
     assert no_openset(made(50, 14)) is None
     assert no_openset(None) == "the experiment has no dev set"
     assert no_openset(made(50, 15, CENTRES[:1])) == "the dev set has fewer than two utterances of es"
+    assert no_openset(made(18, 16)) == "18 utterances of the dev set do not tell a rate of 0.05: needs 19"
+    assert no_openset(made(19, 16)) is None
+    assert fit_openset(made(19, 16)).rejects(*of(made(50, 17, CENTRES[:1] + 9))).all()
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.07, 0.2, 0.5])
+def test_what_is_rejected_is_what_is_as_typical_as_the_rate_or_less(rate: float) -> None:
+    openset, scored = fit_openset(made(99, 18)), made(500, 19)
+    rejected = openset.rejects(*of(scored), rate=rate)
+    assert rejected.tolist() == (openset.typicality(*of(scored)) <= rate + 1e-9).tolist()

@@ -1,7 +1,9 @@
 """Augmented training frames against loops over frames and bins, and what their changes depend on."""
 
+import cmath
 import hashlib
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from scipy import stats
 from scipy.interpolate import CubicHermiteSpline
 
 from flowlid.config import AugmentationConfig, FramesConfig
-from flowlid.frames.augmentation import Augmentation, make_augmentation, uniform
+from flowlid.frames.augmentation import Augmentation, add_noise, make_augmentation, random_pairs, uniform
 from flowlid.frames.batches import ShuffledBatches
 from flowlid.frames.frameset import CPU, FrameSet
 
@@ -56,6 +58,16 @@ def numbers_of(utt: int, epoch: int) -> list[float]:
     return [int(raw) // 2048 / 2**53 for raw in generator.random_raw(8)]
 
 
+def pair(value: float, b: int, key: int) -> list[float]:
+    """Two numbers of a value, a bin and a key, in Python's whole numbers."""
+    (bits,) = struct.unpack("<i", struct.pack("<f", value))
+    z = (bits * BINS + b + key) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    z ^= z >> 31
+    return [(half + 0.5) / 2**32 for half in (z >> 32, z % 2**32)]
+
+
 def slowly(config: AugmentationConfig, feats: np.ndarray, utt: int, epoch: int = EPOCH) -> np.ndarray:
     """Features of an utterance (T, F) changed frame by frame and bin by bin."""
     share = numbers_of(utt, epoch)
@@ -75,7 +87,10 @@ def slowly(config: AugmentationConfig, feats: np.ndarray, utt: int, epoch: int =
             value += decibels * math.log(10) / 10
             if config.noise_floor:
                 low, high = config.noise_floor
-                value = math.log(math.exp(value) + math.exp(low + (high - low) * share[6]))
+                radius, angle = pair(feats[t, b], b, int(share[7] * 2**53))
+                noise = math.sqrt(-math.log(radius)) * cmath.exp(2j * math.pi * angle)
+                level = low + (high - low) * share[6]
+                value = 2 * math.log(abs(math.exp(value / 2) + math.exp(level / 2) * noise))
             changed[t, b] = value
     return changed
 
@@ -164,6 +179,20 @@ def test_ranges_are_those_asked_for() -> None:
     expected = (6 * (2 * b / (BINS - 1) - 1)) ** 2 / 3 + 3**2 / 3 * cosines + 10**2 / 3
     assert decibels.var(0).tolist() == pytest.approx(expected.tolist(), rel=0.05)
     assert decibels.mean(0).abs().max() < 0.4
+
+
+def test_noise_is_gaussian_and_independent_from_frame_to_frame() -> None:
+    x = -60 + torch.randn(4000, 1, BINS, generator=torch.Generator().manual_seed(1))  # nothing beside the noise
+    key = torch.arange(4000).view(-1, 1, 1) // 1000  # four utterances
+    found = add_noise(x, torch.full((4000, 1, 1), 7.0), *random_pairs(x, key))[:, 0].double()
+    for energy in (found - 7).exp().T:  # exponential, as the energy of a complex normal number
+        assert stats.kstest(energy, "expon").pvalue > 1e-4
+    assert np.abs(np.corrcoef(found.T) - np.eye(BINS)).max() < 0.08
+    assert abs(stats.pearsonr(found[1:, 3], found[:-1, 3]).statistic) < 0.06
+    other = add_noise(x, torch.full((4000, 1, 1), 7.0), *random_pairs(x, key + 1))[:, 0].double()
+    assert abs(stats.pearsonr(found[:, 3], other[:, 3]).statistic) < 0.06
+    loud = x + 90
+    assert add_noise(loud, torch.full((4000, 1, 1), 7.0), *random_pairs(x, key)).sub(loud).abs().max() < 1e-3
 
 
 def test_the_same_utterance_changes_from_epoch_to_epoch_and_with_the_seed() -> None:

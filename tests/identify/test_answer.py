@@ -16,7 +16,7 @@ from flowlid.identify.formats import csv_header, csv_line, json_line, text_line
 CLASSES = ["en", "es", "fr"]
 MEAN = np.array([[-3.0, -2.0, -4.0]])
 SCORES = Scores(MEAN, np.array([50]), np.ones((1, 2)))
-KNOWN, STRANGE = (Novelty(np.zeros((3, 2)), np.ones(2), level, 0.0, 1.0) for level in (5.0, -5.0))
+KNOWN, STRANGE = (Novelty(np.zeros((3, 2)), np.ones(2), between, 0.0, 1.0) for between in (100.0, 0.01))
 MAP = Calibration(2.0, 0.5, (0.1, -0.3, 0.2), KNOWN)
 
 

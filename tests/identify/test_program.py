@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,6 +39,17 @@ def test_a_list_on_stdin(experiment: Path, recordings: dict[str, Path]) -> None:
     text = "\n".join(map(str, recordings.values()))
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == text.split("\n")
+
+
+def test_the_python_of_the_front_page(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    model = '"egs/prompts/exp/dnf_120/model"'
+    assert code.count(model) == 1 and len(code.split("\n\n")[1].splitlines()) == 2
+    monkeypatch.chdir(ROOT)
+    exec(code.replace(model, repr(str(experiment))), names := {})
+    assert capsys.readouterr().out.startswith(f"{names['answer'].language} {{'")
 
 
 def test_wrong_options_are_told_before_anything_is_loaded() -> None:

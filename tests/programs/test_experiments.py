@@ -83,8 +83,9 @@ def test_a_larger_picture_of_t_sne_has_its_frames(tmp_path: Path) -> None:
 def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None:
     data, exp, config = tmp_path / "data", tmp_path / "exp/tiny", tmp_path / "tiny.yaml"
     feature_dir(data / "train", {"a-1": "en", "a-2": "en", "a-3": "es", "a-4": "es"})
-    feature_dir(data / "test", {"a-1": "en", "a-2": "es", "b-3": "es", "c-4": "es"}, seed=1)
-    write_table(data / "test/utt2score", {"a-1": "1", "a-2": "3", "b-3": "2", "c-4": "5"})
+    languages = {"a-1": "en", "a-2": "en", "a-3": "en", "b-4": "es", "c-5": "es", "c-6": "es"}
+    feature_dir(data / "test", languages, seed=1)
+    write_table(data / "test/utt2score", {**dict.fromkeys(languages, "1"), "a-2": "3", "b-4": "2", "c-5": "5"})
     config.write_text(YAML % KINDS["dnf"])
     assert call("train", config, data, exp).code == 0
 
@@ -117,7 +118,7 @@ def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None
         "proficiency_test",
     }
     assert made() == everything and made() == set()
-    write_table(data / "test/utt2score", {"a-1": "1", "a-2": "3", "b-3": "2", "c-4": "4"})
+    write_table(data / "test/utt2score", {**dict.fromkeys(languages, "1"), "a-2": "3", "b-4": "2", "c-5": "4"})
     assert made() == {"proficiency_test"}
     (exp / "latent_test/moments.json").unlink()
     assert made() == {"latent_test"}
@@ -130,7 +131,7 @@ def test_stages_4_and_5_make_only_what_is_not_up_to_date(tmp_path: Path) -> None
     assert not list(exp.glob("calibrat*"))
 
 
-@pytest.mark.parametrize("name", ["plot", "score_proficiency", "calibrate"])
+@pytest.mark.parametrize("name", ["plot", "score_proficiency", "calibrate", "fit_openset"])
 def test_what_reads_files_alone_starts_without_torch(name: str) -> None:
     code = f"import runpy, sys; runpy.run_path('steps/{name}.py'); print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -159,3 +160,6 @@ def test_lists_of_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ended = call("list_sets", "--data", tmp_path / "data", other)
     assert ended.code == 1 and "data.dev: 'dev*' matches dev_a, dev_b" in ended.log
     assert call("list_sets", "--role", "test", config).code == 1
+    assert listed("--role", "background", config) == []
+    config.write_text("data: {train: one}\nmodel: {background: nf}")
+    assert listed("--role", "background", config) == ["nf"] and listed(config) == ["one"]

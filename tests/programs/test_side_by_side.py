@@ -57,6 +57,18 @@ def start(recipe: Path) -> Iterator[Callable[..., subprocess.Popen]]:
             running.kill()
 
 
+def write_steps(recipe: Path, *names: str) -> None:
+    """Steps of its own, of which these only print what they are called with."""
+    (recipe / "steps").unlink()
+    (recipe / "steps").mkdir()
+    for step in (ROOT / "steps").iterdir():
+        (recipe / "steps" / step.name).symlink_to(step)
+    for name in names:
+        (recipe / "steps" / name).unlink()
+        (recipe / "steps" / name).write_text('#!/bin/bash\nprintf "%s|" "$0" "$@"\nmkdir -p exp/other/plots\n')
+        (recipe / "steps" / name).chmod(0o755)
+
+
 def test_experiments_are_side_by_side_and_their_lines_named(recipe: Path) -> None:
     """Each waits for the other; by themselves, they could not."""
     write_experiment(recipe, "third")
@@ -72,16 +84,21 @@ def test_experiments_are_side_by_side_and_their_lines_named(recipe: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("at_once", ["1", "2"])
+def test_an_experiment_with_a_background_comes_after_it(recipe: Path, at_once: str) -> None:
+    """It reads its scores."""
+    write_steps(recipe, "make_report.py")
+    (recipe / "conf/other.yaml").write_text("data: {train: train, tests: []}\nmodel: {background: tiny}\n")
+    write_wrapper(recipe, f'{NAMED}echo "$name" >>order; touch "$log"')
+    options = ("--stage", "3", "--stop-stage", "4", "--parallel", at_once)
+    done = run(recipe, *options, "--experiments", "other tiny")
+    assert done.returncode == 0, done.stderr
+    assert (recipe / "order").read_text().split() == ["tiny", "other"]
+
+
 def test_one_that_fails_does_not_end_the_others_and_is_told_at_the_end(recipe: Path) -> None:
     """The report leaves it out."""
-    (recipe / "steps").unlink()
-    (recipe / "steps").mkdir()
-    for step in (ROOT / "steps").iterdir():
-        (recipe / "steps" / step.name).symlink_to(step)
-    for name in ("make_report.py", "plot.py", "analyse_latents.py"):
-        (recipe / "steps" / name).unlink()
-        (recipe / "steps" / name).write_text('#!/bin/bash\nprintf "%s|" "$0" "$@"\nmkdir -p exp/other/plots\n')
-        (recipe / "steps" / name).chmod(0o755)
+    write_steps(recipe, "make_report.py", "plot.py", "analyse_latents.py")
     script = f"""{NAMED}if [ "$name" = tiny ]; then echo "D T ERROR (x.py:1) no good" >"$log"; exit 1; fi
         while [ -d "exp/tiny" ] && ! flock -n -s exp/tiny/.run.lock true; do sleep 0.1; done; touch "$log" """
     write_wrapper(recipe, script)

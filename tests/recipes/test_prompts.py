@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tools import ROOT
+from tools import ROOT, SPEECH
 
 from flowlid.flow.checkpoint import load_model
 from flowlid.frames.frameset import load_model_frames
@@ -62,6 +62,18 @@ def test_saved_models_are_the_trained_ones(recipe: tuple[Path, str]) -> None:
     for name, allowed in (("dnf_tiny", 0.01), ("nf_tiny", 0.5)):
         train = results(recipe[0])[name]["train"]
         assert abs(train["loglik_train"] - train["loglik_eval"]) < allowed
+
+
+def test_the_line_that_the_run_ends_with_identifies_a_recording(recipe: tuple[Path, str], tmp_path: Path) -> None:
+    (line,) = re.findall(r"^to identify recordings: (\S+ \S+) FILE\.\.\.$", recipe[1], flags=re.MULTILINE)
+    assert line.split()[1] == str(recipe[0] / "exp/dnf_tiny/model")  # the normal flow decides nothing
+    shutil.copy(SPEECH / "es.wav", tmp_path / "from elsewhere.wav")
+    command = [*line.split(), "--json", str(tmp_path / "from elsewhere.wav")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    assert answer["language"] in ("en", "es", "unknown") and answer["calibrated"] and answer["speech"] > 0.5
+    card = (recipe[0] / "exp/dnf_tiny/model/card.md").read_text()
+    assert "Allison Smith, English and Spanish | CC BY-SA 3.0" in card and "- es: 0.35 hours, 1 speaker" in card
 
 
 @torch.no_grad()
@@ -159,7 +171,7 @@ def test_help_lists_every_option_with_its_default() -> None:
     done = subprocess.run([ROOT / "run.sh", "--help"], capture_output=True, text=True, check=True)
     for option in ("--stage", "--stop-stage", "--experiments", "--nj", "--device", "--corpus", "--recipe", "--exp"):
         assert re.search(rf"^  {option} +\[.*\] +\w", done.stdout, flags=re.MULTILINE), option
-    assert re.search(r"--experiments +\[dnf_120 nf_120\]", done.stdout)
+    assert re.search(r"--experiments +\[dnf_120 dnf_120_floor nf_120\]", done.stdout)
 
 
 def test_an_unknown_option_is_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from flowlid.files import write_json
 from flowlid.plots.latents import tsne
-from flowlid.report.decision_tables import calibration_table
+from flowlid.report.decision_tables import calibration_table, stated_table
 from flowlid.report.html import report_html
 from flowlid.report.markdown import results_markdown, results_table_text
 from flowlid.report.results import collect
@@ -103,8 +103,8 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     dnf, nf = collect(exp)
     assert list(dnf) == [
         "experiment", "model", "classes", "dim", "class_dim", "parameters", "cmvn", "normalization", "precision",
-        "device", "features", "level", "floor", "train", "calibration", "sets", "command", "versions", "commit",
-        "machine",
+        "device", "features", "level", "floor", "train", "calibration", "openset", "sets", "command", "versions",
+        "commit", "machine",
     ]  # fmt: skip
     assert dnf["train"] == {
         "set": "train_wsj_ce", "frames": 4560000, "epochs": 100, "selected_epoch": 95, "loglik_train": 41.8691,
@@ -114,10 +114,12 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     assert set(dnf["sets"]["test_z"]) == {
         "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
         "frame_confusion", "utt_confusion", "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
-        "utt_accuracy_interval", "durations", "margins", "calibrated", "nonspeech", "proficiency", "command",
+        "utt_accuracy_interval", "durations", "margins", "calibrated", "openset", "nonspeech", "proficiency",
+        "command",
     }  # fmt: skip
     expected = {key: value for key, value in result_json("").items() if key not in ("set", "classes", "provenance")}
-    added = {"moments": MOMENTS, "calibrated": None, "nonspeech": None, "proficiency": None, "command": "score.py exp"}
+    added = dict.fromkeys(("calibrated", "openset", "nonspeech", "proficiency"))
+    added |= {"moments": MOMENTS, "command": "score.py exp"}
     assert dnf["sets"]["test_z"] == {**expected, **added}
     assert dnf["sets"]["test_ja"]["moments"] is None
     assert {key: nf["sets"]["test_z"][key] for key in NOTHING} == NOTHING
@@ -125,16 +127,27 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     assert json.loads(json.dumps([dnf, nf], allow_nan=False)) == [dnf, nf]
 
 
+OVER = {"share": 0.0683, "low": -0.01, "high": 0.12, "unit": "utterances", "units": 210}
+
+
 def test_calibrated_costs_are_in_the_report(exp: Path) -> None:
     costs = {
-        "log2_classes": 1.0, "bits_raw": 6.5098, "bits_min": 0.1963, "accuracy": 0.9714,
+        "log2_classes": 1.0, "bits_raw": 6.5098, "bits_min": 0.1963, "accuracy": 0.9714, "trusted": 0.995,
+        "bits_over": OVER,
         "bits": {"share": 0.2646, "low": 0.181, "high": 0.398, "unit": "utterances", "units": 210},
         "cllr": {"en zh": {"raw": 6.51, "calibrated": 0.2646, "min": 0.1}},
-        "cost": {"1": {"raw": 0.058, "actual": 0.059, "min": 0.058}, "9": {"raw": 0.26, "actual": 0.457, "min": 0.164}},
+        "cost": {
+            "1": {"raw": 0.058, "actual": 0.059, "min": 0.058, "over": OVER},
+            "9": {"raw": 0.26, "actual": 0.457, "min": 0.164, "over": {**OVER, "low": None, "high": None}},
+        },
         "confident": {"utterances": 134, "wrong": 0.0149},
+        "pieces": [
+            {"seconds": 3, "pieces": 100, "bits": None, "accuracy": None, "trusted": 0.7,
+             "confident": {"utterances": 0, "wrong": None}},
+        ],
     }  # fmt: skip
     write_json(exp / "dnf_120/calibrated_test_z/result.json", costs)
-    stored = {"classes": ["en", "zh"], "scale": 1.2, "power": 0.1, "offsets": [0.1, -0.1]}
+    stored = {"model": "m", "classes": ["en", "zh"], "scale": 1.2, "power": 0.1, "offsets": [0.1, -0.1], "novelty": {}}
     write_json(
         exp / "dnf_120/calibration/calibration.json", {**stored, "utterances": 109, "speakers": 1, "new_speakers": 0}
     )
@@ -143,11 +156,16 @@ def test_calibrated_costs_are_in_the_report(exp: Path) -> None:
     table = calibration_table(dnf)
     assert table.title == "Calibrated decisions, fitted on 109 utterances of the dev set (known voices only)"
     assert table.rows == [
-        ["test_z", "1.000", "6.510", "0.265", "0.181 to 0.398 (utterances)", "0.196", "0.9714", "0.265", "0.100",
-         "0.059 / 0.058", "0.457 / 0.164", "0.0149 of 134"],
+        ["test_z", "1.000", "6.510", "0.265 [0.181, 0.398]", "0.196", "0.068 [-0.010, 0.120]", "0.9714", "0.265",
+         "0.100", "0.059 / 0.058", "0.068 [-0.010, 0.120]", "0.457 / 0.164", "0.068"],
     ]  # fmt: skip
+    assert dnf["calibration"]["utterances"] == 109 and "novelty" not in dnf["calibration"]
+    assert [row[1:] for row in stated_table(dnf).rows] == [
+        ["whole", "1,200", "1.000", "0.265 [0.181, 0.398]", "0.9714", "0.9950", "134", "0.0149"],
+        ["3 s", "100", "1.000", "-", "-", "0.7000", "0", "-"],
+    ]
     head, *rows = (line.split() for line in results_table_text(results).splitlines())
-    assert "bits" in head and any("0.26 of 1.00" in " ".join(row) for row in rows)
+    assert "bits" in head and any("0.26 of 1.00 0.9714" in " ".join(row) for row in rows)
 
 
 def test_order_is_the_configuration_s_and_sets_not_scored_are_left_out(exp: Path) -> None:
