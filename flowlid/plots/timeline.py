@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike, NDArray
 
@@ -110,7 +111,7 @@ def _probabilities(axes: Axes, drawn: Mapping[str, ArrayLike], step: float, colo
     axes.set(ylim=(-0.03, 1.03), yticks=(0, 0.5, 1), ylabel="probability")
 
 
-def _spectrogram(axes: Axes, feats: NDArray, seconds: float, band: tuple[float, float], columns: int):  # noqa: ANN202
+def _spectrogram(axes: Axes, feats: NDArray, seconds: float, band: tuple[float, float], columns: int) -> AxesImage:
     per = -(-len(feats) // columns)
     means = [np.asarray(feats[start : start + per]).mean(axis=0) for start in range(0, len(feats), per)]
     level = 10 / math.log(10) * np.stack(means)
