@@ -81,6 +81,8 @@ def fit(
     Raises:
         ValueError: a class without utterances, NaN or Inf, or fewer than two classes.
     """
+    from scipy.optimize import minimize  # slow to import, and using a fit needs none of it
+
     means, labels = _centred(mean_loglik), np.asarray(labels)
     weights = np.ones(len(labels)) if weights is None else np.asarray(weights, float)
     believed = np.ones(len(labels)) if believed is None else np.asarray(believed, float)
@@ -95,8 +97,6 @@ def fit(
         slope = pulled.sum(1, keepdims=True) * np.exp(logs) - pulled  # of the loss by the log-likelihoods
         by_scale = (slope * (loglik - parameters[2:])).sum(1)
         return -(targets * mixed).sum(), np.array([by_scale.sum(), by_scale @ durations, *slope.sum(0)])
-
-    from scipy.optimize import minimize  # takes long to import, which programs that only use a fit need not wait for
 
     best = min(
         (
@@ -140,16 +140,14 @@ def cllr(target: ArrayLike, nontarget: ArrayLike) -> float:
 
 def min_cllr(target: ArrayLike, nontarget: ArrayLike) -> float:
     """The least `cllr` that a rising map of these scores can have, by the pool-adjacent-violators algorithm (PAV)."""
+    from scipy.optimize import isotonic_regression  # slow to import, and using a fit needs none of it
+
     target, nontarget = np.asarray(target, float), np.asarray(nontarget, float)
     scores = np.concatenate([target, nontarget])
     weights = np.repeat([0.5 / len(target), 0.5 / len(nontarget)], [len(target), len(nontarget)])
     values, number = np.unique(scores, return_inverse=True)  # equal scores cannot be told apart
     whole = np.bincount(number, weights)
     share = np.bincount(number[: len(target)], weights[: len(target)], minlength=len(values)) / whole
-    from scipy.optimize import (
-        isotonic_regression,
-    )  # takes long to import, which programs that only use a fit need not wait for
-
     p = isotonic_regression(share, weights=whole).x
     return float(-(whole * (xlogy(share, p) + xlogy(1 - share, 1 - p))).sum() / math.log(2))
 

@@ -75,6 +75,8 @@ def fit_novelty(
     Raises:
         ValueError: a class that only one group has.
     """
+    from scipy.optimize import least_squares  # slow to import, and using a fit needs none of it
+
     latents, labels, weights = np.asarray(mean_latents, float), np.asarray(labels), np.asarray(weights, float)
     fold = _folds(np.asarray(groups), labels)
     distance = np.empty(len(latents))
@@ -82,10 +84,6 @@ def fit_novelty(
         out = fold == number
         distance[out] = _log_distance(latents[out], *_moments(latents[~out], labels[~out], weights[~out]))
     root = np.sqrt(weights)
-    from scipy.optimize import (
-        least_squares,
-    )  # takes long to import, which programs that only use a fit need not wait for
-
     parts = least_squares(
         lambda logs: (distance - _expected(*np.exp(logs), frames)) * root, np.full(2, distance.mean() - np.log(2))
     )

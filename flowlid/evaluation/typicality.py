@@ -50,6 +50,8 @@ def fit_law(x: ArrayLike, frames: ArrayLike, decided: ArrayLike, classes: int) -
     Raises:
         ValueError: fewer than two utterances, NaN or Inf, or a statistic that is the same of all.
     """
+    from scipy.optimize import minimize_scalar  # slow to import, and using a fit needs none of it
+
     x, frames, decided = np.asarray(x, float), np.asarray(frames, float), np.asarray(decided)
     if len(x) < 2 or not np.isfinite(x).all() or np.ptp(x) == 0:
         raise ValueError(f"a law of {len(x)} values: needs finite ones of two or more utterances, not all the same")
@@ -77,10 +79,6 @@ def fit_law(x: ArrayLike, frames: ArrayLike, decided: ArrayLike, classes: int) -
         variance, relative = variances(log_b)
         whole = variance[decided] * relative
         return float((np.log(whole) + square / whole).sum())
-
-    from scipy.optimize import (
-        minimize_scalar,
-    )  # takes long to import, which programs that only use a fit need not wait for
 
     log_b = float(minimize_scalar(loss, bounds=_BOUNDS, method="bounded").x) if varied else _BOUNDS[0]
     scales = np.sqrt(variances(log_b)[0])

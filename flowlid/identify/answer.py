@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from flowlid.evaluation.calibration import Calibration
@@ -158,7 +158,14 @@ class Decider:
             return None
         return self.openset.typicality(scores.mean_loglik, scores.frames, scores.mean_latents, scores.background)
 
-    def ranked(self, probabilities: ArrayLike) -> dict[str, float]:
-        """Candidate -> probability, the most probable first, of a row of `probabilities`."""
-        row = np.asarray(probabilities)
-        return {self.candidates[k]: float(row[k]) for k in np.argsort(-row, kind="stable")}
+    def rankings(self, scores: Scores) -> list[dict[str, float]]:
+        """Of each: candidate -> probability, the most probable first.
+
+        Where a calibration is not to be believed at all, all are alike: then the likelihoods decide on the order.
+        """
+        found, likelier = self.probabilities(scores), scores.mean_loglik
+        if self.calibration is not None:
+            likelier = self.calibration.affine(scores.mean_loglik, scores.frames)
+        order = np.lexsort((-likelier[:, self._columns], -found), axis=1)
+        rows = zip(found.tolist(), order.tolist(), strict=True)
+        return [{self.candidates[k]: row[k] for k in ranks} for row, ranks in rows]

@@ -227,15 +227,14 @@ class Identifier:
             if len(heard) == 1:
                 return [_failed(heard[0].name, str(error))]
             return [answer for each in heard for answer in self._scored([each], decider)]
-        found = decider.probabilities(scores) if self.decides else None
+        rankings = decider.rankings(scores) if self.decides else [{}] * len(heard)
         typicality = decider.typicality(scores)
         answers = []
         for n, each in enumerate(heard):
-            probabilities = {} if found is None else decider.ranked(found[n])
-            language, typical = next(iter(probabilities), None), None if typicality is None else float(typicality[n])
+            language, typical = next(iter(rankings[n]), None), None if typicality is None else float(typicality[n])
             if typical is not None and typical <= decider.rate:
                 language = UNKNOWN
-            answers.append(self._answer(each, language, probabilities, scores.mean_loglik[n], typical))
+            answers.append(self._answer(each, language, rankings[n], scores.mean_loglik[n], typical))
         return answers
 
     def score(self, heard: Sequence[Heard]) -> Scores:

@@ -27,7 +27,8 @@ def test_probabilities_are_priors_times_calibrated_likelihoods() -> None:
     decider = Decider(CLASSES, MAP)
     (found,) = decider.probabilities(SCORES)
     assert found == pytest.approx([w / sum(weights) for w in weights])
-    assert list(decider.ranked(found)) == ["es", "en", "fr"]
+    (ranking,) = decider.rankings(SCORES)
+    assert list(ranking) == ["es", "en", "fr"] and list(ranking.values()) == sorted(found, reverse=True)
     two = Decider(CLASSES, MAP, None, ["fr", "en"])  # the others are out of the question
     assert two.candidates == ["en", "fr"]
     assert two.probabilities(SCORES)[0] == pytest.approx([weights[k] / (weights[0] + weights[2]) for k in (0, 2)])
@@ -36,6 +37,8 @@ def test_probabilities_are_priors_times_calibrated_likelihoods() -> None:
     assert priors.probabilities(SCORES)[0] == pytest.approx([part / sum(parts) for part in parts])
     unheard = Decider(CLASSES, dataclasses.replace(MAP, novelty=STRANGE), None, (), {"en": 0.5, "es": 0.3, "fr": 0.2})
     assert unheard.probabilities(SCORES)[0] == pytest.approx([0.5, 0.3, 0.2])  # a voice like none of the dev set's
+    (ranking,) = Decider(CLASSES, dataclasses.replace(MAP, novelty=STRANGE)).rankings(SCORES)
+    assert list(ranking) == ["es", "en", "fr"] and list(ranking.values()) == pytest.approx([1 / 3] * 3)
     assert Decider(CLASSES, MAP, priors={"en": 0.5, "fr": 0.5}).candidates == ["en", "fr"]
 
 
