@@ -19,6 +19,7 @@ DIR/NAME.TextGrid, and --plot a picture of all of it over the spectrogram, DIR/N
 """
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Iterator
@@ -83,19 +84,22 @@ def along_recordings(
     lines_of = {**forms, "rttm": rttm_lines}[args.form]
     if args.form == "csv":
         print(csv_header(model.classes))
-    written: dict[str, str] = {}  # what files of a recording are called -> the recording
+    named = args.form == "rttm" or args.textgrid or args.plot
+    called: dict[str, str] = {}  # name in files -> recording
     for timeline in model.timelines(inputs, decider, args.window):
-        error = timeline.error
-        if error is None and timeline.id in written:
-            error = (
-                f"{timeline.name}: called {timeline.id} as {written[timeline.id]} is; identify it in a call of its own"
-            )
-        elif error is None:
-            written[timeline.id] = timeline.name
+        if named and timeline.error is None:
+            if timeline.id in called:
+                words = (
+                    f"in files it is called {timeline.id}, as {called[timeline.id]} is; give it in a call of its own"
+                )
+                timeline = dataclasses.replace(timeline, segments=(), error=f"{timeline.name}: {words}")
+            else:
+                called[timeline.id] = timeline.name
+        if timeline.error is None:
             write_files(args, model, timeline)
-        if error != timeline.error or (error is not None and args.form == "rttm"):
-            log.error("%s", error)
-        yield error, lines_of(timeline)
+        elif args.form == "rttm":
+            log.error("%s", timeline.error)  # RTTM has no place for it
+        yield timeline.error, lines_of(timeline)
 
 
 def write_files(args: argparse.Namespace, model: "Identifier", timeline: "Timeline") -> None:

@@ -1,7 +1,7 @@
 """Which class speaks when: the most probable path of a Markov chain through what is found of the blocks of a recording.
 
-The talk goes on in its class, and at any moment the class may be drawn anew by the priors, once in D seconds on average.
-Over d seconds it stays undisturbed with the probability r = exp(-d / D), so that
+At any moment the class may be drawn anew by the priors, on average once in D seconds; until then it stays. That it is
+not drawn within d seconds has the probability r = exp(-d / D), so that
 
     P(k at t + d | j at t) = r [j = k] + (1 - r) prior_k,
 

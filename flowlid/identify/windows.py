@@ -17,7 +17,7 @@ from flowlid.identify.smoothing import best_path
 
 STEP = 0.1  # seconds
 PAUSE = 0.5  # seconds
-TURN = 0.2  # windows between two choices of the language: chosen on the dev prompts (tests/benchmarks/diarize.py)
+TURN = 0.1  # windows between two choices of the language: chosen on the dev prompts (tests/benchmarks/diarize.py)
 _AT_ONCE = 4096  # windows that are in memory
 
 Array = NDArray[np.float64]

@@ -18,7 +18,7 @@ _SECONDS_PER_INCH = 10.0
 _COLUMNS_PER_INCH = 150
 _ROW_INCHES = 0.17  # height of the row of one language
 _RANGE = 60.0  # dB that are shown below the loudest
-_TICKS = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
+_TICKS = (250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -68,6 +68,7 @@ def timeline(
     _segments(strip, segments, rows, colors)
     _probabilities(lines, {name: probabilities[name] for name in drawn}, step, colors)
     image = _spectrogram(picture, feats, seconds, band, round(width * _COLUMNS_PER_INCH))
+    figure.legend(loc="outside lower center", ncols=4, handlelength=2.6)
     figure.colorbar(image, ax=picture, pad=0.01, aspect=12, label="dB")
     picture.set_xlim(0, seconds)
     picture.set_xlabel("time, s" if seconds < 120 else "time, min:s")
@@ -100,7 +101,6 @@ def _segments(
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", length=0)
     axes.spines["bottom"].set_visible(False)
-    axes.set_ylabel("segments", rotation=0, ha="right", va="center", labelpad=4)
 
 
 def _probabilities(axes: Axes, drawn: Mapping[str, ArrayLike], step: float, colors: Mapping[str, str]) -> None:
@@ -108,7 +108,6 @@ def _probabilities(axes: Axes, drawn: Mapping[str, ArrayLike], step: float, colo
         values = np.asarray(values, float)
         axes.plot((np.arange(len(values)) + 0.5) * step, values, line, color=colors[name], label=name, linewidth=1.1)
     axes.set(ylim=(-0.03, 1.03), yticks=(0, 0.5, 1), ylabel="probability")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1.05), handlelength=2.4)
 
 
 def _spectrogram(axes: Axes, feats: NDArray, seconds: float, band: tuple[float, float], columns: int):  # noqa: ANN202
