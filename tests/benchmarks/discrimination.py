@@ -4,8 +4,8 @@
 Example: tests/benchmarks/discrimination.py egs/prompts/conf/dnf_120.yaml --data egs/prompts/data --results disc.json
 Trains the experiment once per weight and seed, scores the dev set and the test sets that have languages of the model,
 and calibrates on the dev set if that has all classes. What was measured is kept in --results: a weight and a seed that
-are there are not trained again. Prints a table of all of it: means over the seeds, with the least and the largest value
-in brackets. Cross-entropy is that of single frames, in nats; bits are those of utterances. --set changes the experiment.
+are there are not trained again. Prints a table of all of it: means over the seeds, the least and the largest value in
+brackets. Cross-entropy is of single frames, in nats; bits are of utterances. --set changes the experiment.
 """
 
 import argparse
