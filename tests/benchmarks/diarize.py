@@ -5,18 +5,19 @@ Example: OMP_NUM_THREADS=1 tests/benchmarks/diarize.py --set test_en_es egs/prom
 Each splice takes every utterance of the set once, in random order. A turn goes on with utterances of one language until
 it has lasted for a time that is drawn between the bounds of --turn; then another language follows. What is measured:
 - speech wrong: the share of frames that VAD takes for speech and whose answer is another language, unknown, or none;
+- unknown: the share whose answer is unknown, which is part of that;
 - changes found: the share of the changes of language that have an answered change between the same two languages no
   more than 0.5 s away, each counted once; changes true: the same share of the answered ones;
 - times real time: seconds of sound per second of the processor, on so many threads as OMP_NUM_THREADS says.
 """
 
 import argparse
+import itertools
 import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,18 +94,16 @@ def main() -> None:
     model = load(args.model, "cpu")
     prompts = read_prompts(args.data / args.set, model.listener.rate)
     splices = [splice(prompts, args.turn, seed, model.listener.rate) for seed in range(args.splices)]
-    columns = ("minutes", "speech wrong", "of it unknown", "changes found", "changes true", "x real time")
-    print(f"| --window | --smoothing | {' | '.join(columns)} |")
-    print(f"|{' ---: |' * (len(columns) + 2)}")
+    columns = ("minutes", "speech wrong", "unknown", "changes found", "changes true", "x real time")
+    print(f"| --window | --smoothing | --false-rejection | {' | '.join(columns)} |")
+    print(f"|{' ---: |' * (len(columns) + 3)}")
     scored = [Scored.of(model, each) for each in splices]
-    decider = model.decider(rate=args.false_rejection)
-    for window in args.window:
-        for smoothing in args.smoothing:
-            windows.TURN = smoothing
-            counts = Counts()
-            for each in scored:
-                measure(each, decider, window, counts)
-            print(f"| {' | '.join([f'{window:g}', f'{smoothing:g}', *counts.row()])} |", flush=True)
+    for options in itertools.product(args.window, args.smoothing, args.false_rejection):
+        window, windows.TURN, rate = options
+        counts, decider = Counts(), model.decider(rate=rate)
+        for each in scored:
+            measure(each, decider, window, counts)
+        print(f"| {' | '.join([*(f'{value:g}' for value in options), *counts.row()])} |", flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"most memory: {peak:.0f} MB", file=sys.stderr)
 
@@ -151,7 +150,7 @@ def measure(each: Scored, decider: Decider, window: float, counts: Counts) -> No
     counts.wrong += int((answers != true_answers).sum())
     counts.unknown += int((answers == UNKNOWN).sum())
     turns = each.splice.turns
-    true = [(second, before[1], after) for before, (second, after) in pairwise(turns)]
+    true = [(second, before[1], after) for before, (second, after) in itertools.pairwise(turns)]
     answered = list(changes_of(segments))
     counts.changes += len(true)
     counts.answered += len(answered)
@@ -168,7 +167,7 @@ def answers_at(segments: Sequence[windows.Segment], seconds: np.ndarray) -> np.n
 
 def changes_of(segments: Sequence[windows.Segment]) -> Iterator[tuple[float, float, str, str]]:
     """End of what was before, begin of what is after, and both languages, of each change that was answered."""
-    for before, after in pairwise(segments):
+    for before, after in itertools.pairwise(segments):
         if before.language != after.language:
             yield before.end, after.start, before.language, after.language
 
@@ -192,7 +191,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--window", type=numbers, default=(3.0,), metavar="S,...", help="as of steps/identify.py")
     words = "windows between two choices of the language, as the smoothing expects them"
     parser.add_argument("--smoothing", type=numbers, default=(windows.TURN,), metavar="N,...", help=words)
-    parser.add_argument("--false-rejection", type=float, default=0.05, help="as of steps/identify.py")
+    words = "as of steps/identify.py; models without an open set reject nothing"
+    parser.add_argument("--false-rejection", type=numbers, default=(0.05,), metavar="R,...", help=words)
     parser.add_argument("data", type=Path, help="directory of the data directories")
     parser.add_argument("model", type=Path, help="experiment, or model directory")
     return parser.parse_args()
