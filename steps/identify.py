@@ -134,19 +134,17 @@ def parse_arguments() -> argparse.Namespace:
     program.add_pipes_option(parser)
     form = parser.add_mutually_exclusive_group()
     forms = {
-        "json": "an object of JSON per line",
-        "csv": "CSV, with a line of column names",
-        "rttm": "segments as RTTM; needs --window",
+        "--json": "an object of JSON per line",
+        "--csv": "CSV, with a line of column names",
+        "--rttm": "segments as RTTM; needs --window",
     }
     for name, words in forms.items():
-        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="text", help=words)
+        form.add_argument(name, dest="form", action="store_const", const=name[2:], default="text", help=words)
     words = "answer along each recording, deciding so many seconds together, such as 3"
     parser.add_argument("--window", type=float, metavar="S", help=words)
-    for name, words in (
-        ("textgrid", "segments as a Praat TextGrid per recording"),
-        ("plot", "a picture per recording"),
-    ):
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"{words}, in this directory; needs --window")
+    files = {"--textgrid": "segments as a Praat TextGrid per recording", "--plot": "a picture per recording"}
+    for name, words in files.items():
+        parser.add_argument(name, type=Path, metavar="DIR", help=f"{words}, in this directory; needs --window")
     parser.add_argument(
         "--candidates", type=names, default=[], metavar="A,B,...", help="the only languages that come into question"
     )

@@ -137,10 +137,10 @@ def identify_blocks(blocks: Blocks, decider: Decider, window: float) -> Windows:
         numbers = numbers[frames > 0]
         if len(numbers):
             scores = blocks.pooled(numbers - half, numbers + half + 1)
-            found.probabilities[numbers] = decider.probabilities(scores)
-            for number, typical in zip(numbers, _typicality(decider, scores), strict=True):
-                best = decider.candidates[int(found.probabilities[number].argmax())]
-                found.languages[number] = UNKNOWN if typical <= decider.rate else best
+            rows = zip(numbers, decider.rankings(scores), _typicality(decider, scores), strict=True)
+            for number, ranking, typical in rows:
+                found.probabilities[number] = [ranking[name] for name in decider.candidates]
+                found.languages[number] = UNKNOWN if typical <= decider.rate else next(iter(ranking))
     return found
 
 
@@ -166,7 +166,7 @@ def segments_of(blocks: Blocks, decider: Decider, window: float, about: Answer) 
             labels[first : last + 1] = UNKNOWN
     runs = _runs(numbers, labels, pause)  # unknown neighbours are one
     scores = _pooled(blocks, runs)
-    found, typicality = decider.probabilities(scores), decider.typicality(scores)
+    rankings, typicality = decider.rankings(scores), decider.typicality(scores)
     segments = []
     for n, (first, last) in enumerate(runs):
         start, end = (round(edge * blocks.step, 3) for edge in _edges(numbers, first, last, pause))
@@ -175,7 +175,7 @@ def segments_of(blocks: Blocks, decider: Decider, window: float, about: Answer) 
             Segment(
                 name=about.name,
                 language=str(labels[first]),
-                probabilities=decider.ranked(found[n]),
+                probabilities=rankings[n],
                 calibrated=about.calibrated,
                 speech=round(float(scores.frames[n] * blocks.frame_shift), 3),
                 seconds=round(end - start, 3),
