@@ -69,7 +69,7 @@ def with_class(dev: ScoredSet, new: ScoredSet, model: Model, language: str) -> t
         ValueError: fewer utterances of the new class than a calibration needs.
     """
     if len(new.utts) < FEWEST:
-        raise ValueError(f"{language}: {new.frames.sum()} frames in {len(new.utts)} recordings; give {FEWEST}, or one of more than 10 s")
+        raise ValueError(f"{language}: {len(new.utts)} recordings with speech; give {FEWEST}, or one of more than 10 s")
     base = model.flow.base
     known, variance = base.means.detach().double().numpy(), base.class_variance
     c = new.mean_latents[:, : base.class_dim].astype(float)
