@@ -123,7 +123,7 @@ class Blocks:
 
     def half(self, window: float) -> int:
         """Blocks on each side of one that are in the window around it."""
-        return round(window / self.step) // 2
+        return min(round(window / self.step) // 2, self.count)
 
 
 def identify_blocks(blocks: Blocks, decider: Decider, window: float) -> Windows:

@@ -138,6 +138,14 @@ def test_a_recording_of_one_window_is_identified_as_a_whole(model: Identifier) -
     assert sum(each.speech for each in timeline.segments) == pytest.approx(answer.speech)
 
 
+def test_a_window_longer_than_the_recording_is_all_of_it(model: Identifier) -> None:
+    samples, _ = splice(order=("es", "en"))
+    found = [model.identify_windows(samples, 8000, window=window) for window in (30, 1e12, 1e200)]
+    for other in found[1:]:
+        assert np.array_equal(other.windows.probabilities, found[0].windows.probabilities)
+        assert len({each.language for each in other.segments}) == 1  # no change is expected in so long a time
+
+
 def test_a_long_recording_gives_the_same_in_pieces(model: Identifier, monkeypatch: pytest.MonkeyPatch) -> None:
     samples, _ = splice()
     whole = model.identify_windows(samples, 8000)
