@@ -255,6 +255,7 @@ score() {
     echo "stage 4  score $name: it has no dev and no test sets"
     return
   fi
+  scored=("${names[@]}")
   run_parts "$score_jobs" "stage 4  score $name" "$log/score" steps/score.py "${options[@]}"
   if [ "$score_jobs" -gt 1 ]; then
     run_job "stage 4  merge scores of $name" "$cpu_job" "$log/score.log" \
@@ -267,10 +268,8 @@ score() {
   dev=${names[*]}
   list_sets --role train "$config"
   train=${names[*]}
-  list_sets --role "dev tests" "$config"
   run_job "stage 4  calibrate $name" "$cpu_job" "$log/calibrate.log" steps/calibrate.py --overwrite "$overwrite" \
-    --dev "$dev" "$dir" "$data" "$train" "${names[@]}"
-  scored=("${names[@]}")
+    --dev "$dev" "$dir" "$data" "$train" "${scored[@]}"
   list_sets --role background "$config"
   run_job "stage 4  open set of $name" "$cpu_job" "$log/openset.log" steps/fit_openset.py --overwrite "$overwrite" \
     --dev "$dev" --background "${names[0]:+$exp/${names[0]}}" "$dir" "$data" "$train" "${scored[@]}"
@@ -346,14 +345,7 @@ do_stage 1 make_sets
 if [ -n "$foreign" ] && runs 2 5; then copy_foreign_sets; fi
 do_stage 2 make_features
 do_stage 3 pack
-with=()   # experiments that need the scores of another one, their background: they come after all others
-if runs 4 && [ ${#all[@]} -gt 1 ]; then
-  for name in "${all[@]}"; do
-    list_sets --role background "$conf/$name.yaml"
-    if [ ${#names[@]} -gt 0 ]; then with+=("$name"); fi
-  done
-fi
-mapfile -t without < <(printf '%s\n' "${all[@]}" | grep -vxFf <(printf '%s\n' "${with[@]}"))
+split_by_background "${all[@]}"
 if [ "$parallel" -gt 1 ] && runs 3 5; then
   doing='in stages 3 to 5'
   side_by_side "$parallel" run_experiment "${without[@]}"

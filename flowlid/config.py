@@ -35,6 +35,7 @@ class FramesConfig:
 
     context: int = 1  # frames spliced on each side: D = F x (2 context + 1)
     subsampling: int = 1  # train on every n-th frame only
+    per_class: int | None = None  # of these, train on at most so many of each class, evenly over its utterances
     cmvn: str = "none"  # mean subtracted: none, utterance, speaker or global
     norm_vars: bool = False  # whether cmvn divides by the standard deviation too
     vad: bool = True  # voiced frames only, from vad.scp
@@ -149,7 +150,7 @@ _CHOICES = {
 }
 _NOT_TRAINED = ("data.tests", "data.plots", "model.background")  # what they say does not change the model
 _AT_LEAST_ONE = (
-    "frames.subsampling", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
+    "frames.subsampling", "frames.per_class", "model.blocks", "model.hidden", "model.layers", "model.class_dim",
     "model.components", "training.epochs", "training.batch_size", "training.block_frames", "training.most_frames",
 )  # fmt: skip
 _LOG_ENERGIES = ("frames.level", "frames.floor")
@@ -327,10 +328,8 @@ def _check_keys_of_type(config: Config, where: str) -> None:
     """Refuse a setting that models of this type do not have, unless it is at its default."""
     kind, defaults = config.model.type, flatten(Config())
     for key, value in flatten(config).items():
-        if key in _OF_TYPES:
-            has = kind in _OF_TYPES[key]
-        else:
-            has = not config.model.is_baseline or key.startswith(_OF_ALL_TYPES)
+        usual = not config.model.is_baseline or key.startswith(_OF_ALL_TYPES)
+        has = kind in _OF_TYPES[key] if key in _OF_TYPES else usual
         if not has and value != defaults[key]:
             raise ValueError(f"{where}: {key}: {value}: a model of model.type {kind} has no such setting; remove it")
 

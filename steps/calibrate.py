@@ -19,6 +19,7 @@ from flowlid.evaluation.scored import ScoredSet, read_scored
 from flowlid.files import write_json
 from flowlid.kaldi.datadir import DataDir
 
+FORMAT = 2  # of what is written: an earlier flowlid's is made again
 log = logging.getLogger("flowlid")
 
 
@@ -51,7 +52,9 @@ def main() -> None:
         args.exp / f"score_{args.dev}" / MADE_FROM,
         *(args.data / name / "utt2spk" for name in (args.dev, args.train)),
     ]
-    make_unless_up_to_date(args.exp / "calibration", {"files": digest(*files)}, make, args.overwrite == "true")
+    make_unless_up_to_date(
+        args.exp / "calibration", {"files": digest(*files), "format": FORMAT}, make, args.overwrite == "true"
+    )
     for name in args.sets:
         calibrate(args, name, model)
 
@@ -79,7 +82,9 @@ def calibrate(args: argparse.Namespace, name: str, model: str) -> None:
             log.info(words, name, found["bits"]["share"], found["bits_raw"], found["log2_classes"])
 
     files = digest(score_dir / MADE_FROM, calibration, data.path / "utt2spk")
-    make_unless_up_to_date(args.exp / f"calibrated_{name}", {"files": files}, make, args.overwrite == "true")
+    make_unless_up_to_date(
+        args.exp / f"calibrated_{name}", {"files": files, "format": FORMAT}, make, args.overwrite == "true"
+    )
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("model", "blocks", 0, "1 or more"),
         ("model", "class_dim", 0, "1 or more"),
         ("frames", "subsampling", 0, "1 or more"),
+        ("frames", "per_class", 0, "1 or more"),
         ("training", "batch_size", -5, "1 or more"),
         ("frames", "context", -1, "0 or more"),
         ("training", "warmup_steps", -1, "0 or more"),

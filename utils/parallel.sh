@@ -9,6 +9,22 @@ side_failed=()
 side_shells=() side_writers=() side_names=()   # of each place that one is at work in
 side_notes=
 
+# Split experiments into the arrays `without` and `with`: those that have a background read the scores of another one, and
+# come after all others. Calls list_sets of run.sh.
+split_by_background() { # NAME...
+  local name
+  with=()
+  if runs 4 && [ $# -gt 1 ]; then
+    for name in "$@"; do
+      list_sets --role background "${conf:?}/$name.yaml"
+      # shellcheck disable=SC2154  # list_sets fills it
+      if [ ${#names[@]} -gt 0 ]; then with+=("$name"); fi
+    done
+  fi
+  # shellcheck disable=SC2034  # run.sh reads it
+  mapfile -t without < <(printf '%s\n' "$@" | grep -vxFf <(printf '%s\n' "${with[@]}"))
+}
+
 side_by_side() { # N FUNCTION NAME...
   local at_once=$1 function=$2 place idle name earlier=${#side_failed[@]}
   shift 2

@@ -18,7 +18,7 @@ from flowlid.frames.agreement import check_features
 from flowlid.frames.floor import Floor, floor_of
 from flowlid.frames.normalization import normalization
 from flowlid.frames.pack import open_or_build
-from flowlid.frames.selection import ranges, select_frames, voiced_counts
+from flowlid.frames.selection import limit_classes, ranges, select_frames, voiced_counts
 from flowlid.kaldi.cmvn import apply_cmvn
 from flowlid.kaldi.datadir import DataDir
 
@@ -156,6 +156,7 @@ def load_frames(
     allow_pipes: bool = False,
     select: str = "speech",
     utts: Collection[str] | None = None,
+    seed: int = 1,
 ) -> FrameSet:
     """Map a data directory's features, packed first if they are not yet, and select its frames.
 
@@ -172,10 +173,12 @@ def load_frames(
             "nonspeech", cmvn.scp if `config.cmvn` is "speaker" and there is neither level nor floor.
         config: context, subsampling, level, floor, normalization, and whether only voiced frames are taken.
         global_stats: (2, F + 1) statistics of the training set if `config.cmvn` is "global".
-        subsample: whether to keep only every `config.subsampling`-th selected frame of an utterance.
+        subsample: whether to keep only every `config.subsampling`-th selected frame of an utterance, and of these at
+            most `config.per_class` of each language (`limit_classes`), as for training.
         allow_pipes: whether an scp entry may be a shell command.
         select: which frames: "speech" or "nonspeech".
         utts: only these utterances; by default all.
+        seed: of the choice of `config.per_class` frames.
 
     Raises:
         NoFrames: there is no utterance with non-speech frames.
@@ -191,10 +194,16 @@ def load_frames(
     kept, index, utt_of = select_frames(pack, kind, config.context, step, numbers)
     if not len(kept):
         raise NoFrames(f"{data.path}: no utterance has {select} frames")
+    most = config.per_class if subsample else None
+    if most is not None:
+        languages = [data.table("utt2lang")[names[number]] for number in kept.tolist()]
+        own, index, utt_of = limit_classes(index, utt_of, languages, most, seed)
+        kept = kept[own]
     chosen = [names[number] for number in kept.tolist()]
     floor = floor_of(config, pack, chosen, kept)
     norm = normalization(data, config, pack, chosen, kept, global_stats, allow_pipes)
     digest = hashlib.sha256(f"{pack.digest} {kind} {config.context * (kind == 'nonspeech')} {step}".encode())
+    digest.update(b"" if most is None else f" {most} {seed}".encode())
     digest.update(kept.data)
     digest.update(b"" if norm is None else norm.data)
     digest.update(b"" if floor is None else f"{config.level} {config.floor}".encode() + floor.seeds.data)

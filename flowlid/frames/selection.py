@@ -1,6 +1,6 @@
-"""Which frames of a pack are a set's: voiced ones, those without speech, or every n-th of them."""
+"""Which frames of a pack are a set's: voiced ones, those without speech, every n-th, or so many of each class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -47,6 +47,62 @@ def select_frames(
 
     index, utt_of = mapped(parts()).T
     return np.concatenate(kept), index, utt_of
+
+
+def limit_classes(
+    index: np.ndarray, utt_of: np.ndarray, languages: Sequence[str], most: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """At most so many frames of each language, taken evenly from its utterances, and evenly over each utterance.
+
+    All utterances of a language give the same number, as far as they have it; where the number does not divide, those
+    that give one more are drawn. Of n frames an utterance gives m, those at floor((i n + o) / m), i = 0, ..., m - 1,
+    with o drawn evenly from 0 to n - 1: each is as likely as another. What is chosen depends on the seed and the set
+    alone.
+
+    Args:
+        index: the row in the pack of each of the set's frames (N,), by utterance.
+        utt_of: the number of the utterance of each, 0 to U - 1 (N,), ascending.
+        languages: of the U utterances.
+        most: frames of each language.
+        seed: of what is drawn.
+
+    Returns:
+        Numbers of the utterances that have a frame left, then the rows and the utterances' numbers among these, as
+        `select_frames` gives them; the last two are mapped.
+    """
+    generator, names = np.random.default_rng(seed), np.asarray(languages)
+    ends = np.searchsorted(utt_of, np.arange(len(names)), side="right")
+    counts = np.diff(ends, prepend=0)
+    taken = np.zeros_like(counts)
+    for name in np.unique(names):
+        own = np.flatnonzero(names == name)
+        taken[own] = _even_shares(counts[own], most, generator)
+    kept, offset = np.flatnonzero(taken), generator.integers(counts)
+
+    def parts() -> Iterator[np.ndarray]:
+        for start in range(0, len(kept), _UTTERANCES):
+            own = kept[start : start + _UTTERANCES]
+            nth, utt = ranges(np.zeros_like(own), taken[own]), np.repeat(own, taken[own])
+            place = (nth * counts[utt] + offset[utt]) // taken[utt]
+            number = start + np.repeat(np.arange(len(own)), taken[own])
+            yield np.stack([index[ends[utt] - counts[utt] + place], number], axis=1)
+
+    rows, numbers = mapped(parts()).T
+    return kept, rows, numbers
+
+
+def _even_shares(counts: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
+    """How many each of U utterances gives so that they give `most` in all, or all that they have: (U,) -> (U,)."""
+    if counts.sum() <= most:
+        return counts
+    ascending = np.sort(counts)
+    # what all give together if none gives more than the n-th shortest has
+    given = ascending.cumsum() + ascending * np.arange(len(counts) - 1, -1, -1)
+    full = np.searchsorted(given, most, side="right")  # so many of the shortest give all that they have
+    level, more = divmod(most - ascending[:full].sum(), len(counts) - full)
+    shares = np.minimum(counts, level)
+    shares[generator.permutation(np.flatnonzero(counts > level))[:more]] += 1
+    return shares
 
 
 def voiced_counts(pack: Pack) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowlid.evaluation.calibrated import fit_on
+from flowlid.evaluation.calibrated import FEWEST, fit_on
 from flowlid.evaluation.durations import block_length
 from flowlid.evaluation.openset import fit_openset
 from flowlid.evaluation.reuse import digest
@@ -66,10 +66,10 @@ def with_class(dev: ScoredSet, new: ScoredSet, model: Model, language: str) -> t
     An utterance of the new class is scored under the mean of the others, as if it were none that the mean is from.
 
     Raises:
-        ValueError: a single utterance of the new class.
+        ValueError: fewer utterances of the new class than a calibration needs.
     """
-    if len(new.utts) < 2:
-        raise ValueError(f"{language}: {new.frames.sum()} frames of one recording; give two, or one of more than 10 s")
+    if len(new.utts) < FEWEST:
+        raise ValueError(f"{language}: {len(new.utts)} recordings with speech; give {FEWEST}, or one of more than 10 s")
     base = model.flow.base
     known, variance = base.means.detach().double().numpy(), base.class_variance
     c = new.mean_latents[:, : base.class_dim].astype(float)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 from flowlid.plots.style import GREY, PALETTE, save, styled
@@ -50,6 +51,7 @@ def rejection(
     axes.axvline(threshold, color=GREY, linewidth=0.9, zorder=0)
     axes.axhline(rate, color=GREY, linewidth=0.9, linestyle=":", zorder=0)
     axes.set(xscale="log", ylim=(0, 1.01), xlabel="threshold of the surprise", ylabel="share of utterances rejected")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     figure.suptitle(title)
     figure.legend(loc="outside lower center", ncols=3)
     save(figure, stem)

@@ -85,7 +85,8 @@ def read_inputs(config: Config, data: Path, pipes: bool) -> Inputs:
     check_names(data / name for name in (config.data.train, config.data.dev, *config.data.tests) if name)
     train_data, labels = DataDir(data / config.data.train), training_labels(DataDir(data / config.data.train))
     stats = global_cmvn(train_data, config.frames, pipes) if config.frames.cmvn == "global" else None
-    frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes)
+    seed = config.training.seed
+    frames = load_frames(train_data, config.frames, stats, subsample=True, allow_pipes=pipes, seed=seed)
     classes = class_names(frames.languages, config.model.type)
     if config.model.decides and len(classes) < 2:
         raise ValueError(

@@ -100,8 +100,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", required=True, help="data directories to score")
     parser.add_argument("--changes", nargs="+", required=True, help="keys of the section augmentation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    for section in ("frames", "model", "training"):
-        parser.add_argument(f"--{section}", default="", help=f"keys of the section {section}, for all")
+    parser.add_argument("--frames", default="", help="keys of the section frames, for all")
+    parser.add_argument("--model", default="", help="keys of the section model, for all")
+    parser.add_argument("--training", default="", help="keys of the section training, for all")
     parser.add_argument("config", type=Path, help="experiment configuration")
     return parser.parse_args()
 

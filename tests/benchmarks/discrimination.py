@@ -3,9 +3,9 @@
 
 Example: tests/benchmarks/discrimination.py egs/prompts/conf/dnf_120.yaml --data egs/prompts/data --results disc.json
 Trains the experiment once per weight and seed, scores the dev set and the test sets that have languages of the model,
-calibrates on the dev set if that has all classes, and prints a table of means over the seeds, with the least and the
-largest value in brackets. Cross-entropy is that of single frames, in nats; bits are those of utterances. What was
-measured is kept in --results: a weight and a seed that are there are not trained again. --set changes the experiment.
+and calibrates on the dev set if that has all classes. What was measured is kept in --results: a weight and a seed that
+are there are not trained again. Prints a table of all of it: means over the seeds, the least and the largest value in
+brackets. Cross-entropy is of single frames, in nats; bits are of utterances. --set changes the experiment.
 """
 
 import argparse
@@ -49,8 +49,7 @@ def main() -> None:
     parser.add_argument("config", type=Path, help="an experiment's YAML file")
     args = parser.parse_args()
     config = resolve_sets(changed(load_config(args.config), args.set), args.data)
-    runs = measure(config, args)
-    print(table([run for run in runs if run["w"] in args.weights and run["seed"] in args.seeds]))
+    print(table(measure(config, args)))
 
 
 def changed(config: Config, settings: Iterable[str]) -> Config:

@@ -66,7 +66,7 @@ def test_the_program_writes_a_model_that_knows_the_language(experiment: Path, it
     for arguments, message in (
         ((experiment, data, "en", italian, out), "the model has this class already"),
         ((experiment, data, "it", italian / "none.wav", out), "no speech in"),
-        ((experiment, data, "it", italian / "short.wav", out), "give two, or one of more than 10 s"),
+        ((experiment, data, "it", italian / "short.wav", out), "give 3, or one of more than 10 s"),
         ((experiment, data, "it", italian, tmp_path), "there already, and no model directory"),
     ):
         done = call("add_class", *arguments)
