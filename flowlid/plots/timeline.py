@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import ArrayLike, NDArray
 
 from flowlid.plots.style import GREY, class_colors, save, styled
@@ -74,8 +74,14 @@ def timeline(
     picture.set_xlim(0, seconds)
     picture.set_xlabel("time, s" if seconds < 120 else "time, min:s")
     if seconds >= 120:
+        picture.xaxis.set_major_locator(MultipleLocator(_tick_seconds(seconds)))
         picture.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{int(x) // 60}:{int(x) % 60:02}"))
     save(figure, stem)
+
+
+def _tick_seconds(seconds: float) -> int:
+    """Between two ticks: half a minute or whole minutes, for a dozen ticks at most."""
+    return next((step for step in (30, 60, 120, 300, 600, 1800) if seconds / step <= 12), 3600)
 
 
 def _highest(probabilities: Mapping[str, ArrayLike]) -> list[str]:

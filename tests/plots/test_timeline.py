@@ -77,5 +77,6 @@ def test_an_hour_is_averaged_into_columns_and_nothing_is_an_error(monkeypatch: p
     level = np.asarray(axes.images[0].get_array())
     assert 1000 < level.shape[1] <= 3000 and np.all(np.diff(level, axis=1) > 0)
     assert axes.xaxis.get_major_formatter()(3599, None) == "59:59"
+    assert [tick for tick in axes.get_xticks() if 0 <= tick <= 3600] == list(range(0, 3601, 300))
     with pytest.raises(ValueError, match="no frame to draw"):
         draw(np.zeros((0, 3)), "x")
