@@ -15,22 +15,19 @@ PROBABILITIES = {"en": [0.9, 0.2, np.nan, 0.7], "es": [0.1, 0.7, np.nan, 0.2], "
 SEGMENTS = [(0.0, 1.0, "en"), (1.0, 1.8, "es"), (3.1, 4.0, "unknown")]
 
 
-def draw(feats: np.ndarray, stem: str | Path, probabilities: dict = PROBABILITIES) -> None:
-    timeline(feats, 0.01, (20, 4000), probabilities, 1.0, SEGMENTS, stem, "a")
+def draw(feats: np.ndarray, stem: str | Path, segments: list = SEGMENTS) -> None:
+    timeline(feats, 0.01, (20, 4000), PROBABILITIES, 1.0, segments, stem, "a")
 
 
 def test_files_are_whole_unclipped_and_the_same_each_time(tmp_path: Path) -> None:
     feats = np.random.default_rng(0).normal(size=(400, 12))
     check_picture(lambda stem: draw(feats, stem), tmp_path)
-    check_picture(
-        lambda stem: timeline(feats, 0.01, (20, 4000), PROBABILITIES, 1.0, [], stem, "no speech"), tmp_path / "b"
-    )
 
 
-def drawn(feats: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Figure:
+def drawn(feats: np.ndarray, monkeypatch: pytest.MonkeyPatch, segments: list = SEGMENTS) -> Figure:
     figures: list[Figure] = []
     monkeypatch.setattr(module, "save", lambda figure, stem: figures.append(figure))
-    draw(feats, "x")
+    draw(feats, "x", segments)
     return figures[0]
 
 
@@ -52,6 +49,11 @@ def test_segments_and_probabilities_are_drawn(monkeypatch: pytest.MonkeyPatch) -
         assert np.array_equal(line.get_ydata(), PROBABILITIES[line.get_label()], equal_nan=True)
         assert line.get_xdata().tolist() == [0.5, 1.5, 2.5, 3.5]
     assert picture.get_xlim() == strip.get_xlim() == (0, 4.0)
+
+
+def test_without_speech_there_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    strip = drawn(np.zeros((400, 12)), monkeypatch, []).axes[0]
+    assert not strip.patches and not strip.get_yticklabels()
 
 
 @pytest.mark.parametrize("hertz", [500, 2000])
