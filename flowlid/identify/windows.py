@@ -122,8 +122,8 @@ class Blocks:
         return np.rint(self._sums[end, 0] - self._sums[begin, 0]).astype(np.int64)
 
     def half(self, window: float) -> int:
-        """Blocks on each side of one that are in the window around it."""
-        return round(window / self.step) // 2
+        """Blocks on each side of one that are in the window around it, as far as there are any."""
+        return min(round(window / self.step) // 2, self.count)
 
 
 def identify_blocks(blocks: Blocks, decider: Decider, window: float) -> Windows:
