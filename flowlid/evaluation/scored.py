@@ -122,6 +122,14 @@ def read_own(exp: Path, name: str) -> ScoredSet:
     return found
 
 
+def read_decisions(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The languages of a scored set's utterances, and what they were decided as; ValueError if one is missing."""
+    languages, decided = read_table(path / "utt2lang"), read_table(path / "utt2pred")
+    if languages.keys() != decided.keys():
+        raise ValueError(f"{path}: utt2lang and utt2pred have different utterances; score the set again (stage 4)")
+    return languages, decided
+
+
 def read_background(path: Path, scored: ScoredSet) -> NDArray[np.float64]:
     """A normal flow's log-likelihood per frame of a set that another model scored, (U,), in nats.
 
