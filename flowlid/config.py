@@ -190,6 +190,8 @@ def config_from_dict(content: object, where: str) -> Config:
             f"{where}: a normal flow (model.type: nf) has no class_dim, class_variance or residual_variance; "
             "its variance is 1"
         )
+    if model.background is not None and (model.background in ("", ".", "..") or "/" in model.background):
+        raise ValueError(f"{where}: model.background must be the name of an experiment, not {brief(model.background)}")
     if config.training.select != "last" and not config.data.dev:
         raise ValueError(f"{where}: training.select: {config.training.select} needs a set in data.dev")
     if config.training.discriminative and model.type != "dnf":

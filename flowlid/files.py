@@ -162,13 +162,17 @@ def read_json(path: str | Path) -> Any:  # noqa: ANN401  (JSON is any value)
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is not JSON; the message names it.
+        ValueError: the file is not JSON, which has no NaN; the message names it.
         FileNotFoundError: there is no such file.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), parse_constant=_refuse)
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error}); remove it and run its stage again") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} in it")
 
 
 def read_text(path: str | Path) -> str:

@@ -40,6 +40,11 @@ def shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def one_line(text: str) -> str:
+    """A text of several lines as one; tabs are blanks too, so that it can be a column of a table."""
+    return " ".join(text.replace("\t", " ").splitlines())
+
+
 def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of different names that are the same to a person: the spelling that came first, and another.
 

@@ -19,7 +19,8 @@ import numpy as np
 from flowlid import program
 from flowlid.audio.channels import read_channel
 from flowlid.evaluation.calibrated import read_calibration
-from flowlid.evaluation.scored import ScoredSet, read_scored
+from flowlid.evaluation.openset import UNKNOWN
+from flowlid.evaluation.scored import ScoredSet, read_own
 from flowlid.files import atomic_directory, read_json
 from flowlid.frames.utterances import frames_of
 from flowlid.identify.added_class import extended, score_new, with_class, write_extended
@@ -47,17 +48,14 @@ def main() -> None:
     carried = open_model(args.exp)
     model, config = carried.model, carried.model.config
     check(args, model.classes, config.model.type, config.data.dev)
+    before = read_own(args.exp, config.data.dev)
     listener = Listener(model, str(args.exp), read_channel(args.channel, "--channel"), args.allow_pipes == "true")
     heard = list(speech(listener, args.files))
     if not heard:
         raise ValueError(f"{args.language}: no speech in {' '.join(args.files)}")
-    dev, result = (
-        args.exp / f"score_{config.data.dev}",
-        read_json(args.exp / f"score_{config.data.dev}" / "result.json"),
-    )
+    result = read_json(args.exp / f"score_{config.data.dev}" / "result.json")
     model.flow.set_precision(result["precision"])
     new = score_new(model, frames_of(model, [each.utterance for each in heard]), listener.frame_shift)
-    before = read_scored(dev)
     after, mean = with_class(before, new, model, args.language)
     card = write_card(args.exp, model, args.data, args.readme)
     card += added_section(args.language, int(new.frames.sum()) * listener.frame_shift, len(heard))
@@ -78,8 +76,12 @@ def check(args: argparse.Namespace, classes: list[str], kind: str, dev: str) -> 
         )
     if args.language in classes:
         raise ValueError(f"{args.language}: the model has this class already ({' '.join(classes)})")
+    if len(args.language.split()) != 1 or args.language == UNKNOWN:
+        raise ValueError(f"{args.language!r}: no name for a language: give one word, other than {UNKNOWN!r}")
     if not dev:
         raise ValueError(f"{args.exp}: no dev set (data.dev), without which the new model cannot be calibrated")
+    if not (args.exp / "final.pt").is_file():
+        raise ValueError(f"{args.exp}: a model directory, not an experiment, whose scores of the dev set are needed")
     if args.out.exists() and not (args.out / "model.json").is_file():
         raise ValueError(f"{args.out}: there already, and no model directory; give another name")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from flowlid import program
 from flowlid.evaluation.calibrated import fit_on, no_calibration, read_calibration
 from flowlid.evaluation.costs import write_calibrated
-from flowlid.evaluation.reuse import MADE_FROM, digest, made_from, make_unless_up_to_date
-from flowlid.evaluation.scored import ScoredSet, read_scored
+from flowlid.evaluation.reuse import MADE_FROM, digest, make_unless_up_to_date
+from flowlid.evaluation.scored import read_own
 from flowlid.files import write_json
 from flowlid.kaldi.datadir import DataDir
 
@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     program.log_provenance()
     model = digest(args.exp / "final.pt")
-    dev = read_scores(args.exp, args.dev, model) if args.dev else None
+    dev = read_own(args.exp, args.dev) if args.dev else None
     reason = no_calibration(dev)
     if reason:
         log.info("%s: not calibrated: %s", args.exp, reason)
@@ -59,22 +59,13 @@ def main() -> None:
         calibrate(args, name, model)
 
 
-def read_scores(exp: Path, name: str, model: str) -> ScoredSet:
-    """What scoring wrote of a set; ValueError if it was scored with another model than the one that is there."""
-    scores = exp / f"score_{name}"
-    made = made_from(scores)
-    if made and made["model"] != model:
-        raise ValueError(f"{scores}: scores of another model than {exp}/final.pt; score the set again (stage 4)")
-    return read_scored(scores)
-
-
 def calibrate(args: argparse.Namespace, name: str, model: str) -> None:
     """Write the calibrated probabilities of one set, and what they cost."""
     score_dir, data = args.exp / f"score_{name}", DataDir(args.data / name)
     calibration = args.exp / "calibration" / "calibration.json"
 
     def make(out: Path) -> None:
-        scored = read_scores(args.exp, name, model)
+        scored = read_own(args.exp, name)
         speakers = [data.table("utt2spk")[utt] for utt in scored.utts]
         found = write_calibrated(out, name, scored, read_calibration(calibration, model), speakers)
         if found["bits"]:

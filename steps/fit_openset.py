@@ -21,7 +21,7 @@ from flowlid import program
 from flowlid.evaluation.openset import fit_openset, no_openset, read_openset
 from flowlid.evaluation.rejection import JudgedSet, judge, write_judged
 from flowlid.evaluation.reuse import MADE_FROM, digest, make_unless_up_to_date
-from flowlid.evaluation.scored import ScoredSet, read_background, read_scored
+from flowlid.evaluation.scored import ScoredSet, read_background, read_own
 from flowlid.files import read_json, write_json
 from flowlid.kaldi.datadir import DataDir
 
@@ -39,7 +39,9 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", help="names of data directories")
     args = parser.parse_args()
     program.log_provenance()
-    dev = read_scored(args.exp / f"score_{args.dev}") if args.dev else None
+    if args.background and Path(args.background).resolve() == args.exp.resolve():
+        raise ValueError(f"{args.exp}: an experiment cannot be its own background; correct model.background")
+    dev = read_own(args.exp, args.dev) if args.dev else None
     reason = no_openset(dev)
     if reason:
         log.info("%s: no open set: %s", args.exp, reason)
@@ -61,6 +63,9 @@ def main() -> None:
 def known_set(args: argparse.Namespace) -> str:
     """The set of seen languages that unseen ones are told apart from: the first test set that has no other, or dev."""
     tests = [name for name in args.sets if name != args.dev]
+    for path in (args.exp / f"score_{name}" / "result.json" for name in tests):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; score the set first (stage 4)")
     unseen = {name: read_json(args.exp / f"score_{name}" / "result.json")["unseen"] for name in tests}
     return next((name for name in tests if not unseen[name]), args.dev)
 
@@ -70,7 +75,7 @@ def judge_set(args: argparse.Namespace, name: str, known: str) -> None:
     openset = args.exp / "openset" / "openset.json"
 
     def judged(name: str) -> JudgedSet:
-        scored, speakers = read_scored(args.exp / f"score_{name}"), DataDir(args.data / name).table("utt2spk")
+        scored, speakers = read_own(args.exp, name), DataDir(args.data / name).table("utt2spk")
         own = [speakers[utt] for utt in scored.utts]
         return judge(read_openset(openset), name, scored, own, background_of(args, name, scored))
 

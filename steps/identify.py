@@ -82,11 +82,12 @@ def along_recordings(
 
     forms = {"text": text_lines, "json": json_lines, "csv": partial(csv_lines, classes=model.classes)}
     lines_of = {**forms, "rttm": rttm_lines}[args.form]
+    timelines = model.timelines(inputs, decider, args.window)
     if args.form == "csv":
         print(csv_header(model.classes))
     named = args.form == "rttm" or args.textgrid or args.plot
     called: dict[str, str] = {}  # name in files -> recording
-    for timeline in model.timelines(inputs, decider, args.window):
+    for timeline in timelines:
         if named and timeline.error is None:
             if timeline.id in called:
                 words = (
@@ -175,6 +176,8 @@ def shares(text: str) -> dict[str, float]:
     found = {}
     for each in text.split(","):
         name, _, share = each.partition("=")
+        if name.strip() in found:
+            raise argparse.ArgumentTypeError(f"{name.strip()} has two probabilities; give it one")
         try:
             found[name.strip()] = float(share)
         except ValueError:

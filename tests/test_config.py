@@ -33,7 +33,7 @@ def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
         ("modle: {type: nf}", r"modle \(did you mean 'model'\?\)"),
         ("data: {train: a}\nmodel: {hiden: 256}", r"model\.hiden \(did you mean 'hidden'\?\)"),
         ("training: {learning-rate: 0.1}", r"training\.learning-rate \(did you mean 'learning_rate'\?\)"),
-        ("frames: {xyz: 1}", r"frames\.xyz; known: context subsampling cmvn norm_vars vad"),  # nothing is near
+        ("frames: {xyz: 1}", r"frames\.xyz; known: context subsampling per_class cmvn"),  # nothing is near
     ],
 )
 def test_an_unknown_key_names_the_nearest_one_and_the_file(tmp_path: Path, text: str, message: str) -> None:
@@ -102,6 +102,8 @@ def test_a_value_of_another_type_is_refused(section: str, key: str, value: objec
         ("training", "learning_rate", float("nan"), "a positive number"),
         ("training", "learning_rate", float("inf"), "a positive number"),
         ("training", "clip_norm", -1, "a positive number"),
+        ("model", "background", "", "the name of an experiment"),
+        ("model", "background", "../nf", "the name of an experiment"),
         ("augmentation", "gain", -1.0, "0 or more"),
         ("augmentation", "warp", 0.5, "below 0.5"),
         ("augmentation", "noise_floor", [12, 6], "two levels, the lowest and the highest"),

@@ -295,3 +295,10 @@ def test_a_saved_file_has_the_rights_that_others_have(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("constant", ["NaN", "-Infinity"])
+def test_json_has_no_nan(tmp_path: Path, constant: str) -> None:
+    (tmp_path / "x.json").write_text(f'{{"a": [{constant}]}}')
+    with pytest.raises(ValueError, match=rf"x\.json: not a JSON file \({constant} in it\)"):
+        read_json(tmp_path / "x.json")

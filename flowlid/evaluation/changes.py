@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowlid.evaluation.bootstrap import Estimate, estimate_difference
+from flowlid.evaluation.scored import read_decisions
 from flowlid.files import read_json
 from flowlid.kaldi.tables import read_table
 
@@ -71,12 +72,12 @@ def changes(name: str, before: Path, after: Path, data: Path | None = None) -> I
         data: data directories whose utt2spk names the speakers; None: utterances count as independent.
 
     Raises:
-        ValueError: a set has other utterances, or other classes, in one of them.
+        ValueError: a set has other utterances, or other classes, in one of them, or a damaged file.
     """
     sets = [{path.parent.name for path in place.glob("score_*/result.json")} for place in (before, after)]
     for directory in sorted(sets[0] & sets[1]):
         places = before / directory, after / directory
-        languages = [read_table(place / "utt2lang") for place in places]
+        languages, decided = zip(*map(read_decisions, places), strict=True)
         if languages[0] != languages[1]:
             raise ValueError(f"{places[0]} and {places[1]} are not of the same utterances; score the same data again")
         classes = [read_json(place / "result.json")["classes"] for place in places]
@@ -87,15 +88,11 @@ def changes(name: str, before: Path, after: Path, data: Path | None = None) -> I
             continue
         own, test = [languages[0][utt] for utt in utts], directory.removeprefix("score_")
         speakers = _speakers(data, test, utts)
-        right = [np.array([table[utt] == languages[0][utt] for utt in utts], float) for table in _decided(places)]
+        right = [np.array([table[utt] == languages[0][utt] for utt in utts], float) for table in decided]
         yield _change(name, test, "accuracy", *right, speakers, utts, None)
         costs = [_costs(place / f"calibrated_{test}", utts, own, classes[0]) for place in (before, after)]
         if costs[0] is not None and costs[1] is not None:
             yield _change(name, test, "bits", *costs, speakers, utts, own)
-
-
-def _decided(places: tuple[Path, Path]) -> list[dict[str, str]]:
-    return [read_table(place / "utt2pred") for place in places]
 
 
 def _speakers(data: Path | None, name: str, utts: list[str]) -> list[str]:
@@ -114,8 +111,11 @@ def _costs(place: Path, utts: list[str], languages: list[str], classes: list[str
     if not path.is_file():
         return None
     table = read_table(path)
-    rows = [np.array(table[utt].strip("[] ").split(), float) for utt in utts]
-    own = [row[classes.index(language)] for row, language in zip(rows, languages, strict=True)]
+    try:
+        rows = [np.array(table[utt].strip("[] ").split(), float) for utt in utts]
+        own = [row[classes.index(language)] for row, language in zip(rows, languages, strict=True)]
+    except (KeyError, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: not the probabilities of this set ({error!r}); run stage 4 again") from error
     return -np.log2(np.maximum(own, np.finfo(float).tiny))
 
 

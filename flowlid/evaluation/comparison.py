@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from flowlid.config import BASELINES
-from flowlid.kaldi.tables import read_table
+from flowlid.evaluation.scored import read_decisions
 
 Result = dict[str, Any]
 log = logging.getLogger("flowlid")
@@ -55,10 +55,7 @@ def _decisions(exp_dir: Path, result: Result, name: str) -> dict[str, bool]:
     """Whether each utterance of a seen language was decided correctly; none of a set that was not scored."""
     if result["sets"].get(name, {}).get("utt_accuracy") is None:
         return {}
-    place = exp_dir / result["experiment"] / f"score_{name}"
-    languages, decided = read_table(place / "utt2lang"), read_table(place / "utt2pred")
-    if languages.keys() != decided.keys():
-        raise ValueError(f"{place}: utt2lang and utt2pred have different utterances; score the set again (stage 4)")
+    languages, decided = read_decisions(exp_dir / result["experiment"] / f"score_{name}")
     return {utt: decided[utt] == language for utt, language in languages.items() if language in result["classes"]}
 
 

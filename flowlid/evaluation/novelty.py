@@ -19,6 +19,7 @@ from scipy.special import ndtri
 
 _FRAMES = 100.0
 _FOLDS = 10
+_SAME = 1e-10  # of the variance: nearer to its class's mean than any other recording of it could be
 # Of utterances like the dev set's, 1% lie beyond the novelty up to which a calibration is believed in full, and 0.1%
 # beyond that from which on it is not believed at all.
 _BELIEVED, _REFUSED = (float(ndtri(1 - share)) for share in (0.01, 0.001))
@@ -73,7 +74,7 @@ def fit_novelty(
         The measure, and the novelty (U,) of the dev set itself, of each group by the others.
 
     Raises:
-        ValueError: a class that only one group has.
+        ValueError: a class that only one group has, or recordings that are there several times.
     """
     from scipy.optimize import least_squares  # slow to import, and using a fit needs none of it
 
@@ -83,6 +84,11 @@ def fit_novelty(
     for number in range(fold.max() + 1):
         out = fold == number
         distance[out] = _log_distance(latents[out], *_moments(latents[~out], labels[~out], weights[~out]))
+    if not (distance > np.log(_SAME)).all():
+        raise ValueError(
+            "calibration: the mean latent of an utterance is just that of others of its class: the dev set, or what a "
+            "class is added from, has a recording several times; leave the copies out"
+        )
     root = np.sqrt(weights)
     parts = least_squares(
         lambda logs: (distance - _expected(*np.exp(logs), frames)) * root, np.full(2, distance.mean() - np.log(2))
@@ -116,7 +122,8 @@ def _moments(latents: Array, labels: NDArray, weights: Array) -> tuple[Array, Ar
 
 
 def _log_distance(latents: Array, means: Array, variances: Array) -> Array:
-    return np.log(np.min([((latents - mean) ** 2 / variances).mean(axis=1) for mean in means], axis=0))
+    with np.errstate(divide="ignore"):  # of none: -inf
+        return np.log(np.min([((latents - mean) ** 2 / variances).mean(axis=1) for mean in means], axis=0))
 
 
 def _expected(between: float, within: float, frames: ArrayLike) -> Array:

@@ -182,6 +182,8 @@ def read_openset(path: Path) -> OpenSet:
         own = {"shift", "loglik"} | ({"margin"} if len(classes) > 1 else set())
         if laws.keys() != own or not len(classes) == len(centres) or centres.ndim != 2 or not len(surprises):
             raise ValueError("its parts do not fit")
+        if not isinstance(content["background"], str | None):
+            raise ValueError("its background is no name")
         if any(len(law.means) != len(classes) or len(law.scales) != len(classes) for law in laws.values()):
             raise ValueError("its laws are of other classes")
         return OpenSet(classes, centres, laws, surprises, content["background"])

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowlid.evaluation.decisions import class_numbers
+from flowlid.evaluation.reuse import digest, made_from
 from flowlid.files import read_json
 from flowlid.kaldi.arks import read_matrix, read_vector
 from flowlid.kaldi.tables import read_table
@@ -106,6 +107,27 @@ def read_scored(path: Path) -> ScoredSet:
         list(loglik), list(languages.values()), result["classes"], counts, values, means, result["block"], blocks,
         result["unseen"],
     )  # fmt: skip
+
+
+def read_own(exp: Path, name: str) -> ScoredSet:
+    """What the model that is in an experiment's directory made of a set.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_scored`; or it was scored with another model.
+    """
+    path = exp / f"score_{name}"
+    found, made = read_scored(path), made_from(path)
+    if made and made["model"] != digest(exp / "final.pt"):
+        raise ValueError(f"{path}: scores of another model than {exp}/final.pt; score the set again (stage 4)")
+    return found
+
+
+def read_decisions(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The languages of a scored set's utterances, and what they were decided as; ValueError if one is missing."""
+    languages, decided = read_table(path / "utt2lang"), read_table(path / "utt2pred")
+    if languages.keys() != decided.keys():
+        raise ValueError(f"{path}: utt2lang and utt2pred have different utterances; score the set again (stage 4)")
+    return languages, decided
 
 
 def read_background(path: Path, scored: ScoredSet) -> NDArray[np.float64]:

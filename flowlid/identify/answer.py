@@ -94,7 +94,7 @@ class Decider:
 
     Raises:
         ValueError: a candidate that the model does not have, fewer than two, a prior that is missing, too many or not
-            above 0.
+            above 0, a rate that is no share.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Decider:
             raise ValueError(
                 f"candidate {unknown[0]!r}: the model has no such class{nearest(unknown[0], self.classes)}"
             )
-        if candidates and len(set(wanted)) < 2:
+        if (candidates or priors) and len(set(wanted)) < 2:
             raise ValueError(f"candidates {','.join(wanted)}: name two or more, between which the model decides")
         self.candidates = [name for name in self.classes if name in wanted]
         given = priors if priors is not None else dict.fromkeys(self.candidates, 1.0)
@@ -124,6 +124,8 @@ class Decider:
         weights = np.array([given[name] for name in self.candidates])
         self.log_priors = np.log(weights / weights.sum())
         self._columns = [self.classes.index(name) for name in self.candidates]
+        if not 0 <= rate < 1:
+            raise ValueError(f"a false-rejection rate of {rate:g}: give a share from 0 (nothing is unknown) to below 1")
 
     def probabilities(self, scores: Scores) -> NDArray[np.float64]:
         """P(candidate | x), (U, candidates).

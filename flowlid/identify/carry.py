@@ -133,7 +133,9 @@ def write_content(out: Path, experiment: str, model: str) -> None:
 
 
 def pinned(model: Model, precision: str) -> Model:
-    """A model whose products run in this precision on every device."""
+    """A model whose products run in this precision on every device; those of a baseline are always float32."""
+    if model.config.model.is_baseline:
+        return model.to(torch.device("cpu"))
     config = dataclasses.replace(model.config, model=dataclasses.replace(model.config.model, precision=precision))
     return dataclasses.replace(model, config=config).to(torch.device("cpu"))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowlid.evaluation.openset import UNKNOWN
 from flowlid.identify.answer import Answer
+from flowlid.wording import one_line
 
 _COLUMNS = (
     "file", "language", "probability", "runner_up", "runner_up_probability", "speech", "seconds", "typicality",
@@ -18,9 +19,13 @@ _COLUMNS = (
 def text_line(answer: Answer) -> str:
     """An answer as a person reads it: file, answer, and what stands behind it, separated by tabs."""
     if answer.error is not None:
-        error = " ".join(answer.error.split("\n"))  # which names the file itself, mostly
-        return f"{answer.name}\terror\t{error}"
-    return "\t".join([answer.name, verdict(answer), ", ".join(details(answer))])
+        return columns(answer.name, "error", answer.error)  # which names the file itself, mostly
+    return columns(answer.name, verdict(answer), ", ".join(details(answer)))
+
+
+def columns(*cells: str) -> str:
+    """A line of text with tabs between its cells; names of files can have lines and tabs."""
+    return "\t".join(map(one_line, cells))
 
 
 def verdict(answer: Answer) -> str:

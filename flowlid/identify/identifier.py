@@ -27,6 +27,7 @@ from flowlid.identify.carry import Carried, open_model
 from flowlid.identify.recording import Heard, Listener, Source
 from flowlid.identify.windows import STEP, Blocks, Timeline, identify_blocks, segments_of
 from flowlid.program import choose_device
+from flowlid.wording import one_line
 
 _FIRST, _MOST = 1024, 8192  # frames that are scored at once: few at first, so that there is an answer soon
 log = logging.getLogger("flowlid")
@@ -132,10 +133,13 @@ class Identifier:
             window: as of `identify_windows`; ValueError if it cannot be used.
         """
         self._checked(window)
-        for each in inputs:
-            heard = self._hear(each)
-            failed = isinstance(heard, Answer)
-            yield Timeline(heard.name, error=heard.error) if failed else self._timeline(heard, decider, window)
+        found = map(self._hear, inputs)
+        return (
+            Timeline(heard.name, error=heard.error)
+            if isinstance(heard, Answer)
+            else self._timeline(heard, decider, window)
+            for heard in found
+        )
 
     def _checked(self, window: float) -> float:
         if not self.decides:
@@ -291,4 +295,4 @@ def _scores(model: Model, frames: FrameSet) -> Scores:
 
 
 def _failed(name: str, why: str) -> Answer:
-    return Answer(name, error=" ".join(why.split("\n")))
+    return Answer(name, error=one_line(why))

@@ -24,12 +24,13 @@ def best_path(evidence: ArrayLike, times: ArrayLike, log_priors: ArrayLike, dura
     """
     evidence, log_priors = np.asarray(evidence, float), np.asarray(log_priors, float)
     count, classes = evidence.shape
-    drawn = -np.expm1(-np.diff(np.asarray(times, float)) / duration)
+    turns = np.diff(np.asarray(times, float)) / duration
+    kept, drawn = np.exp(-turns), -np.expm1(-turns)
     came_from = np.empty((count, classes), np.int32)
     score = log_priors + evidence[0]
     for t in range(1, count):
-        moves = (1 - drawn[t - 1]) * np.eye(classes) + drawn[t - 1] * np.exp(log_priors)
-        reached = score[:, None] + np.log(moves)  # from the class of the row to that of the column
+        moves = kept[t - 1] * np.eye(classes) + drawn[t - 1] * np.exp(log_priors)
+        reached = score[:, None] + np.log(moves)
         came_from[t] = reached.argmax(0)
         score = reached.max(0) + evidence[t]
     path = np.empty(count, np.int64)

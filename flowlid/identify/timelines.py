@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator, Sequence
 
 from flowlid.identify.answer import NO_SPEECH
-from flowlid.identify.formats import csv_row, details, values_of, verdict
+from flowlid.identify.formats import columns, csv_row, details, values_of, verdict
 from flowlid.identify.windows import Segment, Timeline
+from flowlid.wording import one_line
 
 _COLUMNS = ("file", "start", "end", "segment", "language", "probability", "speech", "error")
 _OF_SEGMENT = ("language", "probability", "runner_up", "runner_up_probability", "speech", "typicality", "calibrated")
@@ -14,12 +15,12 @@ _OF_SEGMENT = ("language", "probability", "runner_up", "runner_up_probability", 
 def text_lines(timeline: Timeline) -> Iterator[str]:
     """A line per segment as a person reads it: file, begin and end in seconds, answer, what stands behind it."""
     if timeline.error is not None:
-        yield f"{timeline.name}\terror\t{_one_line(timeline.error)}"
+        yield columns(timeline.name, "error", timeline.error)
     elif not timeline.segments:
-        yield "\t".join([timeline.name, f"0.00-{timeline.seconds:.2f}", NO_SPEECH, ", ".join(timeline.notes)])
+        yield columns(timeline.name, f"0.00-{timeline.seconds:.2f}", NO_SPEECH, ", ".join(timeline.notes))
     for n, segment in enumerate(timeline.segments):
         found = [*details(segment), *(timeline.notes if n == 0 else ())]
-        yield "\t".join([timeline.name, f"{segment.start:.2f}-{segment.end:.2f}", verdict(segment), ", ".join(found)])
+        yield columns(timeline.name, f"{segment.start:.2f}-{segment.end:.2f}", verdict(segment), ", ".join(found))
 
 
 def json_lines(timeline: Timeline) -> Iterator[str]:
@@ -45,7 +46,7 @@ def csv_header(classes: Sequence[str]) -> str:
 def csv_lines(timeline: Timeline, classes: Sequence[str]) -> Iterator[str]:
     """A line per block: when it is, the segment that it is in, and the answer for the window around it."""
     if timeline.error is not None:
-        values = {"file": timeline.name, "error": _one_line(timeline.error)}
+        values = {"file": timeline.name, "error": one_line(timeline.error)}
         yield csv_row([*(values.get(name) for name in _COLUMNS), *(None for _ in classes)])
         return
     windows, segments = timeline.windows, list(timeline.segments)
@@ -135,7 +136,3 @@ def _words(segment: Segment | None, tier: str) -> str:
     if tier == "language":
         return segment.language.replace('"', '""')
     return "" if segment.probability is None else f"{segment.probability:.3f}"
-
-
-def _one_line(error: str) -> str:
-    return " ".join(error.split("\n"))

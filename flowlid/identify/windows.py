@@ -122,7 +122,7 @@ class Blocks:
         return np.rint(self._sums[end, 0] - self._sums[begin, 0]).astype(np.int64)
 
     def half(self, window: float) -> int:
-        """Blocks on each side of one that are in the window around it."""
+        """Blocks on each side of one that are in the window around it, as far as there are any."""
         return min(round(window / self.step) // 2, self.count)
 
 

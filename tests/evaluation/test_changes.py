@@ -108,6 +108,18 @@ def test_other_utterances_classes_and_places_are_refused(tmp_path: Path) -> None
     assert pairs_of(before, other)[0][0] == "a, c"
 
 
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    before, after = experiment(tmp_path / "a", []), experiment(tmp_path / "b", [])
+    for content in ("[ 0.5 ]", "[ 0.5 x ]", None):
+        rows = {utt: content for utt in LANGUAGES} if content else {"s0-0": "[ 0.5 0.5 ]"}
+        write_table(after / "calibrated_test/utt2prob", rows)
+        with pytest.raises(ValueError, match=r"b/calibrated_test/utt2prob: not the probabilities of this set"):
+            list(changes("x", before, after))
+    write_table(after / "score_test/utt2pred", {"s0-0": "en"})
+    with pytest.raises(ValueError, match=r"b/score_test: utt2lang and utt2pred have different utterances"):
+        list(changes("x", before, after))
+
+
 def test_the_program_prints_and_draws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

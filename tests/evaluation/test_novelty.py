@@ -69,3 +69,10 @@ def test_one_group_cannot_be_left_out() -> None:
     latents, frames, labels = utterances(1, count=6)
     with pytest.raises(ValueError, match="class 1 of 2 has 1 group in the dev set; need two"):
         fit_novelty(latents, frames, labels, [0, 9, 1, 9, 2, 9], np.ones(6))
+
+
+def test_copies_of_a_recording_tell_nothing_of_others() -> None:
+    latents, frames, labels = utterances(1, count=20)
+    latents[labels == 1] = latents[1]
+    with pytest.raises(ValueError, match="has a recording several times; leave the copies out"):
+        fit_novelty(latents, frames, labels, np.arange(20), np.ones(20))

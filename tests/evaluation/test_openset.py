@@ -119,7 +119,10 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         found.typicality(known.mean_loglik, known.frames, known.mean_latents[:, :3])
 
 
-@pytest.mark.parametrize("change", [{"laws": {}}, {"laws": 3}, {"centres": []}, {"surprises": []}, {"classes": ["en"]}])
+@pytest.mark.parametrize(
+    "change",
+    [{"laws": {}}, {"laws": 3}, {"centres": []}, {"surprises": []}, {"classes": ["en"]}, {"background": 7}],
+)
 def test_a_damaged_file_is_named(tmp_path: Path, change: dict) -> None:
     path = tmp_path / "openset.json"
     write_json(path, fit_openset(made(50, 13)).to_dict() | change)

@@ -113,6 +113,14 @@ def test_a_background_is_another_experiment_that_scored_the_sets(own: Path) -> N
     assert "other utterances than the set has now; score both experiments again" in fit(own, *options, code=1)
 
 
+def test_scores_of_another_model_and_a_background_of_itself_are_refused(own: Path) -> None:
+    assert "cannot be its own background" in fit(own, "--dev", "dev", "--background", own / "exp/dnf", code=1)
+    shutil.rmtree(own / "exp/dnf/score_other")
+    assert "score_other/result.json: no such file; score the set first" in fit(own, "--dev", "dev", code=1)
+    shutil.copy(own / "exp/nf/final.pt", own / "exp/dnf/final.pt")
+    assert "score_dev: scores of another model than" in fit(own, "--dev", "dev", code=1)
+
+
 def test_why_there_is_none_is_said_and_what_is_stale_goes(own: Path) -> None:
     fit(own, "--dev", "dev")
     assert "no open set: the experiment has no dev set" in fit(own)

@@ -65,6 +65,9 @@ def test_the_program_writes_a_model_that_knows_the_language(experiment: Path, it
     assert "it: the mean latent of 0.2 minutes of speech in 2 recordings" in (out / "card.md").read_text()
     for arguments, message in (
         ((experiment, data, "en", italian, out), "the model has this class already"),
+        ((experiment, data, "unknown", italian, out), "'unknown': no name for a language"),
+        ((experiment, data, "an accent", italian, out), "'an accent': no name for a language"),
+        ((out, data, "fr", italian, tmp_path / "again"), "a model directory, not an experiment"),
         ((experiment, data, "it", italian / "none.wav", out), "no speech in"),
         ((experiment, data, "it", italian / "short.wav", out), "give 3, or one of more than 10 s"),
         ((experiment, data, "it", italian, tmp_path), "there already, and no model directory"),

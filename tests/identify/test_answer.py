@@ -57,6 +57,7 @@ def test_without_a_calibration_all_frames_count() -> None:
         (["en", "es"], {"en": 0.7, "es": float("nan")}, "prior of es"),
         (["en", "es"], {"en": 0.5, "es": 0.3, "fr": 0.2}, "prior of fr: .* no other language has one"),
         ([], {"xx": 1.0}, "candidate 'xx'"),
+        ([], {"en": 1.0}, "candidates en: name two or more"),
     ],
 )
 def test_candidates_and_priors_that_make_no_sense(
@@ -64,6 +65,12 @@ def test_candidates_and_priors_that_make_no_sense(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Decider(CLASSES, MAP, None, candidates, priors)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 5.0, float("nan")])
+def test_a_rate_that_is_no_share(rate: float) -> None:
+    with pytest.raises(ValueError, match=r"a false-rejection rate of .*: give a share from 0"):
+        Decider(CLASSES, MAP, rate=rate)
 
 
 ANSWERS = [
@@ -108,3 +115,5 @@ def test_text_tells_what_stands_behind_an_answer() -> None:
     assert told[1][1:] == [UNKNOWN, "nearest es 0.750, 1.50 s of speech in 2.00 s, typicality 0.001"]
     assert told[2][1:] == [NO_SPEECH, "0.00 s of speech in 3.00 s"]
     assert told[3][1] == "-123.400 nats per frame under en" and told[4][1:] == ["error", ANSWERS[4].error]
+    named = dataclasses.replace(ANSWERS[2], name="a\tb\nc\rd.wav")
+    assert text_line(named).split("\t") == ["a b c d.wav", *told[2][1:]]

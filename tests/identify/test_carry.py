@@ -41,6 +41,22 @@ def test_a_copied_directory_gives_the_scores_of_the_experiment(
     assert "model" in again.log and again.code == 0
 
 
+@pytest.mark.parametrize("kind", ["lda", "lr"])
+def test_a_baselines_model_directory_is_opened(
+    experiment: Path, recordings: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    data, exp = experiment.parent.parent / "data", tmp_path / kind
+    (tmp_path / "x.yaml").write_text(f"data: {{train: train, dev: dev}}\nmodel: {{type: {kind}}}\n")
+    for done in (
+        call("train", "--device", "cpu", tmp_path / "x.yaml", data, exp),
+        call("score", "--device", "cpu", exp, data, "dev"),
+        call("export_model", exp, data),
+    ):
+        assert done.code == 0, done.log
+    ours, theirs = (load(place, "cpu").identify(recordings["e-1"]) for place in (exp, exp / "model"))
+    assert theirs.loglik == ours.loglik
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_weights_are_rounded_only_if_no_score_changes(experiment: Path, precision: str, tmp_path: Path) -> None:
     model = pinned(load_model(experiment / "final.pt"), precision)

@@ -56,6 +56,9 @@ def test_wrong_options_are_told_before_anything_is_loaded() -> None:
     command = [ROOT / "steps/identify.py", "--priors", "en", "exp/x", "a.wav"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "'en' is no language with its probability, as en=0.7 is" in done.stderr
+    command[2] = "en=0.5,en=0.7"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "en has two probabilities; give it one" in done.stderr
 
 
 def test_along_a_recording_each_form_has_the_same_segments(

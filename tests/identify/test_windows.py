@@ -61,6 +61,13 @@ def test_segments_change_where_the_evidence_does_bridge_short_pauses_and_leave_l
     assert spans(Blocks(None, np.zeros(0, int), 5, 10, 0.01), BOTH) == []
 
 
+def test_a_window_longer_than_the_recording_is_the_recording() -> None:
+    blocks = blocks_of(["en"] * 20 + ["es"] * 30)
+    assert spans(blocks, BOTH, 1e300) == [(0.0, 5.0, "es")]
+    found = identify_blocks(blocks, BOTH, 1e300).probabilities
+    assert found == pytest.approx(np.tile(found[0], (50, 1)))
+
+
 def test_a_segments_answer_is_that_of_its_frames_alone() -> None:
     blocks = blocks_of(["en"] * 20 + ["es"] * 30)
     first, second = segments_of(blocks, BOTH, 1.0, Answer("x", seconds=4.97))
@@ -166,5 +173,7 @@ def test_what_cannot_be_told_is_said(model: Identifier, tmp_path: Path) -> None:
     for window in (0.05, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"give 0\.1 or more, such as 3"):
             model.identify_windows(np.zeros(8000), 8000, window=window)
+        with pytest.raises(ValueError, match=r"give 0\.1 or more, such as 3"):  # before the first is asked for
+            model.timelines(Inputs(paths), model.decider(), window)
     with pytest.raises(ValueError, match="correct the path"):
         model.identify_windows(tmp_path / "none.wav")
