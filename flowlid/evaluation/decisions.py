@@ -175,5 +175,7 @@ def _detection(llr: np.ndarray, labels: np.ndarray, several: bool) -> dict[str, 
 
 
 def _frame_confusion(scores: SetScores, languages: list[str], classes: list[str]) -> dict[str, dict[str, float]]:
-    true = np.repeat(languages, len(classes)).tolist()
-    return metrics.confusion(true, classes * len(languages), weights=scores.decided.ravel())
+    names, number = np.unique(languages, return_inverse=True)
+    decided = np.zeros((len(names), len(classes)))
+    np.add.at(decided, number, scores.decided)
+    return metrics.confusion(np.repeat(names, len(classes)).tolist(), classes * len(names), weights=decided.ravel())
