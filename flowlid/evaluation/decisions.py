@@ -140,7 +140,8 @@ def summarize(scores: SetScores, languages: list[str], classes: list[str], decid
     """
     labels = class_numbers(languages, classes)
     if not decides:
-        nothing = ("frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg")
+        nothing = ("frame_accuracy", "utt_accuracy", "utt_macro_accuracy", "frame_confusion", "utt_confusion")
+        nothing += ("eer", "min_dcf", "cavg")
         return {**mean_terms(scores, np.zeros(len(labels), int)), **dict.fromkeys(nothing)}
     decisions = [classes[k] for k in scores.loglik.argmax(1)]
     seen = np.flatnonzero(labels >= 0)
@@ -149,6 +150,7 @@ def summarize(scores: SetScores, languages: list[str], classes: list[str], decid
         **mean_terms(scores, labels),
         "frame_accuracy": frame_accuracy(scores, labels),
         "utt_accuracy": metrics.accuracy(*own) if len(seen) else None,
+        "utt_macro_accuracy": metrics.macro_accuracy(*own) if len(set(own[0])) > 1 else None,
         "frame_confusion": _frame_confusion(scores, languages, classes),
         "utt_confusion": metrics.confusion(languages, decisions, classes=classes),
         **_detection(metrics.detection_llr(scores.loglik), labels, several=len(set(languages)) > 1),
@@ -173,5 +175,7 @@ def _detection(llr: np.ndarray, labels: np.ndarray, several: bool) -> dict[str, 
 
 
 def _frame_confusion(scores: SetScores, languages: list[str], classes: list[str]) -> dict[str, dict[str, float]]:
-    true = np.repeat(languages, len(classes)).tolist()
-    return metrics.confusion(true, classes * len(languages), weights=scores.decided.ravel())
+    names, number = np.unique(languages, return_inverse=True)
+    decided = np.zeros((len(names), len(classes)))
+    np.add.at(decided, number, scores.decided)
+    return metrics.confusion(np.repeat(names, len(classes)).tolist(), classes * len(names), weights=decided.ravel())

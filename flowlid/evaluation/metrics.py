@@ -182,6 +182,18 @@ def accuracy(true: Sequence[str], predicted: Sequence[str], weights: ArrayLike |
     return float(counts[right].sum() / counts.sum())
 
 
+def macro_accuracy(true: Sequence[str], predicted: Sequence[str]) -> float:
+    """Mean over the true languages of the share of each one's samples that is predicted correctly (its recall).
+
+    Raises:
+        ValueError: no samples, or different lengths.
+    """
+    _weights(true, predicted, None)
+    number = np.unique(np.asarray(true), return_inverse=True)[1]
+    right = np.array([a == b for a, b in zip(true, predicted, strict=True)], float)
+    return float((np.bincount(number, right) / np.bincount(number)).mean())
+
+
 def moments(z: ArrayLike) -> tuple[float, float]:
     """Skewness and excess kurtosis (a Gaussian's are 0 and 0), averaged over the dimensions.
 

@@ -114,6 +114,7 @@ def write_scores(
         "languages": languages,
         "unseen": [language for language in languages if language not in model.languages],
         "utterances": len(frames.utts),
+        "utterances_of": {language: frames.languages.count(language) for language in languages},
         "frames": total,
         "hours": total * frame_shift / 3600,
         "block": block_length(frame_shift),

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+_FEW = 16  # classes whose distances are computed one by one
+
 
 class Base(nn.Module):
     """Log-likelihoods of latents under K classes."""
@@ -70,13 +72,19 @@ class ClassGaussians(Base):
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z | y) of every class in nats: (N, D) -> (N, K)."""
         c, r = z[:, : self.class_dim], z[:, self.class_dim :]
-        # class by class: the (N, K, D) array of all differences would not fit in memory for large K
-        distance = torch.stack([(c - mean).square().sum(1) for mean in self.means], dim=1)
+        distance = self._distances(c)
         per_class = -0.5 * (distance / self.class_variance + self._constant(c.shape[1], self.class_variance))
         residual = -0.5 * (
             r.square().sum(1) / self.residual_variance + self._constant(r.shape[1], self.residual_variance)
         )
         return per_class + residual.unsqueeze(1)
+
+    def _distances(self, c: Tensor) -> Tensor:
+        """Squared distance of each frame's class part from each mean: (N, C) -> (N, K)."""
+        if len(self.means) <= _FEW:
+            return torch.stack([(c - mean).square().sum(1) for mean in self.means], dim=1)
+        # (c - mu)^2 multiplied out: time and memory (N, C) per class would be those of the couplings
+        return c.square().sum(1, keepdim=True) - 2 * c @ self.means.t() + self.means.square().sum(1)
 
     @torch.no_grad()
     def initialize(self, z: Tensor, labels: Tensor) -> None:

@@ -14,7 +14,7 @@ NOTES = (
     "its frames. Detection scores are log-likelihood ratios of whole utterances, not calibrated; a set of one "
     "language has none. EER and minDCF (C_miss = C_fa = 1, P_target = 0.5, not normalized) are over all trials of "
     "utterances, C_avg (NIST LRE 2009, closed set) is at the Bayes threshold. Accuracies do not count unseen "
-    "languages.",
+    "languages; macro accuracy is the mean of the languages' own, so that each counts alike.",
     "Calibrated decisions: an affine map of each utterance's log-likelihoods, fitted on the dev set and on pieces of "
     "its utterances, makes their probabilities true. Where an utterance's mean latent is farther from the dev set's "
     "than theirs from each other, as that of a new voice or channel is, its probabilities are flat: nothing is known "

@@ -124,7 +124,7 @@ def nonspeech_table(result: Result) -> Table:
                 continue
             numbers = [count_text(check[key]) for key in ("utterances", "left_out", "frames")]
             shares = [share_text(judged["accuracy"]), share_text(judged["balanced_accuracy"]), interval_text(judged)]
-            shares += [_resampled(judged), share_text(check["chance"]), share_text(_balanced(found))]
+            shares += [_resampled(judged), share_text(check["chance"]), share_text(found.get("utt_macro_accuracy"))]
             rows.append([*label, *numbers, *shares])
     return Table("Non-speech check: decisions from the non-speech frames alone", head, rows, labels=3)
 
@@ -157,13 +157,6 @@ def _made_of(each: Result) -> str:
     if each["frames"] is None:
         return counts
     return f"{counts}; {each['frames_left_out'] * each['seconds'] / each['frames']:,.0f} s"
-
-
-def _balanced(found: Result) -> float | None:
-    """Balanced accuracy on speech: mean recall of the seen languages; None for fewer than two."""
-    confusion = found["utt_confusion"] or {}
-    recalls = [shares.get(language, 0.0) for language, shares in confusion.items() if language not in found["unseen"]]
-    return sum(recalls) / len(recalls) if len(recalls) > 1 else None
 
 
 _PREDICTORS = {

@@ -19,6 +19,7 @@ _SCORES = (
     "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "cavg", "min_dcf", "utt_accuracy_interval", "durations",
     "margins",
 )  # fmt: skip
+_SINCE = ("utt_macro_accuracy", "utterances_of")  # not of sets that earlier versions scored: None
 _PROFICIENCY = (
     "utterances", "speakers", "score_mean", "score_min", "score_max", "native", "loglik", "llr", "ridge", "reasons",
 )  # fmt: skip
@@ -85,7 +86,9 @@ def _experiment(path: Path) -> Result:
 
 def _set(path: Path, name: str) -> Result:
     scores, moments = path / f"score_{name}" / "result.json", path / f"latent_{name}" / "moments.json"
-    found = _entries(scores, (*_SCORES, "provenance")) if scores.is_file() else dict.fromkeys((*_SCORES, "provenance"))
+    found = dict.fromkeys((*_SCORES, *_SINCE, "provenance"))
+    if scores.is_file():
+        found |= _entries(scores, (*_SCORES, "provenance"), _SINCE)
     found["command"] = (found.pop("provenance") or {}).get("command")
     calibrated = path / f"calibrated_{name}" / "result.json"
     found["calibrated"] = _entries(calibrated, _CALIBRATED) if calibrated.is_file() else None
@@ -98,14 +101,15 @@ def _set(path: Path, name: str) -> Result:
     return {**found, "moments": _entries(moments, ("moments",))["moments"] if moments.is_file() else None}
 
 
-def _entries(path: Path, keys: Sequence[str]) -> Result:
+def _entries(path: Path, keys: Sequence[str], others: Sequence[str] = ()) -> Result:
+    """These entries of a JSON object, and those of the others that it has."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a JSON object; remove it and run its stage again")
     missing = [key for key in keys if key not in content]
     if missing:
         raise ValueError(f"{path}: no entry {missing[0]}; remove it and run its stage again")
-    return {key: content[key] for key in keys}
+    return {key: content[key] for key in (*keys, *others) if key in content}
 
 
 def _section(path: Path, name: str) -> Mapping[str, Any]:

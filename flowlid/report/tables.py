@@ -6,6 +6,8 @@ from typing import Any
 
 Result = dict[str, Any]
 NONE = "-"
+MANY = 15  # classes; of more, the most frequent confusions are shown, and not every class by its name
+WORST = 20  # confusions of each set that are shown
 SIGNIFICANT = 0.05  # a difference of a smaller p-value counts
 NOT_CHECKED, NOT_APPLICABLE = "not checked", "not applicable"  # in the column of the non-speech check
 _SIGNS = {"apart": " (!)", "not apart": "", "cannot tell": " (?)"}
@@ -27,7 +29,8 @@ def overview(results: Sequence[Result]) -> Table:
         [
             result["experiment"], set_label(name, found), count_text(found["utterances"]),
             share_text(found["frame_accuracy"]), share_text(found["utt_accuracy"]),
-            _nonspeech_text(found.get("nonspeech")),  # not in a results.json of earlier versions
+            share_text(found.get("utt_macro_accuracy")),  # not in a results.json of earlier versions, nor the next
+            _nonspeech_text(found.get("nonspeech")),
             bits_text(found.get("calibrated")), _calibrated_accuracy(found.get("calibrated")),
             _beats_text(found.get("baselines")),
             share_text(found["eer"]), nats_text(found["loglik"]),
@@ -35,10 +38,11 @@ def overview(results: Sequence[Result]) -> Table:
         for result in results
         for name, found in scored_sets(result)
     ]  # fmt: skip
-    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "non-speech", "bits", "calibrated acc"]
-    head += ["beats baselines", "EER", "LogLL"]
-    for column in (8, 7, 6, 5):
-        if all(row[column] in (NONE, NOT_CHECKED, NOT_APPLICABLE) for row in rows):
+    head = ["experiment", "set", "utterances", "frame acc", "utt acc", "macro acc", "non-speech", "bits"]
+    head += ["calibrated acc", "beats baselines", "EER", "LogLL"]
+    for column in (9, 8, 7, 6, 5):
+        as_before = column == 5 and all(row[5] in (NONE, row[4]) for row in rows)
+        if as_before or all(row[column] in (NONE, NOT_CHECKED, NOT_APPLICABLE) for row in rows):
             rows = [[*row[:column], *row[column + 1 :]] for row in rows]
             head = [*head[:column], *head[column + 1 :]]
     return Table("All experiments", head, rows, labels=2)
@@ -50,7 +54,7 @@ def setting(result: Result) -> str:
     made = f"{train['epochs']} epochs (epoch {train['selected_epoch']} kept)"
     parts = [
         f"{result['model'].upper()} on {train['set'] or 'an unnamed set'}",
-        *([f"classes {', '.join(result['classes'])}"] if result["model"] != "nf" else []),
+        *([_classes_text(result["classes"])] if result["model"] != "nf" else []),
         *_features_text(result.get("features") or {}),  # not in a results.json of earlier versions
         f"D = {result['dim']}",
         *([f"class_dim {result['class_dim']}"] if result["class_dim"] is not None else []),
@@ -62,6 +66,10 @@ def setting(result: Result) -> str:
         f"{train['seconds']:.0f} s on {result['device']}, matrix products in {result['precision']}",
     ]
     return "; ".join(parts) + "."
+
+
+def _classes_text(classes: Sequence[str]) -> str:
+    return f"{len(classes)} classes" if len(classes) > MANY else f"classes {', '.join(classes)}"
 
 
 def _floor_text(result: Result) -> list[str]:
@@ -102,11 +110,12 @@ def sets_table(result: Result) -> Table:
         words = [set_label(name, found), _unseen_text(found)]
         counts = [count_text(found["utterances"]), count_text(found["frames"]), hours_text(found["hours"])]
         nats = [nats_text(found[key]) for key in ("loglik", "logp", "logdet")]
-        shares = [share_text(found[key]) for key in ("frame_accuracy", "utt_accuracy", "eer", "min_dcf", "cavg")]
+        shares = [share_text(found[key]) for key in ("frame_accuracy", "utt_accuracy")]
+        shares += [share_text(found.get(key)) for key in ("utt_macro_accuracy", "eer", "min_dcf", "cavg")]
         rows.append(words + counts + nats + shares)
     head = ["set", "unseen recognised as (utterances)", "utterances", "frames", "voiced hours"]
     head += ["LogLL", "LogP", "LogDet"]
-    head += ["frame acc", "utt acc", "EER", "minDCF", "C_avg"]
+    head += ["frame acc", "utt acc", "macro acc", "EER", "minDCF", "C_avg"]
     labels = 2
     if all(row[1] == NONE for row in rows):
         rows, head, labels = [[row[0], *row[2:]] for row in rows], [head[0], *head[2:]], 1
@@ -114,7 +123,9 @@ def sets_table(result: Result) -> Table:
 
 
 def confusion_table(result: Result) -> Table:
-    """Share of each language's utterances and frames that were recognised as each class."""
+    """Share of each language's utterances and frames that were recognised as each class; of many classes, the worst."""
+    if len(result["classes"]) > MANY:
+        return _worst_table(result)
     classes, rows = result["classes"], []
     for name, found in scored_sets(result):
         for true, shares in (found["utt_confusion"] or {}).items():
@@ -125,14 +136,39 @@ def confusion_table(result: Result) -> Table:
     return Table("Confusion: share recognised as each class", head, rows, labels=2)
 
 
+def _worst_table(result: Result) -> Table:
+    """The most frequent confusions of each set, by the share of the true language's utterances."""
+    rows = []
+    for name, found in scored_sets(result):
+        counts, confusions = found.get("utterances_of") or {}, found["utt_confusion"] or {}
+        wrong = [
+            (share, true, called)
+            for true, shares in confusions.items()
+            for called, share in shares.items()
+            if called != true and share > 0
+        ]
+        for share, true, called in sorted(wrong, key=lambda pair: (-pair[0], -counts.get(pair[1], 0), pair[1:]))[
+            :WORST
+        ]:
+            label = f"{true} (unseen)" if true in found["unseen"] else true
+            cells = [share_text(share), share_text(found["frame_confusion"][true].get(called, 0.0))]
+            cells += [count_text(counts.get(true)), share_text(confusions[true].get(true))]
+            rows.append([name, label, called, *cells])
+    head = ["set", "true language", "recognised as", "share of its utterances", "of its frames", "its utterances"]
+    title = f"Most frequent confusions: the first {WORST} of each set"
+    return Table(title, [*head, "recognised correctly"], rows, labels=3)
+
+
 def moments_table(result: Result) -> Table:
-    """Skewness and excess kurtosis of each set's latents."""
+    """Skewness and excess kurtosis of each set's latents; of many classes, only those of all together."""
     rows = []
     part = "z" if result["class_dim"] in (None, result["dim"]) else "c"
     for name, found in result["sets"].items():
         for group, values in (found["moments"] or {}).items():
             if group == "residual" and values is None:
                 continue  # class_dim = D: there is none
+            if len(result["classes"]) > MANY and group not in ("pooled", "residual"):
+                continue
             skew, kurt = (values["skew"], values["kurt"]) if values else (None, None)
             label = "r, pooled" if group == "residual" else f"{part}, {group}"
             rows.append([name, label, nats_text(skew, 4), nats_text(kurt, 4)])
@@ -147,7 +183,9 @@ def scored_sets(result: Result) -> list[tuple[str, Result]]:
 
 def set_label(name: str, found: Result) -> str:
     """A set's name, with its unseen languages."""
-    return f"{name} (unseen: {', '.join(found['unseen'])})" if found["unseen"] else name
+    unseen = found["unseen"] or ()
+    names = ", ".join(unseen) if len(unseen) <= MANY else f"{len(unseen)} languages"
+    return f"{name} (unseen: {names})" if unseen else name
 
 
 def _nonspeech_text(found: Result | None) -> str:
@@ -186,8 +224,8 @@ def _beats_text(baselines: dict[str, Result] | None) -> str:
 
 
 def _unseen_text(found: Result) -> str:
-    parts = []
-    for language in (found["unseen"] or ()) if found["utt_confusion"] else ():
+    parts, unseen = [], (found["unseen"] or ()) if found["utt_confusion"] else ()
+    for language in unseen if len(unseen) <= MANY else ():
         shares = sorted(found["utt_confusion"][language].items(), key=lambda item: (-item[1], item[0]))
         parts.append(
             f"{language}: " + ", ".join(f"{name} {share_text(share)}" for name, share in shares[:3] if share > 0)

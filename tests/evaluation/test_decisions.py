@@ -117,6 +117,7 @@ def test_seen_and_unseen_languages_together() -> None:
     summary = summarize(scores, ["en", "en", "it"], ["en", "es"], decides=True)
     assert summary["loglik"] == pytest.approx((-20 - 50 - 10) / 30)  # own class for en, the best one for it
     assert summary["frame_accuracy"] == pytest.approx(9 / 20) and summary["utt_accuracy"] == 0.5
+    assert summary["utt_macro_accuracy"] is None  # of one language it would be its accuracy
     assert summary["eer"] is not None and summary["min_dcf"] is not None
     assert summary["cavg"] is None  # no utterance of es
 
@@ -133,7 +134,8 @@ def test_normal_flow_decides_nothing() -> None:
     assert summary["loglik"] == pytest.approx(-70 / 20) and summary["logdet"] == pytest.approx(1.0)
     others = {key: value for key, value in summary.items() if not key.startswith("log")}
     assert set(others) == {
-        "frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg",
+        "frame_accuracy", "utt_accuracy", "utt_macro_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf",
+        "cavg",
     }  # fmt: skip
     assert set(others.values()) == {None}
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import det_curve, roc_curve
+from scipy.special import logsumexp
+from sklearn.metrics import balanced_accuracy_score, det_curve, roc_curve
 
 from flowlid.evaluation import metrics
 
@@ -135,6 +136,22 @@ def test_cavg_decides_at_the_bayes_threshold_unless_told() -> None:
     assert metrics.cavg(scores, labels, p_target=0.2) == pytest.approx(0.2)  # log 4 > 1: all missed
     assert metrics.cavg(scores, labels, p_target=0.2, threshold=0) == 0
     assert metrics.cavg(scores, labels, threshold=1) == 0  # a score on the threshold is accepted
+
+
+def test_detection_llr_of_many_classes_is_scipys() -> None:
+    loglik = np.random.default_rng(1).normal(-5e4, 300, size=(20, 107))
+    others = np.stack([logsumexp(np.delete(loglik, k, axis=1), axis=1) for k in range(107)], axis=1)
+    np.testing.assert_allclose(metrics.detection_llr(loglik), loglik - others + np.log(106), atol=1e-9)
+
+
+def test_macro_accuracy_is_scikit_learns_balanced_accuracy() -> None:
+    generator = np.random.default_rng(2)
+    true = generator.choice(["a", "b", "c", "d"], 300, p=[0.7, 0.2, 0.08, 0.02]).tolist()
+    predicted = [name if right else "a" for name, right in zip(true, generator.random(300) < 0.6, strict=True)]
+    assert metrics.macro_accuracy(true, predicted) == pytest.approx(balanced_accuracy_score(true, predicted))
+    assert metrics.macro_accuracy(true, predicted) < metrics.accuracy(true, predicted) - 0.1
+    with pytest.raises(ValueError, match="0 true languages"):
+        metrics.macro_accuracy([], [])
 
 
 def test_detection_llr_by_hand_and_far_below_underflow() -> None:

@@ -75,6 +75,24 @@ def test_with_identity_transforms_the_dnf_is_scipys_gaussian(class_dim: int) -> 
         np.testing.assert_allclose(log_prob[:, label], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("classes", [16, 17, 107])
+def test_many_classes_are_scipys_gaussians_and_their_gradients_those_of_the_differences(classes: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    base = ClassGaussians(classes, 7, 5, class_variance=2.0, residual_variance=3.0).double()
+    with torch.no_grad():
+        base.means.normal_(generator=generator)
+    z = torch.randn(9, 7, generator=generator, dtype=torch.float64)
+    found = base.log_prob(z)
+    for label in range(classes):
+        mean = np.concatenate([base.means[label].detach().numpy(), np.zeros(2)])
+        expected = multivariate_normal(mean, np.diag([2.0] * 5 + [3.0] * 2)).logpdf(z.numpy())
+        np.testing.assert_allclose(found[:, label].detach(), expected, rtol=1e-10)
+    weights = torch.randn(9, classes, generator=generator, dtype=torch.float64)
+    (found * weights).sum().backward()
+    expected = (weights[:, :, None] * (z[:, None, :5] - base.means.detach()) / 2.0).sum(0)
+    np.testing.assert_allclose(base.means.grad, expected, atol=1e-10)
+
+
 def test_the_standardization_counts() -> None:
     mean, std = torch.tensor([5.0, -3.0]), torch.tensor([0.1, 20.0])
     flow = build_flow(ModelConfig(type="nf", blocks=2, hidden=4, normalization="none"), 1, mean, std)

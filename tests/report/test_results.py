@@ -56,7 +56,8 @@ def result_json(name: str, **changes: object) -> dict[str, Any]:
         "set": name, "classes": ["en", "zh"], "languages": ["en", "zh"], "unseen": [], "utterances": 1200,
         "frames": 460000, "hours": 1.2778, "precision": "float32", "provenance": {"command": "score.py exp"},
         "loglik": 40.5, "logp": -171.25, "logdet": 211.75,
-        "frame_accuracy": 0.91994, "utt_accuracy": 0.99691,
+        "frame_accuracy": 0.91994, "utt_accuracy": 0.99691, "utt_macro_accuracy": 0.9985,
+        "utterances_of": {"en": 1100, "zh": 100},
         "frame_confusion": {"en": {"en": 0.9, "zh": 0.1}, "zh": {"en": 0.0601, "zh": 0.9399}},
         "utt_confusion": {"en": {"en": 0.9969, "zh": 0.0031}, "zh": {"en": 0.0, "zh": 1.0}},
         "eer": 0.0123, "min_dcf": 0.0101, "cavg": 0.0155,
@@ -66,11 +67,12 @@ def result_json(name: str, **changes: object) -> dict[str, Any]:
 
 
 NOTHING = dict.fromkeys((
-    "frame_accuracy", "utt_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf", "cavg",
-    "utt_accuracy_interval", "durations", "margins",
+    "frame_accuracy", "utt_accuracy", "utt_macro_accuracy", "frame_confusion", "utt_confusion", "eer", "min_dcf",
+    "cavg", "utt_accuracy_interval", "durations", "margins",
 ))  # fmt: skip
 UNSEEN = {
-    "languages": ["ja"], "unseen": ["ja"], "frame_accuracy": None, "utt_accuracy": None, "hours": 0.05,
+    "languages": ["ja"], "unseen": ["ja"], "frame_accuracy": None, "utt_accuracy": None,
+    "utt_macro_accuracy": None, "hours": 0.05, "utterances_of": {"ja": 1200},
     "frame_confusion": {"ja": {"en": 0.4068, "zh": 0.5932}}, "utt_confusion": {"ja": {"en": 0.2979, "zh": 0.7021}},
     "eer": None, "min_dcf": None, "cavg": None, "utt_accuracy_interval": None,
     "durations": [duration(1.0, None), duration(None, None)],
@@ -113,7 +115,8 @@ def test_results_have_the_schema_and_nothing_invented(exp: Path) -> None:
     }  # fmt: skip
     assert set(dnf["sets"]["test_z"]) == {
         "utterances", "frames", "hours", "precision", "loglik", "logp", "logdet", "frame_accuracy", "utt_accuracy",
-        "frame_confusion", "utt_confusion", "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
+        "utt_macro_accuracy", "utterances_of", "frame_confusion", "utt_confusion",
+        "moments", "eer", "cavg", "min_dcf", "languages", "unseen",
         "utt_accuracy_interval", "durations", "margins", "calibrated", "openset", "nonspeech", "proficiency",
         "command",
     }  # fmt: skip
@@ -211,10 +214,10 @@ def test_markdown_tables_by_hand(exp: Path) -> None:
         "- Trained by: `steps/train.py conf/<b>.yaml`\n- Scored by: `score.py exp`\n- Commit: abc\n- Versions: python 3"
         "\n- Machine: x86_64",
         "| 4,560,000 | 41.869 | 41.868 | -0.001 | -170.206 | 212.075 |",
-        "| test_z | - | 1,200 | 460,000 | 1.28 | 40.500 | -171.250 | 211.750 | 0.9199 | 0.9969 | 0.0123 | 0.0101 "
-        "| 0.0155 |",
+        "| test_z | - | 1,200 | 460,000 | 1.28 | 40.500 | -171.250 | 211.750 | 0.9199 | 0.9969 | 0.9985 | 0.0123 "
+        "| 0.0101 | 0.0155 |",
         "| test_ja (unseen: ja) | ja: zh 0.7021, en 0.2979 | 1,200 | 460,000 | 0.050 | 40.500 | -171.250 | 211.750 "
-        "| - | - | - | - | - |",
+        "| - | - | - | - | - | - |",
         "| test_z | zh | 0.0000 | 1.0000 | 0.0601 | 0.9399 |",
         "| test_ja | ja (unseen) | 0.2979 | 0.7021 | 0.4068 | 0.5932 |",
         "| test_z | c, en | 0.0000 | -1.1429 |",
@@ -237,12 +240,12 @@ def test_every_markdown_table_has_as_many_cells_as_its_head(exp: Path) -> None:
 
 def test_terminal_table(exp: Path) -> None:
     assert results_table_text(collect(exp)) == (
-        "experiment  set                   utterances  frame acc  utt acc     EER   LogLL\n"
-        "----------  --------------------  ----------  ---------  -------  ------  ------\n"
-        "dnf_120     test_z                     1,200     0.9199   0.9969  0.0123  40.500\n"
-        "dnf_120     test_ja (unseen: ja)       1,200          -        -       -  40.500\n"
-        "dnf_120     a_dev                      1,200     0.9199   0.9969  0.0123  40.500\n"
-        "nf_wsj      test_z                     1,200          -        -       -  40.500\n"
+        "experiment  set                   utterances  frame acc  utt acc  macro acc     EER   LogLL\n"
+        "----------  --------------------  ----------  ---------  -------  ---------  ------  ------\n"
+        "dnf_120     test_z                     1,200     0.9199   0.9969     0.9985  0.0123  40.500\n"
+        "dnf_120     test_ja (unseen: ja)       1,200          -        -          -       -  40.500\n"
+        "dnf_120     a_dev                      1,200     0.9199   0.9969     0.9985  0.0123  40.500\n"
+        "nf_wsj      test_z                     1,200          -        -          -       -  40.500\n"
     )
 
 

@@ -11,13 +11,13 @@ import pytest
 from tools import YAML, Ended, call, contents, feature_dir
 from trainers import STATE
 
-from flowlid.config import FramesConfig, load_config
+from flowlid.config import FramesConfig, config_from_dict, load_config
 from flowlid.files import read_json, write_json
 from flowlid.flow.checkpoint import load_model, save_payload
 from flowlid.frames.frameset import load_frames
 from flowlid.kaldi.datadir import DataDir
 from flowlid.training.directory import locked
-from flowlid.training.experiment import fingerprint
+from flowlid.training.experiment import Inputs, fingerprint, read_inputs
 
 LANGUAGES = {"a-1": "en", "a-2": "en", "b-1": "es", "b-2": "es"}
 
@@ -181,3 +181,19 @@ def test_a_restart_does_not_overwrite_what_it_goes_on_with(
     assert "trained already" in trained.train("--overwrite", "true").log
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert "epoch 1 of 2: LogLL" in trained.train("--overwrite", "true").log
+
+
+def test_so_many_frames_of_each_class_are_trained_on_and_the_dev_set_stays_whole(tmp_path: Path) -> None:
+    feature_dir(tmp_path / "train", {**{f"a-{n}": "en" for n in range(6)}, "b-1": "es"})
+    feature_dir(tmp_path / "dev", {"c-1": "en", "d-1": "es"})
+
+    def read(seed: int, most: int | None) -> Inputs:
+        content = {"data": {"train": "train", "dev": "dev"}, "frames": {"cmvn": "global", "per_class": most}}
+        config = config_from_dict({**content, "model": {"type": "dnf"}, "training": {"seed": seed}}, "here")
+        return read_inputs(config, tmp_path, pipes=False)
+
+    some, again, other, whole = read(1, 20), read(1, 20), read(2, 20), read(1, None)
+    assert some.data == again.data and len({some.data, other.data, whole.data}) == 3  # so do processes agree
+    assert (len(some.frames), len(whole.frames), len(some.dev), len(whole.dev)) == (40, 7 * 24, 48, 48)
+    assert sorted(some.frames.counts.tolist()) == [3, 3, 3, 3, 4, 4, 20]
+    assert (some.stats == whole.stats).all()  # those of cmvn are of all frames
