@@ -75,7 +75,7 @@ class Flow(nn.Module):
     def fuse_kernels(self) -> None:
         """On a GPU have torch.compile fuse the transforms' kernels and launch them as one graph; elsewhere nothing.
 
-        For training: what such a flow returns is overwritten by its next call.
+        For training: what such a flow returns is overwritten by its next call. Not run on a GPU yet.
 
         A CPU has `cpu_coupling` instead, which needs no compiler and no minute of compilation.
         """
@@ -84,7 +84,7 @@ class Flow(nn.Module):
         try:  # what it needs: Triton, a C compiler, Python's headers and a GPU that is not too old
             torch.compile(torch.tanh)(torch.zeros(1, device=self.base.means.device))
         except Exception as error:
-            log.warning("the flow's kernels run one by one, several times slower: torch.compile says: %s", error)
+            log.warning("the flow's kernels run one by one: torch.compile says: %s", error)
             return
         self.transform.compile(mode="reduce-overhead")
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env -S bash -c '. "${0%/*}/../../path.sh" && exec python3 "$0" "$@"'
-"""What other couplings and mixings give: held-out LogLL after the same training, and CPU time per update.
+"""What other couplings, mixings and settings give: held-out LogLL after training, and CPU time per update.
 
 Example:
   tests/benchmarks/couplings.py egs/prompts/conf/nf_120.yaml --data egs/prompts/data --results couplings.json \
     --training epochs=8 batch_size=1000 --models "whitening=true" "whitening=true mixing=lu coupling=shared"
 The configuration names training and dev set, frames and settings; each of --models is a set of keys of its section
-model, and the first one is what the others are compared with. For a seed they take turns, an epoch each, on the same
-frames in the same order, so that a noisy machine hits them all alike. What was measured is kept in --results and not
+model, or of training ("training.learning_rate=8e-3"), and the first one is what the others are compared with. For a
+seed they take turns, an epoch each, on the same frames in the same order, so that a noisy machine hits them all alike.
+p is that of a paired t test (two-sided) of the gains of the seeds. What was measured is kept in --results and not
 measured again.
 """
 
@@ -22,6 +23,7 @@ import torch
 import yaml
 from flow_tables import processor
 from quality import Task, read_task
+from scipy import stats
 from torch import Tensor
 
 from flowlid import program
@@ -37,11 +39,14 @@ Result = dict[str, float]  # `loglik` of the dev set, CPU milliseconds per `upda
 
 
 def changed(config: Config, section: str, keys: str) -> Config:
-    """The configuration with other values in a section, given as "key=value key=value"; raises as `load_config`."""
+    """The configuration with other values, given as "key=value training.key=value"; raises as `load_config`."""
     content = config.to_dict()
     for pair in keys.split():
         key, _, value = pair.partition("=")
-        content[section][key] = yaml.safe_load(value)
+        *other, key = key.split(".", 1)
+        if other and other != ["training"]:
+            raise ValueError(f"{keys!r}: of the other sections than {section}, only training. is compared")
+        content[other[0] if other else section][key] = yaml.safe_load(value)
     return config_from_dict(content, f"{section} {keys!r}")
 
 
@@ -71,10 +76,14 @@ def measure(task: Task, models: dict[str, Config], seed: int) -> dict[str, Resul
     """Train all models, an epoch of each in turn."""
     runs = {name: train(task, config, seed) for name, config in models.items()}
     results: dict[str, Result] = {}
-    for epoch in range(task.config.training.epochs):
-        for name, run in runs.items():
-            results[name] = next(run)
-            log.info("seed %d, epoch %d, %s: %s", seed, epoch + 1, name, results[name])
+    while runs:
+        for name in list(runs):
+            result = next(runs[name], None)
+            if result is None:
+                del runs[name]
+            else:
+                results[name] = result
+                log.info("seed %d, %s: %s", seed, name, result)
     return results
 
 
@@ -89,8 +98,8 @@ def report(task: Task, found: dict[str, dict[str, Result]]) -> str:
         f"epochs, batch {training.batch_size}, rate {training.learning_rate:g}; seeds {' '.join(first)}",
         "- dev LogLL in nats per frame, mean of the seeds (least to most); gain over the first row, of the same seed",
         "",
-        "| model | parameters, million | dev LogLL | gain | CPU ms per update | ratio |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| model | parameters, million | dev LogLL | gain | p | CPU ms per update | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, results in found.items():
         columns = [
@@ -100,9 +109,15 @@ def report(task: Task, found: dict[str, dict[str, Result]]) -> str:
             [results[seed]["update"] / first[seed]["update"] for seed in first],
         ]
         cells = [_cell(values, digits) for values, digits in zip(columns, (2, 2, 0, 2), strict=True)]
+        cells.insert(2, _paired_p(columns[1]))
         parameters = next(iter(results.values()))["parameters"] / 1e6
         lines.append(f"| {name} | {parameters:.2f} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _paired_p(gains: list[float]) -> str:
+    """Of a mean gain of zero, if the seeds' gains are normal; "-" for the reference itself and for one seed."""
+    return f"{stats.ttest_1samp(gains, 0).pvalue:.2g}" if len(gains) > 1 and any(gains) else "-"
 
 
 def _cell(values: list[float], digits: int) -> str:

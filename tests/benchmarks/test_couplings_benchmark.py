@@ -1,6 +1,7 @@
 """The benchmark of couplings runs, keeps what it measured, and its table holds what it says."""
 
 import json
+import math
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -42,15 +43,18 @@ def test_models_are_compared_by_seed_and_kept(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    models = ["--models", "mixing=none", "mixing=lu coupling=shared"]
+    other_name = "mixing=lu coupling=shared training.learning_rate=6e-3 training.epochs=3"
+    models = ["--models", "mixing=none", other_name]
     found = run([*options, *models], monkeypatch, capsys)
     kept = json.loads((tmp_path / "kept.json").read_text())["seeds"]
     assert list(found) == models[1:] == list(kept["1"]) == list(kept["2"])
     (plain, other), (plain_2, other_2) = ([kept[seed][name]["loglik"] for name in models[1:]] for seed in "12")
     gains = sorted((other - plain, other_2 - plain_2))
     assert gains[0] != gains[1]
-    assert found["mixing=lu coupling=shared"][2] == f"{sum(gains) / 2:.2f} ({gains[0]:.2f} to {gains[1]:.2f})"
-    assert found["mixing=none"][-1] == "1.00 (1.00 to 1.00)"
+    assert found[other_name][2] == f"{sum(gains) / 2:.2f} ({gains[0]:.2f} to {gains[1]:.2f})"
+    t = (gains[0] + gains[1]) / (gains[1] - gains[0])  # of two values; with one degree of freedom it is Cauchy's law
+    assert found[other_name][3] == f"{1 - 2 / math.pi * math.atan(abs(t)):.2g}"
+    assert found["mixing=none"][3] == "-" and found["mixing=none"][-1] == "1.00 (1.00 to 1.00)"
     assert run([*options, *models], monkeypatch, capsys) == found  # nothing is measured again
     with pytest.raises(ValueError, match=r"kept\.json: measured with other frames or settings"):
         run([*options, *models, "--training", "epochs=1"], monkeypatch, capsys)
@@ -61,3 +65,5 @@ def test_a_key_that_no_model_has_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=r"model 'mixin=lu': unknown key model\.mixin"):
         run([*options, "--models", "mixin=lu"], monkeypatch, capsys)
+    with pytest.raises(ValueError, match=r"'frames\.context=2': .*only training\. is compared"):
+        run([*options, "--models", "frames.context=2"], monkeypatch, capsys)
