@@ -126,7 +126,7 @@ foreign_sets() {
 }
 foreign=$(foreign_sets)
 copies=$exp/_data
-if [ -n "$foreign" ] && [ ! -f "$data/sets.tsv" ] && [ "$stage" -le 1 ]; then
+if [ "$action" != status ] && [ -n "$foreign" ] && [ ! -f "$data/sets.tsv" ] && [ "$stage" -le 1 ]; then
   fail "stage $stage would write into $(shown "$data"), which has data directories that it did not make ($(
     head -n 3 <<<"$foreign" | paste -sd ' ')); use them with --stage 2 (their sound) or 3 (their features), or give another --data"
 fi

@@ -6,6 +6,8 @@ names the original. So a set has copies only if it asks for them, and what must 
 
 import hashlib
 import logging
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -52,7 +54,7 @@ def speed(factor: float) -> Kind:
 
 def noise(recordings: RecordingSet, snr: tuple[float, float]) -> Kind:
     """A stretch of one of these recordings (first channel; repeated if too short) at an SNR in this range of dB."""
-    if not snr[0] <= snr[1]:
+    if not -math.inf < snr[0] <= snr[1] < math.inf:
         raise ValueError(f"signal-to-noise ratio {snr[0]:g} to {snr[1]:g} dB: give the lower one first")
     return Kind("noise", partial(_add_noise, list(recordings), snr))
 
@@ -114,8 +116,12 @@ def write_copies(
         The number of copies.
 
     Raises:
-        ValueError: a sound that cannot be read.
+        ValueError: a sound that cannot be read, or a kind twice.
     """
+    kinds = list(kinds)
+    twice = [name for name, count in Counter(kind.suffix for kind in kinds).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]}: a kind of copy that is asked for twice; name it once")
     audio = out_dir.absolute().parent / "audio" / NAME
     audio.mkdir(parents=True, exist_ok=True)
     wanted = [(item, kind) for item in items for kind in kinds]
@@ -125,8 +131,10 @@ def write_copies(
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         made = sorted(pool.map(copy, wanted), key=lambda pair: pair[1].id)
+    supervisions = out_dir / f"{NAME}_supervisions.jsonl.gz"
+    supervisions.unlink(missing_ok=True)  # of an earlier call: without their recordings nothing here could be read
     write_jsonl(out_dir / f"{NAME}_recordings.jsonl.gz", (recording.to_dict() for recording, _ in made))
-    write_jsonl(out_dir / f"{NAME}_supervisions.jsonl.gz", (item.to_dict() for _, item in made))
+    write_jsonl(supervisions, (item.to_dict() for _, item in made))
     for path in audio.glob("*.wav"):  # of an earlier run with other options
         if path.stem not in {item.id for _, item in made}:
             path.unlink()

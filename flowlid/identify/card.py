@@ -129,7 +129,13 @@ def _licence(readme: Path | None) -> list[str]:
 
 
 def _result(place: Path) -> Result | None:
-    return read_json(place / "result.json") if (place / "result.json").is_file() else None
+    path = place / "result.json"
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: not a JSON object; remove {place} and run stage 4 again")
+    return found
 
 
 def _figure(value: float | None) -> str:

@@ -75,6 +75,13 @@ def test_weights_are_rounded_only_if_no_score_changes(experiment: Path, precisio
     assert not any(name.startswith("base") or "standard" in name for name in rounded)
 
 
+def test_a_damaged_result_is_named(experiment: Path, tmp_path: Path) -> None:
+    exp = Path(shutil.copytree(experiment, tmp_path / "exp"))
+    (exp / "score_test/result.json").write_text("[]")
+    done = call("export_model", exp, experiment.parent.parent / "data")
+    assert done.code == 1 and "score_test/result.json: not a JSON object; remove" in done.log
+
+
 def test_the_card_says_what_a_user_has_to_know(carried: Path) -> None:
     card = (carried / "card.md").read_text()
     assert "# tiny\n" in card and "- en: 0.00 hours, 1 speaker\n" in card

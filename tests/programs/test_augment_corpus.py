@@ -1,7 +1,7 @@
 """steps/augment_corpus.py: copies with another speed, noise or room, and the sets that may have them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from lhotse import RecordingSet, SupervisionSegment, SupervisionSet
 from tools import contents, load, write_wav
 
 from flowlid.audio.headers import open_recording
+from flowlid.corpora import augmented
 from flowlid.kaldi.datadir import DataDir
 
 RATE = 8000
@@ -160,6 +161,23 @@ def test_the_same_call_makes_the_same_copies_and_another_replaces_them(
     assert sounds == ["ann-bye-sp1.1.wav", "bea-no-sp1.1.wav"]
 
 
+def test_a_run_that_is_killed_between_two_manifests_can_be_repeated(
+    augment: Callable[..., dict[str, np.ndarray]], corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augment("--speed", "0.9")
+    write = augmented.write_jsonl
+
+    def killed(path: Path, items: Iterable[dict]) -> None:
+        if "supervisions" in path.name:
+            raise KeyboardInterrupt
+        write(path, items)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(augmented, "write_jsonl", killed)
+        augment("--speed", "1.1")
+    assert sorted(augment("--speed", "1.1")) == ["ann-bye-sp1.1", "bea-no-sp1.1"]
+
+
 @pytest.mark.parametrize(
     ("part", "test", "message"),
     [
@@ -195,10 +213,12 @@ def test_a_copy_whose_original_is_tested_is_a_leak_whatever_else_is_disjoint(
         ([], "nothing to do: give --speed, --noise or --rir"),
         (["--speed", "1"], "speed 1: a factor from 0.5 to 2 other than 1"),
         (["--speed", "9"], "speed 9: a factor from 0.5 to 2 other than 1"),
+        (["--speed", "0.9 0.90"], "sp0.9: a kind of copy that is asked for twice"),
         (["--speed", "0.9", "--part", "test"], "part 'test': only training is augmented"),
         (["--speed", "0.9", "--part", "train_b"], "no utterance has part 'train_b'; there are test train"),
         (["--noise", "none.jsonl.gz"], "none.jsonl.gz: not a lhotse manifest of recordings"),
         (["--noise", "HISS", "--snr", "20 5"], "20 to 5 dB: give the lower one first"),
+        (["--noise", "HISS", "--snr", "5 inf"], "5 to inf dB: give the lower one first"),
         (["--noise", "HISS", "--snr", "20"], "--snr: give the lowest and the highest"),
         (["--noise", "SILENCE"], "recording silence: silent; take it out of its manifest"),
         (["--rir", "SILENCE"], "recording silence: silent; take it out of its manifest"),

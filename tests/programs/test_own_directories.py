@@ -66,6 +66,7 @@ def test_stages_0_and_1_do_not_write_where_others_have_theirs(user: Path, tmp_pa
     done = run(user, tmp_path / "exp")
     assert done.returncode == 1
     assert f"would write into {user}/data, which has data directories that it did not make (test train)" in done.stderr
+    assert run(user, tmp_path / "exp", "--status").stdout == "mine: not at work; no epoch yet\n"
     assert "--stage 2 (their sound) or 3 (their features), or give another --data" in done.stderr
     assert snapshot(user) == before and not (tmp_path / "exp").exists()
 
