@@ -2,7 +2,8 @@
 """Draw the pictures of one experiment, as PNG and PDF, into EXP/plots.
 
 Example: steps/plot.py --each "test_a test_b" exp/dnf_120 test_a test_b
-Draws the training curves; the first two latent dims, t-SNE, and histograms with the model's density, of the training
+Draws the training curves; the first two latent dims, the two that tell the classes apart best,
+t-SNE, and histograms with the model's density, of the training
 set, the first test set, all test sets together, and each set of --each; and the confusion of frames and of utterances,
 the log-likelihood ratio of each utterance, the accuracy by duration, and who is rejected as unknown, of all test sets;
 and of those that were calibrated their reliability, normalized Bayes error, Tippett and DET curves. A baseline has
@@ -22,13 +23,14 @@ from flowlid.config import Config, ModelConfig, load_config
 from flowlid.evaluation.decisions import class_numbers
 from flowlid.evaluation.metrics import detection_llr
 from flowlid.evaluation.reuse import MADE_FROM, digest, make_unless_up_to_date
-from flowlid.evaluation.tsne import FEWEST_FOR_TSNE, tsne_embedding
+from flowlid.evaluation.tsne import FEWEST_FOR_TSNE, perplexity_of, tsne_embedding
 from flowlid.files import read_json
 from flowlid.kaldi.tables import read_table
 from flowlid.plots.calibration import draw_bayes_error, draw_det, draw_reliability, draw_tippett
-from flowlid.plots.decisions import accuracy_duration, confusion_shares, llr_per_frame
+from flowlid.plots.confusion import confusion_shares
+from flowlid.plots.decisions import accuracy_duration, llr_per_frame
 from flowlid.plots.fonts import boxes_note
-from flowlid.plots.latents import first_dims, histograms, tsne
+from flowlid.plots.latents import discriminative_dims, first_dims, histograms, tsne
 from flowlid.plots.openset import rejection
 from flowlid.plots.style import class_colors
 from flowlid.plots.training import loss_curve
@@ -83,9 +85,16 @@ def draw(config: Config, tests: list[str], args: argparse.Namespace, out: Path) 
         means = dict(zip(sample["languages"].tolist(), sample["means"], strict=True))
     unseen = {language for sample in samples.values() for language in sample} - set(means)
     colors = class_colors(list(means), sorted(unseen))
-    for group, (_, shown) in groups.items():
+    own = {language: z for language, z in samples["train"].items() if language in means}
+    dim = config.model.class_dim or next(iter(own.values())).shape[1]
+    pair = discriminative_dims(own, dim) if len(own) > 1 and dim > 1 else None
+    for group, (sets, shown) in groups.items():
         title = f"{name}: {shown}"
-        draw_latents(config.model, means, samples[group], unseen, colors, out, group, title, args)
+        draw_latents(
+            config.model, means, samples[group], unseen, colors, out, group, title, args, sets_of(args.exp, sets)
+        )
+        if pair:
+            first_dims(samples[group], unseen, out / f"best_dims_{group}", title, means, colors, pair)
     draw_openset(args.exp, args.tests, out)
     if config.model.decides and args.tests:
         draw_confusion(args.exp, list(means), args.tests, unseen, out)
@@ -101,6 +110,16 @@ def read_samples(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
             for language in np.unique(sample["language"]):
                 parts.setdefault(str(language), []).append(sample["z"][sample["language"] == language])
     return {language: np.concatenate(parts[language]) for language in sorted(parts)}
+
+
+def sets_of(exp: Path, sets: list[str]) -> dict[str, np.ndarray]:
+    """Language -> set of each of its latents (n,), in the order of `read_samples`."""
+    parts: dict[str, list[str]] = {}
+    for name in sets:
+        with np.load(exp / f"latent_{name}" / "sample.npz") as sample:
+            for language in sample["language"].tolist():
+                parts.setdefault(language, []).append(name)
+    return {language: np.array(names) for language, names in parts.items()}
 
 
 def draw_baseline(args: argparse.Namespace, out: Path) -> None:
@@ -132,15 +151,15 @@ def draw_latents(
     group: str,
     title: str,
     args: argparse.Namespace,
+    origin: dict[str, np.ndarray],
 ) -> None:
     """First two dims, t-SNE and histograms of one group of sets."""
     first_dims(samples, unseen, out / f"first_dims_{group}", title, class_means=means, colors=colors)
 
     each = max(1, args.tsne_frames // len(samples))
     generator = np.random.default_rng(args.seed)
-    balanced = {
-        name: z[np.sort(generator.choice(len(z), min(each, len(z)), replace=False))] for name, z in samples.items()
-    }
+    chosen = {name: np.sort(generator.choice(len(z), min(each, len(z)), replace=False)) for name, z in samples.items()}
+    balanced = {name: samples[name][rows] for name, rows in chosen.items()}
     z = np.concatenate(list(balanced.values()))
     dim = z.shape[1]
     class_dim = config.class_dim or dim
@@ -153,7 +172,11 @@ def draw_latents(
             show(0, 1)  # it tells no more until it ends
             embedding = tsne_embedding(c, args.seed)
         log.info("%s: t-SNE of %d frames in %.1f s", group, len(c), time.perf_counter() - start)
-        tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors)
+        note = f"{len(c)} frames, perplexity {perplexity_of(len(c)):g}"
+        tsne(embedding, labels, unseen, out / f"tsne_{group}", title, colors=colors, note=note)
+        sets = np.concatenate([origin[name][rows] for name, rows in chosen.items()])
+        if len(set(sets)) > 1:
+            tsne(embedding, sets, set(), out / f"tsne_{group}_by_set", f"{title}, by set", note=note)
     else:
         log.warning("%s: no t-SNE of %d frames in %d dims", group, len(c), class_dim)
 
@@ -170,11 +193,18 @@ def draw_latents(
 
 def draw_confusion(exp: Path, classes: list[str], tests: list[str], unseen: set[str], out: Path) -> None:
     """Where frames and utterances of each test set went."""
+    units = {"utt": {}, "frame": {}}
+    for name in tests:
+        frames = read_table(exp / f"score_{name}" / "utt2num_frames")
+        for utt, language in read_table(exp / f"score_{name}" / "utt2lang").items():
+            for unit, number in (("utt", 1), ("frame", int(frames[utt]))):
+                found = units[unit].setdefault(name, {})
+                found[language] = found.get(language, 0) + number
     results = {name: read_json(exp / f"score_{name}" / "result.json") for name in tests}
     for unit, words in (("frame", "frames"), ("utt", "utterances")):
         confusion = {name: result[f"{unit}_confusion"] for name, result in results.items()}
         title = f"{exp.name}: share of {words} recognised as each class"
-        confusion_shares(confusion, classes, unseen, out / f"confusion_{unit}", title)
+        confusion_shares(confusion, units[unit], classes, unseen, out / f"confusion_{unit}", title)
 
 
 def draw_decisions(

@@ -1,4 +1,4 @@
-"""Plots of a model's decisions: confusion, log-likelihood ratios, accuracy by duration."""
+"""Plots of a model's decisions: log-likelihood ratios, accuracy by duration."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -55,19 +55,23 @@ def llr_per_frame(
     labels = {label for found in groups.values() for label in found}
     palette = colors_for(labels, unseen, colors)
     look = points_look(labels, unseen, palette)
-    width = 5.0 + 0.05 * max(map(len, groups))
+    width = 5.0 + 0.05 * max(map(len, groups)) + 0.05 * max(map(len, labels))
     figure = Figure(figsize=(width, _ROW_INCHES * (len(rows) + _GAP * len(groups)) + 1.3), layout="constrained")
     axes = figure.subplots()
-    bottom, middles = _rows(axes, groups, look)
+    bottom, places = _rows(axes, groups, look)
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
     low, high, note = _limits(rows)
     figure.suptitle(title)
     # some sets are decided by hundredths of a nat, others by tens
-    axes.set_xscale("symlog", linthresh=_linear_part(rows), linscale=1)
+    linear = _linear_part(rows)
+    axes.set_xscale("symlog", linthresh=linear, linscale=1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set(xlim=(low, high), ylim=(bottom, -(1 + _GAP) / 2))
-    axes.set_xlabel(_llr_words(classes) + note)
-    axes.set_yticks(middles, list(groups))
+    axes.set_xlabel(
+        f"{_llr_words(classes)}\nlogarithmic beyond ±{linear:g}; box: quartiles, whiskers: 5% and 95%{note}"
+    )
+    names = [f"{name}: {shown(label, unseen)}" for name, found in groups.items() for label in found]
+    axes.set_yticks(places, names)
     axes.tick_params(axis="y", length=0)
     handles = [Line2D([], [], **drawn, markersize=4, label=shown(label, unseen)) for label, drawn in look.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -104,6 +108,10 @@ def accuracy_duration(
         x = np.array([place[row["seconds"]] for row in found])
         lowest = min(lowest, _with_intervals(axes, x, found, {"color": PALETTE[0], "marker": "o"}))
         windows = [number for number, row in enumerate(found) if row["seconds"] is not None]
+        for place_of, row in zip(x, found, strict=True):
+            axes.text(
+                place_of, 0.02, row["utterances"], fontsize=5.5, ha="center", transform=axes.get_xaxis_transform()
+            )
         axes.plot(x[windows], [found[number]["share"] for number in windows], color=PALETTE[0], linewidth=1.1)
         axes.axhline(chance, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
         axes.set_title("\n".join(textwrap.wrap(name, _TITLE_WIDTH)), fontsize=8)
@@ -111,8 +119,11 @@ def accuracy_duration(
         axes.tick_params(labelbottom=True)
     for axes in grid[len(durations) :]:
         axes.remove()
-    grid[0].set(xlim=(-0.6, place[None] + 0.6), ylim=(max(-0.03, lowest - 0.05), 1.03))
-    words = f"seconds of selected speech (all: whole utterances)\ndashed: chance, 1/{len(classes)}"
+    grid[0].set(xlim=(-0.6, place[None] + 0.6), ylim=(max(-0.03, lowest - 0.15), 1.03))
+    words = (
+        "seconds of selected speech (all: whole utterances)\nbelow: number of utterances; "
+        f"hollow: no interval, as all agree\ndashed: chance, 1/{len(classes)}"
+    )
     figure.supxlabel(words, fontsize=8)
     figure.supylabel("accuracy, 95% interval", fontsize=8)
     save(figure, stem)
@@ -124,28 +135,30 @@ def _with_intervals(
     """Draw shares, with their intervals where there are any; return the lowest value drawn."""
     share = np.array([row["share"] for row in rows], dtype=float)
     ends = {key: np.array([row[key] for row in rows], dtype=float) for key in ("low", "high")}  # NaN: no interval
-    below = np.nan_to_num(np.maximum(share - ends["low"], 0))
-    above = np.nan_to_num(np.maximum(ends["high"] - share, 0))
+    known = ends["high"] > ends["low"]  # where all units agree, a bootstrap interval is a point that says nothing
+    below = np.where(known, np.maximum(share - ends["low"], 0), np.nan)
+    above = np.where(known, np.maximum(ends["high"] - share, 0), np.nan)
     axes.errorbar(x, share, yerr=[below, above], linestyle="", markersize=4, elinewidth=0.9, capsize=2, **look)
-    return float((share - below).min())
+    axes.plot(x[~known], share[~known], **look, linestyle="", markersize=4, markerfacecolor="white", zorder=3)
+    return float((share - np.nan_to_num(below)).min())
 
 
 def _rows(
     axes: Axes, groups: Mapping[str, Mapping[str, NDArray[np.float64]]], look: Mapping[str, Mapping[str, str]]
 ) -> tuple[float, list[float]]:
-    """Draw a row per language, set by set; return the lower end of the last set, and the middle of each set."""
+    """Draw a row per language, set by set; return the lower end of the last set, and the place of each row."""
     generator = np.random.default_rng(0)  # spreads the points over the height of their row
-    place, middles = 0.0, []
+    place, places = 0.0, []
     for found in groups.values():
-        middles.append(place + (len(found) - 1) / 2)
         for label, values in found.items():
+            places.append(place)
             _points(axes, values, place + generator.uniform(-0.38, 0.38, len(values)), look[label])
             if len(values) >= _FEWEST_FOR_BOX:
                 _box(axes, values, place)
             place += 1
         place += _GAP
         axes.axhline(place - (1 + _GAP) / 2, color=_FAINT, linewidth=0.8, zorder=0)
-    return place - (1 + _GAP) / 2, middles
+    return place - (1 + _GAP) / 2, places
 
 
 def _points(axes: Axes, values: NDArray[np.float64], heights: NDArray[np.float64], look: Mapping[str, str]) -> None:
@@ -185,45 +198,3 @@ def _llr_words(classes: Sequence[str]) -> str:
     if len(classes) == 2:
         return f"log p(x|{classes[0]}) - log p(x|{classes[1]}) (nats/frame; above 0: decided for {classes[0]})"
     return "true class minus best other; unseen: best minus second best (nats/frame)"
-
-
-@styled
-def confusion_shares(
-    confusion: Mapping[str, Mapping[str, Mapping[str, float]]],
-    classes: Sequence[str],
-    unseen: set[str],
-    stem: str | Path,
-    title: str,
-) -> None:
-    """Heat map of how the languages of each set were recognised; correct decisions are in bold.
-
-    Args:
-        confusion: set -> true language -> predicted class -> share (0 to 1).
-        classes: the columns, in this order.
-        unseen, stem, title: as for `first_dims`.
-
-    Raises:
-        ValueError: no row, or a prediction that is not a class.
-    """
-    rows = [(name, true, shares) for name, languages in confusion.items() for true, shares in languages.items()]
-    strange = {label for _, _, shares in rows for label in shares} - set(classes)
-    if not rows or strange:
-        raise ValueError(f"{stem}: needs a row, and predictions only of {list(classes)}; has {sorted(strange)}")
-    shares = np.array([[row.get(label, 0.0) for label in classes] for _, _, row in rows])
-    figure = Figure(figsize=(2.3 + 0.62 * len(classes), 1.1 + 0.27 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), share in np.ndenumerate(shares):
-        weight = "bold" if rows[row][1] == classes[column] else "normal"
-        color = "white" if share > 0.55 else "black"
-        axes.text(column, row, f"{share:.3f}", ha="center", va="center", color=color, weight=weight)
-    for row in range(1, len(rows)):
-        axes.axhline(row - 0.5, color="white", linewidth=1 if rows[row][0] == rows[row - 1][0] else 4)
-    axes.set_yticks(range(len(rows)), [f"{name}: {shown(true, unseen)}" for name, true, _ in rows])
-    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, classes)) > 7 else {}
-    axes.set_xticks(range(len(classes)), classes, **slant)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    axes.set(xlabel="recognised as", ylabel="set: true language")
-    figure.suptitle(title)  # of the figure: with few classes the axes are narrower than it
-    save(figure, stem)

@@ -39,8 +39,8 @@ def loss_curve(history: History, stem: str | Path, title: str, discriminative: b
     first = figure.add_subplot(grid[:, 0], ylabel="LogLL (nats/frame)")
     upper, lower = figure.add_subplot(grid[0, 1], ylabel="LogP"), figure.add_subplot(grid[1, 1], ylabel="LogDet")
     panels = [first, upper, lower]
-    _line(first, history, "loglik", PALETTE[0], "o", "train")
-    _line(first, history, "dev_loglik", PALETTE[1], "s", "dev")
+    _line(first, history, "loglik", PALETTE[0], "o", "train: running mean over the epoch")
+    _line(first, history, "dev_loglik", PALETTE[1], "s", "dev: at the end of the epoch")
     _line(upper, history, "logp", PALETTE[0], "o", "train")
     _line(lower, history, "logdet", PALETTE[0], "o", "train")
     if discriminative:

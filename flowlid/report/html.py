@@ -13,18 +13,22 @@ from flowlid.report.tables import Result, Table, overview, setting
 _TITLE = "flowlid: results"
 # What a plot shows, by a word in its file name.
 _CAPTIONS = {
-    "loss": "training curves in nats per frame; dotted lines mark epochs in which training went back to a snapshot",
+    "loss": "training curves in nats per frame; train is a running mean over the epoch while the model changes, dev is "
+    "measured at its end; dotted lines mark epochs in which training went back to a snapshot",
     "first_dims": "the first two latent dimensions of single frames; crosses mark the class means",
+    "best_dims": "the two dimensions of the class part with the highest Fisher ratio on the training set",
+    "by_set": "the same t-SNE, coloured by set: what sets apart voices or channels, not languages, shows here",
     "tsne": "t-SNE of the class part of the latent; distances between separate groups mean little",
     "hist": "histograms of single latent dimensions, with the model's Gaussian densities (dashed)",
-    "accuracy_duration": "accuracy by duration of selected speech, and of whole utterances, with 95% intervals",
+    "accuracy_duration": "accuracy by duration of selected speech, and of whole utterances, with 95% intervals; "
+    "small figures: number of utterances; hollow: all units agree, so that there is no interval",
     "llr_per_frame": "log-likelihood ratio of each utterance (points), with quartiles and the 5th and 95th percentiles",
     "reliability": "share in which a class is the true one against its stated probability, by PAV; ideal: the diagonal",
     "bayes_error": "normalized Bayes error at every prior: as calibrated, and at best (thin); 1 is knowing nothing",
     "tippett": "targets below each calibrated log-likelihood ratio (rising), and the other trials above it (falling)",
     "det": "misses against false alarms at every threshold",
     "openset": "share of each set's utterances rejected as unknown at each threshold; the vertical line is in use",
-    "confusion": "share of each true language recognised as each class; correct decisions in bold",
+    "confusion": "share of each true language recognised as each class, of N; (unseen): a language not in training",
 }
 _CSS = """
 :root { color-scheme: light; }

@@ -17,7 +17,7 @@ from flowlid.plots.style import class_colors
 
 def rows(shares: list[float | None], low: float = 0.1, high: float = 0.05) -> list[dict[str, Any]]:
     return [
-        {"seconds": seconds, "share": share, "low": None if share is None else share - low,
+        {"seconds": seconds, "utterances": 12, "share": share, "low": None if share is None else share - low,
          "high": None if share is None else share + high}
         for seconds, share in zip((1.0, 2.0, 3.0, 5.0, 10.0, None), shares, strict=True)
     ]  # fmt: skip
@@ -65,8 +65,9 @@ def test_every_ratio_is_a_point_of_its_language_s_colour(drawn: list[Figure]) ->
     places = [line.get_ydata() for line in points]
     for place, ys in zip((0, 1, 2.5), places, strict=True):
         assert (np.abs(ys - place) < 0.4).all()
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["dev", "test_je"]
-    assert axes.get_yticks().tolist() == [0.5, 2.5]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["dev: en", "dev: zh", "test_je: ja (unseen)"]
+    assert axes.get_yticks().tolist() == [0, 1, 2.5]
+    assert "whiskers: 5% and 95%" in axes.get_xlabel()
     assert any(
         list(line.get_xdata()) == [0, 0] for line in axes.lines if len(line.get_xdata()) == 2
     )  # the line at zero
@@ -106,7 +107,8 @@ def test_accuracies_and_intervals_are_drawn_where_they_are_known(drawn: list[Fig
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     np.testing.assert_allclose(ends - points.get_ydata()[:, None], np.tile([-0.1, 0.05], (5, 1)))
     for segment in third.containers[0].lines[2][0].get_segments():
-        assert segment[0, 1] == segment[1, 1]  # no interval
+        assert not segment.size  # no interval
+    assert [text.get_text() for text in first.texts] == ["12"] * 5
     joined = [
         [line for line in axes.lines if line.get_linestyle() == "-" and line.get_marker() == "None"]
         for axes in (first, second)
@@ -115,6 +117,14 @@ def test_accuracies_and_intervals_are_drawn_where_they_are_known(drawn: list[Fig
     dashed = [line for line in second.lines if line.get_linestyle() == "--"]
     assert dashed[0].get_ydata() == [0.25, 0.25] and second.get_ylim()[0] < 0.25
     assert "chance, 1/4" in drawn[0].get_supxlabel()
+
+
+def test_an_interval_without_width_is_not_drawn(drawn: list[Figure]) -> None:
+    accuracy_duration({"a": rows([1.0] * 6, low=0.0, high=0.0)}, ["en", "zh"], "x", "t")
+    axes = drawn[0].axes[0]
+    assert not any(segment.size for segment in axes.containers[0].lines[2][0].get_segments())
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [len(line.get_xdata()) for line in hollow] == [6]
 
 
 def test_one_panel_per_set_all_on_one_scale(drawn: list[Figure]) -> None:

@@ -12,8 +12,8 @@ from scipy import stats
 from tools import check_picture
 
 from flowlid.evaluation.tsne import tsne_embedding
-from flowlid.plots.decisions import confusion_shares
-from flowlid.plots.latents import first_dims, histograms, tsne
+from flowlid.plots.confusion import confusion_shares
+from flowlid.plots.latents import discriminative_dims, first_dims, histograms, tsne
 from flowlid.plots.style import PALETTE, class_colors
 from flowlid.plots.training import loss_curve
 
@@ -21,6 +21,7 @@ CONFUSION = {
     "dev": {"en": {"en": 0.9969, "zh": 0.0031}, "zh": {"zh": 1.0}},
     "test_je": {"ja": {"en": 0.2979, "zh": 0.7021}},
 }
+COUNTS = {"dev": {"en": 900, "zh": 80}, "test_je": {"ja": 7}}
 
 
 def history(epochs: int, accuracy: bool = True) -> list[dict[str, float | None]]:
@@ -52,7 +53,7 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
         latents("en", "a_language_with_a_long_name"), {"a_language_with_a_long_name"}, stem, "t", {"en": np.zeros(3)}
     ),
     "histograms": lambda stem: histograms(latents("en", "ja"), {"en": [(0, 1)]}, [2], {"ja"}, stem, "t"),
-    "confusion": lambda stem: confusion_shares(CONFUSION, ["en", "zh"], {"ja"}, stem, "t"),
+    "confusion": lambda stem: confusion_shares(CONFUSION, COUNTS, ["en", "zh"], {"ja"}, stem, "t"),
 }
 
 
@@ -60,7 +61,7 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that a plot would have saved."""
     figures: list[Figure] = []
-    for module in ("decisions", "latents", "training"):
+    for module in ("confusion", "latents", "training"):
         monkeypatch.setattr(f"flowlid.plots.{module}.save", lambda figure, stem: figures.append(figure))
     return figures
 
@@ -103,7 +104,7 @@ def test_loss_curve_draws_the_history(drawn: list[Figure]) -> None:
     for axes in drawn[0].axes:
         vertical = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
         assert vertical == [2, 4]
-    assert legend(drawn[0]) == ["train", "dev", "recovery"]
+    assert legend(drawn[0]) == ["train: running mean over the epoch", "dev: at the end of the epoch", "recovery"]
 
 
 def test_loss_curve_shows_the_cross_entropy_where_it_was_trained(drawn: list[Figure]) -> None:
@@ -159,19 +160,48 @@ def test_histograms_are_densities_beside_the_models(drawn: list[Figure]) -> None
     assert axes.get_xlim() == pytest.approx((-6, 6))  # three standard deviations of the model
     x, y = axes.lines[0].get_data()
     np.testing.assert_allclose(y, stats.norm(0, 2).pdf(x))
-    assert legend(drawn[0]) == ["en", "ja (unseen)", "model density"]
+    assert legend(drawn[0]) == ["en", "ja (unseen)", "model density of a class, in its colour"]
     assert [patch.get_linestyle() for patch in axes.patches] == ["-", (0, (1, 0.8))]  # dotted: unseen
 
 
 def test_confusion_shows_every_share_and_marks_right_answers(drawn: list[Figure]) -> None:
-    confusion_shares(CONFUSION, ["en", "zh"], {"ja"}, "x", "t")
+    confusion_shares(CONFUSION, COUNTS, ["en", "zh"], {"ja"}, "x", "t")
     axes = drawn[0].axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["dev: en", "dev: zh", "test_je: ja (unseen)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "dev: en, N = 900", "dev: zh, N = 80", "test_je: ja (unseen), N = 7",
+    ]  # fmt: skip
+    assert drawn[0].axes[1].get_ylabel() == "share of the row"  # the colour bar
     assert [label.get_text() for label in axes.get_xticklabels()] == ["en", "zh"]
     cells = [(text.get_text(), text.get_weight()) for text in axes.texts]
     plain = [("0.003", "normal"), ("0.000", "normal"), ("0.298", "normal"), ("0.702", "normal")]
     assert cells == [("0.997", "bold"), *plain[:2], ("1.000", "bold"), *plain[2:]]
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.9969, 0.0031], [0, 1], [0.2979, 0.7021]])
+
+
+def test_many_classes_have_no_numbers_and_confused_ones_are_neighbours(drawn: list[Figure]) -> None:
+    names = [f"c{number:02d}" for number in range(40)]
+    partner = {name: names[(number + 20) % 40] for number, name in enumerate(names)}
+    shares = {name: {name: 0.7, partner[name]: 0.3} for name in names}
+    shares["c03"] = {"c03": 0.4, "c23": 0.6}
+    confusion_shares({"dev": shares}, {"dev": dict.fromkeys(names, 5)}, names, set(), "x", "t")
+    axes = drawn[0].axes[0]
+    order = [label.get_text() for label in axes.get_xticklabels()]
+    assert sorted(order) == names and not axes.texts
+    assert all(abs(order.index(name) - order.index(other)) == 1 for name, other in partner.items())
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"dev: {name}, N = 5" for name in order]
+    assert "\ndev: c03 as c23 0.60\n" in axes.get_xlabel()
+
+
+def test_the_most_discriminative_dims_are_drawn_with_their_numbers(drawn: list[Figure]) -> None:
+    z = np.random.default_rng(0).normal(size=(2, 200, 4))
+    z[1] += [0, 3, 0.5, 5]
+    pair = discriminative_dims({"en": z[0], "zh": z[1]}, 4)
+    assert pair == (3, 1) and discriminative_dims({"en": z[0], "zh": z[1]}, 3) == (1, 2)
+    first_dims({"en": z[0]}, set(), "x", "t", {"en": z[0].mean(0)}, dims=pair)
+    axes = drawn[0].axes[0]
+    assert axes.get_xlabel().startswith("latent dim 4") and axes.get_ylabel() == "latent dim 2"
+    cross = next(line for line in axes.lines if line.get_marker() == "X")
+    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == pytest.approx((z[0, :, 3].mean(), z[0, :, 1].mean()))
 
 
 def test_tsne_embedding_is_seeded_and_keeps_far_groups_apart() -> None:
@@ -194,8 +224,8 @@ def test_tsne_embedding_is_seeded_and_keeps_far_groups_apart() -> None:
         (lambda stem: tsne(np.zeros((3, 2)), ["en"] * 2, set(), stem, "t"), "3 points, 2 labels"),
         (lambda stem: histograms({}, {}, [0], set(), stem, "t"), "one frame"),
         (lambda stem: histograms({"en": np.eye(2)}, {"en": [(0, 1)]}, [0, 1], set(), stem, "t"), "2 dims"),
-        (lambda stem: confusion_shares({}, ["en"], set(), stem, "t"), "needs a row"),
-        (lambda stem: confusion_shares(CONFUSION, ["en"], set(), stem, "t"), "has \\['zh'\\]"),
+        (lambda stem: confusion_shares({}, {}, ["en"], set(), stem, "t"), "needs a row"),
+        (lambda stem: confusion_shares(CONFUSION, COUNTS, ["en"], set(), stem, "t"), "has \\['zh'\\]"),
         (lambda stem: tsne_embedding(np.zeros((3, 5)), 0), "n >= 4"),
         (lambda stem: tsne_embedding(np.full((5, 5), np.inf), 0), "finite"),
     ],
