@@ -51,7 +51,7 @@ ONLY_IN = {
     "argparse": {"program"},
     "yaml": {"config", "files"},
     "matplotlib": {
-        "plots/calibration", "plots/changes", "plots/decisions", "plots/fonts", "plots/latents", "plots/openset",
+        "plots/calibration", "plots/changes", "plots/confusion", "plots/decisions", "plots/fonts", "plots/latents", "plots/openset",
         "plots/style", "plots/timeline", "plots/training", "plots/voices",
     },
     "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency", "training/baselines"},
