@@ -341,8 +341,7 @@ def _check_value(key: str, value: Any, where: str) -> None:  # noqa: ANN401  (an
         raise ValueError(f"{where}: {key} must be one of {', '.join(_CHOICES[key])}, not {brief(value)}")
     if value is None:
         return
-    limits = ((_AT_LEAST_ONE, 1, "1 or more"), (_AT_LEAST_ZERO, 0, "0 or more"))
-    for keys, least, words in limits:
+    for keys, least, words in ((_AT_LEAST_ONE, 1, "1 or more"), (_AT_LEAST_ZERO, 0, "0 or more")):
         if key in keys and not least <= value < float("inf"):  # NaN is refused too
             raise ValueError(f"{where}: {key} must be {words}, not {value}")
     if key in _LOG_ENERGIES and not -100 <= value <= 100:
