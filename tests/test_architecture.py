@@ -51,8 +51,8 @@ ONLY_IN = {
     "argparse": {"program"},
     "yaml": {"config", "files"},
     "matplotlib": {
-        "plots/calibration", "plots/changes", "plots/confusion", "plots/decisions", "plots/fonts", "plots/latents", "plots/openset",
-        "plots/style", "plots/timeline", "plots/training", "plots/voices",
+        "plots/calibration", "plots/changes", "plots/confusion", "plots/decisions", "plots/fonts", "plots/latents",
+        "plots/openset", "plots/style", "plots/timeline", "plots/training", "plots/voices",
     },
     "sklearn": {"evaluation/tsne", "evaluation/nonspeech", "evaluation/proficiency", "training/baselines"},
 }  # fmt: skip

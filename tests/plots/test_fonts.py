@@ -13,10 +13,11 @@ from matplotlib.text import Text
 from tools import YAML, call, check_picture, feature_dir
 
 from flowlid.plots import fonts
-from flowlid.plots.decisions import confusion_shares
+from flowlid.plots.confusion import confusion_shares
 from flowlid.plots.latents import first_dims
 
 CONFUSION = {"测": {"中": {"中": 0.75, "ह": 0.25}}}
+COUNTS = {name: dict.fromkeys(rows, 4) for name, rows in CONFUSION.items()}
 
 
 def make_font(path: Path, name: str, characters: str) -> FontEntry:
@@ -74,9 +75,9 @@ def test_labels_are_drawn_in_the_fonts_that_have_them(
     installed.append(make_font(tmp_path / "all.ttf", "Test Script", "中测ह"))
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    confusion_shares(CONFUSION, ["中", "ह"], set(), tmp_path / "plot", "ह: 0.5")
+    confusion_shares(CONFUSION, COUNTS, ["中", "ह"], set(), tmp_path / "plot", "ह: 0.5")
     families = {text.get_text(): text.get_fontfamily() for text in figures[0].findobj(Text)}
-    for label in ("测: 中", "中", "ह", "ह: 0.5"):
+    for label in ("测: 中, N = 4", "中", "ह", "ह: 0.5"):
         assert families[label] == [fonts.FONT, "Test Script"], label
     assert families["0.750"] == [fonts.FONT]
 
@@ -93,7 +94,7 @@ def test_a_picture_has_the_glyphs_and_the_same_bytes_each_time(installed: list[F
 def test_boxes_are_drawn_without_a_warning_each_and_named_in_one_note(
     installed: list[FontEntry], tmp_path: Path
 ) -> None:
-    check_picture(lambda stem: confusion_shares(CONFUSION, ["中", "ह"], set(), stem, "中"), tmp_path)
+    check_picture(lambda stem: confusion_shares(CONFUSION, COUNTS, ["中", "ह"], set(), stem, "中"), tmp_path)
     note = fonts.boxes_note(["测 中", "中 ह", "en"])
     assert "the characters ह 中 测: labels show boxes" in note and "fonts-noto-cjk fonts-noto-core" in note
     assert "fonts-noto-core" not in fonts.boxes_note(["中", "ひ", "カ", "한"])
