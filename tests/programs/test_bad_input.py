@@ -194,7 +194,7 @@ def test_disk_full_at_the_last_flush(trained: Experiment, monkeypatch: pytest.Mo
         ("epochs", "epoch", "unknown key training.epoch (did you mean 'epochs'?)"),
         ("training", "trainig", "unknown key trainig (did you mean 'training'?)"),
         ("epochs: 2", "epochs: two", "training.epochs must be a whole number, not 'two'"),
-        ("type: dnf", "type: gan", "model.type must be one of dnf, nf, not 'gan'"),
+        ("type: dnf", "type: gan", "model.type must be one of dnf, nf, gmm, lda, lr, not 'gan'"),
         ("train: train, ", "", "data.train is missing: name the training set's directory"),
         ("{epochs", "{{epochs", "not a YAML file"),
         ("train: train", "train: trian", "data/trian: no such data directory; make it with run.sh --stage 1"),

@@ -264,7 +264,7 @@ def test_a_wrong_input_is_told_once_and_starts_nothing(
     ended = call("train", "--num-procs", 2, place / "conf/some.yaml", tmp_path / "data", tmp_path / "exp")
     assert ended.code == 1
     (told,) = [line for line in ended.log.splitlines() if not line.startswith("INFO")]
-    assert told.startswith("ERROR") and "utt2lang: one language, en; a discriminative flow" in told
+    assert told.startswith("ERROR") and "utt2lang: one language, en; a model that decides" in told
 
 
 def test_an_error_of_a_worker_is_told_once_and_not_tried_again(
