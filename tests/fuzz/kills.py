@@ -135,7 +135,7 @@ def lasting(path: Path) -> bytes:
     data = path.read_bytes()
     if path.suffix == ".pt":
         state = torch.load(io.BytesIO(data), weights_only=True)
-        tensors = {name: (tuple(value.shape), value.numpy().tobytes()) for name, value in state["state"].items()}
+        tensors = {name: (tuple(value.shape), bytes_of(value)) for name, value in state["state"].items()}
         return repr((state["config"], state["classes"], tensors)).encode()
     if path.suffix == ".gz":
         return gzip.decompress(data)
@@ -146,6 +146,11 @@ def lasting(path: Path) -> bytes:
     if path.suffix in (".md", ".html", ".yaml"):
         return TIME_IN_TEXT.sub(b"TIME", data)
     return data
+
+
+def bytes_of(value: torch.Tensor) -> bytes:
+    """Those of its elements, of any type: numpy has no bfloat16."""
+    return value.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def without_times(value: object) -> object:
