@@ -49,7 +49,7 @@ def run_table(folder: Path, out: str, *options: str) -> subprocess.CompletedProc
 def results(exp: Path) -> dict[str, object]:
     """All that training and scoring found, but for the command, the time and the machine."""
     files = contents(exp / "score_test")
-    paths = ("made_from.json", "result.json", "mean_latents.scp")
+    paths = ("made_from.json", "result.json", "mean_latents.scp", "blocks.scp")
     found: dict[str, object] = {name: content for name, content in files.items() if name not in paths}
     found["result.json"] = {**read_json(exp / "score_test/result.json"), "provenance": None}
     trained = read_json(exp / "train.json")
@@ -126,7 +126,11 @@ def test_jobs_of_a_run_that_was_killed_are_waited_for(recipe: Path, slurm: "Slur
     running = start(recipe, *BOTH)
     slurm.until(lambda: len(slurm.jobs("running")) == 2)
     jobs = slurm.jobs()
-    here = {pid for pid in sleepers(recipe) if "SLURM_JOB_ID" not in Path(f"/proc/{pid}/environ").read_text()}
+    here = set(sleepers(recipe))
+    for pid in list(here):
+        with suppress(FileNotFoundError):  # one that ended meanwhile
+            if "SLURM_JOB_ID" in Path(f"/proc/{pid}/environ").read_text():
+                here.remove(pid)
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in here:
             with suppress(ProcessLookupError):  # one that was about to end
