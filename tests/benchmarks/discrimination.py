@@ -12,10 +12,11 @@ import argparse
 import dataclasses
 import logging
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -35,6 +36,7 @@ from flowlid.training.trainer import Trainer
 
 log = logging.getLogger("flowlid")
 Run = dict[str, Any]
+Map = Callable[[np.ndarray, np.ndarray], np.ndarray]  # calibrated log-likelihoods of means and frames
 COLUMNS = {"loglik": 1, "crossent": 3, "frame_accuracy": 3, "utt_accuracy": 3, "bits": 2, "calibrated": 2}  # digits
 
 
@@ -118,19 +120,18 @@ def score(flow: Flow, frames: FrameSet, classes: list[str]) -> tuple[SetScores, 
     return score_frames(flow, frames, each=crossent.add), crossent.value
 
 
-def calibration(
-    languages: Sequence[str], scores: SetScores, crossent: float | None, classes: list[str]
-) -> Calibration | None:
+def calibration(languages: Sequence[str], scores: SetScores, crossent: float | None, classes: list[str]) -> Map | None:
     """Fitted on a dev set that has all classes."""
     labels = class_numbers(languages, classes)
     seen = labels >= 0
     if set(labels[seen].tolist()) != set(range(len(classes))):
         return None
-    return fit(scores.mean_loglik[seen], scores.frames[seen], labels[seen])
+    found = fit(scores.mean_loglik[seen], scores.frames[seen], labels[seen])
+    return Calibration(*found, novelty=None).affine  # the map alone, without regard to new voices
 
 
 def figures(
-    languages: Sequence[str], scores: SetScores, crossent: float | None, classes: list[str], map_: Calibration | None
+    languages: Sequence[str], scores: SetScores, crossent: float | None, classes: list[str], map_: Map | None
 ) -> dict[str, float | None]:
     """What is told of a set; utterances of unseen languages count for LogLL alone."""
     labels = class_numbers(languages, classes)

@@ -213,7 +213,8 @@ def scoring_table(data: DataDir, place: Path, args: argparse.Namespace) -> None:
         score_frames(flow, frames, block=block)
         return len(frames)
 
-    config = Config(DataConfig(train="set", tests=["set"]), FramesConfig(cmvn=args.cmvn), args.model, TrainingConfig())
+    sets = DataConfig(train="set", tests=["set"])
+    config = Config(data=sets, frames=FramesConfig(cmvn=args.cmvn), model=args.model)
     save_model(place / "exp" / "final.pt", Model(flow, config, CLASSES, DIM))
     command = [sys.executable, ROOT / "steps" / "score.py", "--device", "cpu"]
     command += ["--overwrite", "true", place / "exp", data.path.parent, "set"]
