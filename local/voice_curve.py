@@ -6,7 +6,7 @@ Example: local/voice_curve.py --models "dnf gmm" --nj 2
 
 A model is a file of --models-dir (curve/dnf.yaml): an experiment without its data. For each of the CHOICES below this
 program writes sets and experiments, and has ./run.sh make, train and score them below --out (default exp/_curve); what
-is up to date is kept. Writes OUT/voices.tsv (model, number of voices, voice, accuracy, bits) and OUT/voices.{png,pdf}.
+is up to date is kept. Writes OUT/voices.tsv (a line per model, number of voices and voice) and OUT/voices.{png,pdf}.
 
 Each of n voices gives every n-th slice of its training prompts, so that more voices are not more speech.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from flowlid.corpora.prompts import SLICES
-from flowlid.evaluation.voices import Voice, averaged, mean_over_voices, read_voices
+from flowlid.evaluation.voices import MEANS, Voice, averaged, mean_over_voices, read_voices, wrong_of_sure
 from flowlid.files import atomic_write, read_yaml, write_tsv
 from flowlid.plots.voices import MEASURES, Interval, Point, voice_curves
 from flowlid.program import argument_parser, log_provenance, run
@@ -184,13 +184,18 @@ def _mean(voices: Sequence[Voice], measure: str) -> Interval:
     return found.share, found.low, found.high
 
 
-def table_of(curves: dict[str, list[Point]]) -> str:
-    """The means as a Markdown table."""
-    lines = ["| model | voices per language | new: accuracy | new: bits | known: accuracy | known: bits |"]
-    lines.append("| --- | ---: | --- | --- | --- | --- |")
+def table_of(curves: dict[str, list[Point]], rows: Rows) -> str:
+    """The means as a Markdown table, with the share that is wrong of what is stated with 0.9 or more."""
+    columns = [f"{which}: {measure}" for which in ("new", "known") for measure in (*MEASURES, "sure but wrong")]
+    lines = [f"| model | voices per language | {' | '.join(columns)} |"]
+    lines.append(f"| --- | ---: |{' --- |' * len(columns)}")
     for model, points in curves.items():
         for point in points:
-            cells = [_cell(which[measure]) for which in (point.new, point.known) for measure in MEASURES]
+            cells = []
+            for which, means in (("new", point.new), ("known", point.known)):
+                cells += [_cell(means[measure]) for measure in MEASURES]
+                wrong = wrong_of_sure([v for *run, v in rows if run == [model, point.voices, which]])
+                cells.append(_cell((wrong.share, wrong.low, wrong.high)) if wrong else "none stated")
             lines.append(f"| {model} | {point.voices} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -203,16 +208,24 @@ def _cell(value: Interval) -> str:
 def draw(models: Sequence[str], out: Path) -> None:
     """Write OUT/voices.tsv and the figure, and log the table."""
     rows, count = collect(models, out)
-    header = ("model", "voices", "new", "language", "speaker", "utterances", *MEASURES)
+    header = ("model", "voices", "new", "language", "speaker", "utterances", *MEANS)
     lines = [
-        (model, str(number), which, v.language, v.speaker, str(v.utterances), f"{v.accuracy:.4f}", f"{v.bits:.4f}")
+        (
+            model,
+            str(number),
+            which,
+            v.language,
+            v.speaker,
+            str(v.utterances),
+            *(f"{getattr(v, key):.4f}" for key in MEANS),
+        )
         for model, number, which, v in rows
     ]
     write_tsv(out / "voices.tsv", [header, *lines])
     curves = {model: points_of(rows, model) for model in models}
     chance = {"accuracy": 1 / count, "bits": math.log2(count)}
     voice_curves(curves, chance, out / "voices")
-    log.info("means over voices, with 95%% intervals over voices:\n%s", table_of(curves))
+    log.info("means over voices, with 95%% intervals over voices:\n%s", table_of(curves, rows))
 
 
 def main() -> None:

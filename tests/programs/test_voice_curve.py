@@ -1,17 +1,18 @@
 """local/voice_curve.py: its choices of voices, the sets and experiments it writes, and what it makes of results."""
 
-import json
 import logging
 import math
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from calibrating import write_calibrated_set
 from tools import ROOT, load
 
 from flowlid.config import config_from_dict
 from flowlid.corpora.sets import read_sets
 from flowlid.files import read_yaml
+from flowlid.kaldi.tables import write_table
 
 curve = load("local/voice_curve.py")
 CURVE = ROOT / "egs/voices/curve"
@@ -68,40 +69,34 @@ def test_models_without_a_file_and_with_data_are_refused(tmp_path: Path) -> None
 
 
 def write_results(out: Path) -> None:
-    """Scores as if every model were right about Spanish, with 3/4, and wrong about all else with 1/8."""
+    """Scores as if every model were right about Spanish, with 15/16, and wrong about all else with 1/32 or 1/64."""
     classes = list(curve.LARGE)
-    row = {name: "[ 0.750000 0.125000 0.062500 0.062500 ]" for name in classes}
+    row = (0.9375, 0.03125, 0.015625, 0.015625)
     for run in curve.choices():
         for which, own in (("known", run.known), ("new", run.new)):
             name = f"test_{run.name}_{which}"
-            exp, data = out / f"exp/dnf_{run.name}", out / "data" / name
-            for place in (exp / f"calibrated_{name}", exp / f"score_{name}", data):
-                place.mkdir(parents=True)
-            (exp / f"calibrated_{name}/result.json").write_text(json.dumps({"classes": classes}))
             languages = {f"{voice}-u": voice[:2] for voice in sorted(own)}
-            files = {
-                exp / f"calibrated_{name}/utt2prob": {utt: row[language] for utt, language in languages.items()},
-                exp / f"score_{name}/utt2lang": languages,
-                data / "utt2spk": {utt: utt.removesuffix("-u") for utt in languages},
-            }
-            for path, table in files.items():
-                path.write_text("".join(f"{utt} {value}\n" for utt, value in table.items()))
+            each = dict.fromkeys(languages, row)
+            write_calibrated_set(out / f"exp/dnf_{run.name}", name, languages, each, each, classes)
+            (out / "data" / name).mkdir(parents=True)
+            write_table(out / "data" / name / "utt2spk", {utt: utt.removesuffix("-u") for utt in languages})
 
 
 def test_results_become_a_table_and_a_figure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_results(tmp_path)
     with caplog.at_level(logging.INFO):
         curve.draw(["dnf"], tmp_path)
-    bits = (math.log2(4 / 3) + 3 + 4 + 4) / 4
+    bits = (math.log2(16 / 15) + 5 + 6 + 6) / 4
     for number in (1, 2, 3):
         # all voices of a language are alike, so the interval is the mean itself
-        expected = [cell if number == 3 else f"{cell} [{cell}, {cell}]" for cell in ("0.25", f"{bits:.2f}")]
-        assert f"| dnf | {number} | {expected[0]} | {expected[1]} |" in caplog.text
+        expected = [cell if number == 3 else f"{cell} [{cell}, {cell}]" for cell in ("0.25", f"{bits:.2f}", "0.75")]
+        assert f"| dnf | {number} | {' | '.join(expected)} |" in caplog.text
     lines = [line.split("\t") for line in (tmp_path / "voices.tsv").read_text().splitlines()]
-    assert lines[0] == ["model", "voices", "new", "language", "speaker", "utterances", "accuracy", "bits"]
+    assert lines[0] == ["model", "voices", "new", "language", "speaker", "utterances", *curve.MEANS]
     new = [line for line in lines if line[1:3] == ["1", "new"]]
     assert len(new) == 14
-    assert {(line[3], line[6], line[7]) for line in new} == {
-        ("es", "1.0000", "0.4150"), ("fr", "0.0000", "3.0000"), ("it", "0.0000", "4.0000"), ("ru", "0.0000", "4.0000"),
+    assert {(line[3], *line[6:]) for line in new} == {
+        ("es", "1.0000", "0.0931", "1.0000", "0.0000"), ("fr", "0.0000", "5.0000", "1.0000", "1.0000"),
+        ("it", "0.0000", "6.0000", "1.0000", "1.0000"), ("ru", "0.0000", "6.0000", "1.0000", "1.0000"),
     }  # fmt: skip
     assert (tmp_path / "voices.png").stat().st_size > 10000
