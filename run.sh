@@ -35,6 +35,7 @@ max_bad=0.05                    # share of a corpus's utterances that may be unu
 
 . "$root/utils/console.sh"
 . "$root/utils/foreground.sh"
+. "$root/utils/foreign_sets.sh"
 . "$root/utils/lock.sh"
 . "$root/utils/parallel.sh"
 . "$root/utils/resources.sh"
@@ -115,15 +116,6 @@ if declare -F settle_options >/dev/null; then settle_options; fi   # what a reci
 fbank_config=${fbank_config:-$(options_of fbank.conf)}
 vad_config=${vad_config:-$(options_of vad.conf)}
 
-# Data directories in --data that stage 1 has not made belong to the user, and are not written to: from stage 2 on,
-# the experiments that use one work on copies of their tables, in a place of ours.
-foreign_sets() {
-  local table name
-  for table in "$data"/[!_.]*/utt2spk; do
-    name=$(basename "$(dirname "$table")")
-    if [ -f "$table" ] && ! cut -f 1 "$data/sets.tsv" 2>/dev/null | grep -qxF -- "$name"; then echo "$name"; fi
-  done
-}
 foreign=$(foreign_sets)
 copies=$exp/_data
 if [ "$action" != status ] && [ -n "$foreign" ] && [ ! -f "$data/sets.tsv" ] && [ "$stage" -le 1 ]; then
@@ -175,17 +167,6 @@ make_sets() {
   logged 'stage 1  data directories' "$log" steps/make_data_dirs.py --sets "$sets" "$data/manifests" "$data"
   tell "stage 1  data directories: $(($(wc -l <"$data/sets.tsv") - 1)) sets" "$data/sets.tsv" "$log"
   if [ "$stop_stage" -eq 1 ]; then expand -t 24 "$data/sets.tsv"; fi
-}
-
-# Copies of the tables of all sets that are used, if one of them is the user's own; from then on they are the data.
-copy_foreign_sets() {
-  local log=$copies/log/copy.log features=true
-  list_sets "${configs[@]}"
-  if ! grep -qxF -f <(printf '%s\n' "${names[@]}") <<<"$foreign"; then return; fi
-  if runs 2; then features=false; fi
-  logged 'data' "$log" steps/copy_data_dirs.py --features "$features" "$data" "$copies" "${names[@]}"
-  echo "data     ${#names[@]} sets of $(shown "$data"), which stays as it is: worked on in $(shown "$copies") ($(shown "$log"))"
-  data=$copies
 }
 
 make_features() {

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,10 @@ def run(main: Callable[[], None]) -> None:
     _keep_freed_memory()
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads the output has enough of it, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        sys.exit(128 + signal.SIGPIPE)
     except (ValueError, OSError) as error:
         if os.environ.get("FLOWLID_TRACEBACK"):
             raise
@@ -134,6 +139,19 @@ def add_corpus_options(parser: argparse.ArgumentParser, counts: str = "") -> Non
         parser.add_argument("--check-counts", choices=("true", "false"), default="false", help=counts)
     add_max_bad_option(parser)
     parser.add_argument("--nj", type=int, default=4, help="files opened at a time")
+
+
+def corpus_arguments(parser: argparse.ArgumentParser, root: str, counts: str = "") -> argparse.Namespace:
+    """The options of a preparation of one corpus, read and logged: what all have, DIR (described by `root`), OUT_DIR.
+
+    `counts` is as of `add_corpus_options`.
+    """
+    add_corpus_options(parser, counts)
+    parser.add_argument("root", metavar="DIR", type=Path, help=root)
+    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
+    args = parser.parse_args()
+    log_provenance()
+    return args
 
 
 def add_choice_options(parser: argparse.ArgumentParser) -> None:

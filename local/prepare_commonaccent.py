@@ -27,7 +27,7 @@ from flowlid.corpora.choice import split_speakers_of_each
 from flowlid.corpora.corpus import GENDERS, Corpus, Utterance, order
 from flowlid.corpora.layout import check_root, wrong_root
 from flowlid.files import read_lines, read_text
-from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
+from flowlid.program import argument_parser, corpus_arguments, run
 
 log = logging.getLogger("flowlid")
 
@@ -196,13 +196,9 @@ def main() -> None:
     parser.add_argument("--lists", metavar="DIR", type=Path, help="CommonAccent's train.csv, dev.csv and test.csv")
     words = "clips of each accent at most, beside those of the lists; 0: all"
     parser.add_argument("--clips-per-accent", metavar="N", type=int, default=2000, help=words)
-    add_corpus_options(parser)
-    parser.add_argument("root", metavar="DIR", type=Path, help="one language of a release of Common Voice")
-    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
-    args = parser.parse_args()
+    args = corpus_arguments(parser, "one language of a release of Common Voice")
     if args.clips_per_accent < 0:
         raise ValueError(f"--clips-per-accent {args.clips_per_accent}: give 0 or more; 0 takes all")
-    log_provenance()
     prepare(args)
 
 

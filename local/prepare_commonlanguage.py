@@ -21,7 +21,7 @@ from pathlib import Path
 from flowlid.corpora.choice import choose_languages, take_hours_of_each
 from flowlid.corpora.corpus import GENDERS, Corpus, Utterance
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
-from flowlid.program import add_choice_options, add_corpus_options, argument_parser, log_provenance, run
+from flowlid.program import add_choice_options, argument_parser, corpus_arguments, run
 from flowlid.wording import some
 
 log = logging.getLogger("flowlid")
@@ -145,12 +145,7 @@ def main() -> None:
     """Parse the command line and prepare."""
     parser = argument_parser(__doc__)
     add_choice_options(parser)
-    add_corpus_options(parser, counts="stop unless all 45 languages are there")
-    parser.add_argument("root", metavar="DIR", type=Path, help="CommonLanguage, unpacked")
-    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
-    args = parser.parse_args()
-    log_provenance()
-    prepare(args)
+    prepare(corpus_arguments(parser, "CommonLanguage, unpacked", counts="stop unless all 45 languages are there"))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from flowlid.corpora.choice import choose_languages, take_hours_of_each
 from flowlid.corpora.corpus import GENDERS, Corpus, Utterance
 from flowlid.corpora.layout import check_root, walk, wrong_root
 from flowlid.files import read_lines
-from flowlid.program import add_choice_options, add_corpus_options, argument_parser, log_provenance, run
+from flowlid.program import add_choice_options, argument_parser, corpus_arguments, run
 
 log = logging.getLogger("flowlid")
 
@@ -132,12 +132,7 @@ def main() -> None:
     """Parse the command line and prepare."""
     parser = argument_parser(__doc__)
     add_choice_options(parser)
-    add_corpus_options(parser, counts="stop unless all 102 languages are there")
-    parser.add_argument("root", metavar="DIR", type=Path, help="FLEURS, unpacked")
-    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
-    args = parser.parse_args()
-    log_provenance()
-    prepare(args)
+    prepare(corpus_arguments(parser, "FLEURS, unpacked", counts="stop unless all 102 languages are there"))
 
 
 if __name__ == "__main__":

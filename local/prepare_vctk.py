@@ -24,7 +24,7 @@ from flowlid.corpora.choice import split_speakers_of_each
 from flowlid.corpora.corpus import Corpus, Utterance
 from flowlid.corpora.layout import check_root, find, walk, wrong_root
 from flowlid.files import read_lines, read_text
-from flowlid.program import add_corpus_options, argument_parser, log_provenance, run
+from flowlid.program import argument_parser, corpus_arguments, run
 
 log = logging.getLogger("flowlid")
 
@@ -150,12 +150,7 @@ def main() -> None:
     """Parse the command line and prepare."""
     parser = argument_parser(__doc__)
     parser.add_argument("--mic", choices=("1", "2"), default="2", help="microphone of version 0.92")
-    add_corpus_options(parser, counts="stop unless all speakers of the version are there")
-    parser.add_argument("root", metavar="DIR", type=Path, help="VCTK, unpacked")
-    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
-    args = parser.parse_args()
-    log_provenance()
-    prepare(args)
+    prepare(corpus_arguments(parser, "VCTK, unpacked", counts="stop unless all speakers of the version are there"))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 from flowlid.corpora.choice import choose_languages, held_out, take_hours_of_each
 from flowlid.corpora.corpus import Corpus, Utterance
 from flowlid.corpora.layout import check_root, walk, wrong_root
-from flowlid.program import add_choice_options, add_corpus_options, argument_parser, log_provenance, run
+from flowlid.program import add_choice_options, argument_parser, corpus_arguments, run
 
 log = logging.getLogger("flowlid")
 
@@ -166,12 +166,13 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--dev", metavar="DIR", type=Path, help="the published dev set, if it is not DIR/dev")
     add_choice_options(parser)
-    add_corpus_options(parser, counts="stop unless the languages, and the published dev set, are complete")
-    parser.add_argument("root", metavar="DIR", type=Path, help="VoxLingua107, unpacked")
-    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="where the manifests go")
-    args = parser.parse_args()
-    log_provenance()
-    prepare(args)
+    prepare(
+        corpus_arguments(
+            parser,
+            "VoxLingua107, unpacked",
+            counts="stop unless languages and dev set are complete",
+        )
+    )
 
 
 if __name__ == "__main__":

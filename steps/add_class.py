@@ -49,6 +49,10 @@ def main() -> None:
     model, config = carried.model, carried.model.config
     check(args, model.classes, config.model.type, config.data.dev)
     before = read_own(args.exp, config.data.dev)
+    if carried.background is not None:
+        log.warning(
+            "%s: its background flow has not heard %s: the new open set goes without it", args.exp, args.language
+        )
     listener = Listener(model, str(args.exp), read_channel(args.channel, "--channel"), args.allow_pipes == "true")
     heard = list(speech(listener, args.files))
     if not heard:

@@ -25,6 +25,7 @@ from flowlid.evaluation.scored import ScoredSet, read_background, read_own
 from flowlid.files import read_json, write_json
 from flowlid.kaldi.datadir import DataDir
 
+FORMAT = 2  # of what is written: an earlier flowlid's is made again
 log = logging.getLogger("flowlid")
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     program.log_provenance()
     if args.background and Path(args.background).resolve() == args.exp.resolve():
         raise ValueError(f"{args.exp}: an experiment cannot be its own background; correct model.background")
-    dev = read_own(args.exp, args.dev) if args.dev else None
+    dev, model = read_own(args.exp, args.dev) if args.dev else None, digest(args.exp / "final.pt")
     reason = no_openset(dev)
     if reason:
         log.info("%s: no open set: %s", args.exp, reason)
@@ -51,13 +52,14 @@ def main() -> None:
 
     def make(out: Path) -> None:
         name = Path(args.background).name or None
-        write_json(out / "openset.json", fit_openset(dev, name, background_of(args, args.dev, dev)).to_dict())
+        openset = fit_openset(dev, name, background_of(args, args.dev, dev))
+        write_json(out / "openset.json", openset.to_dict(model))
 
-    inputs = {"files": digest(*scores_of(args, args.dev)), "background": args.background}
+    inputs = {"files": digest(*scores_of(args, args.dev)), "background": args.background, "format": FORMAT}
     make_unless_up_to_date(args.exp / "openset", inputs, make, args.overwrite == "true")
     known = known_set(args)
     for name in args.sets:
-        judge_set(args, name, known)
+        judge_set(args, name, known, model)
 
 
 def known_set(args: argparse.Namespace) -> str:
@@ -70,14 +72,14 @@ def known_set(args: argparse.Namespace) -> str:
     return next((name for name in tests if not unseen[name]), args.dev)
 
 
-def judge_set(args: argparse.Namespace, name: str, known: str) -> None:
+def judge_set(args: argparse.Namespace, name: str, known: str, model: str) -> None:
     """Write who of a set is rejected, and how well its unseen languages are told apart from the known set."""
     openset = args.exp / "openset" / "openset.json"
 
     def judged(name: str) -> JudgedSet:
         scored, speakers = read_own(args.exp, name), DataDir(args.data / name).table("utt2spk")
         own = [speakers[utt] for utt in scored.utts]
-        return judge(read_openset(openset), name, scored, own, background_of(args, name, scored))
+        return judge(read_openset(openset, model), name, scored, own, background_of(args, name, scored))
 
     def make(out: Path) -> None:
         train = set(DataDir(args.data / args.train).table("utt2spk").values())

@@ -101,3 +101,15 @@ def test_the_middle_of_a_line_that_nobody_reads_is_left_out() -> None:
     lines = program.told(ValueError(f"x.yaml: set {'x' * 200_000} is none; correct it\nand more")).split("\n")
     assert lines[0].startswith("x.yaml: set xxx") and lines[0].endswith("xxx is none; correct it")
     assert len(lines[0]) < 2100 and lines[1] == "and more"
+
+
+def test_who_reads_no_further_ends_a_program_without_a_word() -> None:
+    code = "from flowlid import program; program.run(lambda: [print(n, flush=True) for n in range(10**6)])"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -c '{code}' | head -n 1"],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (141, "0\n", "")

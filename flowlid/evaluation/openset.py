@@ -52,9 +52,10 @@ class OpenSet:
     surprises: Array
     background: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """What openset.json holds (`read_openset`)."""
+    def to_dict(self, model: str) -> dict[str, Any]:
+        """What openset.json holds (`read_openset`); `model` is the digest of the model that it is of."""
         return {
+            "model": model,
             "classes": list(self.classes),
             "background": self.background,
             "laws": {name: asdict(law) for name, law in self.laws.items()},
@@ -173,8 +174,16 @@ def fit_openset(dev: ScoredSet, background: str | None = None, background_loglik
     return OpenSet(tuple(dev.classes), centres, laws, surprises, background)
 
 
-def read_openset(path: Path) -> OpenSet:
-    """The open set in a file openset.json; ValueError if it is damaged."""
+def read_openset(path: Path, model: str) -> OpenSet:
+    """The open set in a file openset.json.
+
+    Args:
+        path: the file.
+        model: digest of the model whose scores are to be judged.
+
+    Raises:
+        ValueError: it is damaged, or of another model.
+    """
     content = read_json(path)
     try:
         classes, laws = tuple(content["classes"]), {name: _law(law) for name, law in content["laws"].items()}
@@ -186,9 +195,12 @@ def read_openset(path: Path) -> OpenSet:
             raise ValueError("its background is no name")
         if any(len(law.means) != len(classes) or len(law.scales) != len(classes) for law in laws.values()):
             raise ValueError("its laws are of other classes")
-        return OpenSet(classes, centres, laws, surprises, content["background"])
+        found, of = OpenSet(classes, centres, laws, surprises, content["background"]), content["model"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: no open set ({error!r}); remove it and run stage 4 again") from error
+    if of != model:
+        raise ValueError(f"{path}: the open set of another model ({of}, not {model}); run stage 4 again")
+    return found
 
 
 def _law(content: Mapping[str, Any]) -> Law:

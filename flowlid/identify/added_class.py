@@ -149,7 +149,7 @@ def write_extended(
     found = fit_on(dev, [*known_speakers, _ADDED], who, own)
     write_json(out / CALIBRATION, found)
     if unknown:
-        write_json(out / OPENSET, fit_openset(dev).to_dict())
+        write_json(out / OPENSET, fit_openset(dev).to_dict(own))
     (out / CARD).write_text(card, encoding="utf-8")
     write_content(out, name, own)
     return found

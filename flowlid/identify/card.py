@@ -62,7 +62,9 @@ def _training(exp: Path, model: Model, data: Path) -> Iterator[str]:
     name, rate = model.config.data.train, model.config.features.get("fbank.sample-frequency")
     found = DataDir(data / name) if (data / name).is_dir() else None
     yield f"- set {name}" + (f", sound at {float(rate):g} Hz" if rate else "")
-    if found is not None and found.has("utt2num_frames"):
+    if found is None:
+        yield f"- hours and speakers are not known: {data / name} was not there"
+    elif found.has("utt2num_frames"):
         frames, languages = found.table("utt2num_frames"), found.table("utt2lang")
         hours: Counter[str] = Counter()
         for utt, count in frames.items():

@@ -65,7 +65,7 @@ def open_model(place: str | Path) -> Carried:
             "(exp/<name>/model)"
         )
     model = load_model(weights)
-    unknown = read_openset(openset) if openset.is_file() else None
+    unknown = read_openset(openset, own) if openset.is_file() else None
     background = None
     if unknown is not None and unknown.background:
         path = place / BACKGROUND if weights.name == WEIGHTS else place.parent / unknown.background / "final.pt"

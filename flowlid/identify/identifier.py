@@ -75,6 +75,11 @@ class Identifier:
         """What decides between these candidates; args and errors are those of `Decider`."""
         if not self.decides and (candidates or priors):
             raise ValueError("a normal flow decides nothing: it takes no candidates and no priors")
+        if self.openset is None and rate not in (0, RATE):
+            raise ValueError(
+                f"a false-rejection rate of {rate:g}: the model has no open set, so that nothing is unknown to it; "
+                "stage 4 fits one on a dev set of 19 utterances or more"
+            )
         return Decider(self.classes, self.calibration, self.openset, candidates, priors, rate)
 
     def identify(

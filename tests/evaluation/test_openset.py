@@ -94,7 +94,7 @@ def test_languages_that_the_model_does_not_know_do_not_count() -> None:
     names = ("frames", "mean_loglik", "mean_latents")
     arrays = (np.concatenate([getattr(dev, name), getattr(other, name)]) for name in names)
     both = ScoredSet(dev.utts + other.utts, dev.languages + other.languages, dev.classes, *arrays)
-    assert fit_openset(both).to_dict() == fit_openset(dev).to_dict()
+    assert fit_openset(both).to_dict("m") == fit_openset(dev).to_dict("m")
 
 
 def test_a_background_is_subtracted_and_must_be_given() -> None:
@@ -112,9 +112,11 @@ def test_a_background_is_subtracted_and_must_be_given() -> None:
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     openset, known = fit_openset(made(100, 11)), made(20, 12)
-    write_json(tmp_path / "openset.json", openset.to_dict())
-    found = read_openset(tmp_path / "openset.json")
+    write_json(tmp_path / "openset.json", openset.to_dict("m"))
+    found = read_openset(tmp_path / "openset.json", "m")
     assert found.typicality(*of(known)).tolist() == openset.typicality(*of(known)).tolist()
+    with pytest.raises(ValueError, match=r"openset\.json: the open set of another model \(m, not n\)"):
+        read_openset(tmp_path / "openset.json", "n")
     with pytest.raises(ValueError, match="do not fit; fit it again"):
         found.typicality(known.mean_loglik, known.frames, known.mean_latents[:, :3])
 
@@ -125,12 +127,12 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 )
 def test_a_damaged_file_is_named(tmp_path: Path, change: dict) -> None:
     path = tmp_path / "openset.json"
-    write_json(path, fit_openset(made(50, 13)).to_dict() | change)
+    write_json(path, fit_openset(made(50, 13)).to_dict("m") | change)
     with pytest.raises(ValueError, match=r"openset\.json: no open set .* run stage 4 again"):
-        read_openset(path)
+        read_openset(path, "m")
     write_json(path, {key: value for key, value in read_json(path).items() if key != "background"})
     with pytest.raises(ValueError, match="no open set"):
-        read_openset(path)
+        read_openset(path, "m")
 
 
 def test_why_there_is_none() -> None:

@@ -12,6 +12,7 @@ from tools import call, speech, write_wav
 
 from flowlid.audio.samples import read_audio
 from flowlid.evaluation.openset import UNKNOWN, fit_openset
+from flowlid.evaluation.reuse import digest
 from flowlid.evaluation.scored import read_scored
 from flowlid.files import write_json
 from flowlid.flow.checkpoint import load_model, save_model
@@ -148,6 +149,14 @@ def test_blocks_of_a_recording_add_up_to_it(model: Identifier, tmp_path: Path) -
     assert (share * parts.mean_latents).sum(0) == pytest.approx(whole.mean_latents[0], abs=1e-5)
 
 
+def test_a_rate_of_rejection_needs_an_open_set(experiment: Path) -> None:
+    model = load(experiment, "cpu")
+    model.openset = None
+    assert model.decider(rate=0).openset is None and model.decider().openset is None
+    with pytest.raises(ValueError, match=r"a false-rejection rate of 0\.1: the model has no open set"):
+        model.decider(rate=0.1)
+
+
 def test_what_is_unlike_the_dev_set_is_unknown(experiment: Path, recordings: dict[str, Path], tmp_path: Path) -> None:
     """By the open set as stage 4 fits it; a model directory takes it and its background along."""
     place, name = Path(shutil.copytree(experiment, tmp_path / "exp" / "tiny")), "other"
@@ -162,7 +171,7 @@ def test_what_is_unlike_the_dev_set_is_unknown(experiment: Path, recordings: dic
     for background in (None, name):
         of = [None if background is None else [max(a.loglik.values()) for a in heard[x]] for x in ("dev", "test")]
         openset = fit_openset(dev, background, of[0])
-        write_json(place / "openset/openset.json", openset.to_dict())
+        write_json(place / "openset/openset.json", openset.to_dict(digest(place / "final.pt")))
         expected = openset.typicality(scored.mean_loglik, scored.frames, scored.mean_latents, of[1])
         assert call("export_model", place, data).code == 0
         rate = float(np.sort(expected)[1])
