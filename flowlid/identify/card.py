@@ -116,7 +116,9 @@ def _warnings(exp: Path, model: Model) -> list[str]:
     elif not calibration.is_file():
         found.append("- It is not calibrated: its probabilities are far too sure.")
     elif not read_json(calibration).get("new_speakers"):
-        found.append("- The calibration is of voices that training has too: on new voices it is too sure.")
+        found.append(
+            "- The calibration is of voices that training has too: how far it holds for new voices is not known."
+        )
     return found
 
 

@@ -50,7 +50,12 @@ def rejection(
         axes.step([values[0] / 2, *values], share, where="post", **look)
     axes.axvline(threshold, color=GREY, linewidth=0.9, zorder=0)
     axes.axhline(rate, color=GREY, linewidth=0.9, linestyle=":", zorder=0)
-    axes.set(xscale="log", ylim=(0, 1.01), xlabel="threshold of the surprise", ylabel="share of utterances rejected")
+    axes.set(
+        xscale="log",
+        ylim=(0, 1.01),
+        xlabel="threshold of the surprise (line: in use; dotted: the share of the dev set)",
+        ylabel="share of utterances rejected",
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     figure.suptitle(title)
     figure.legend(loc="outside lower center", ncols=3)

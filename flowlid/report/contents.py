@@ -16,14 +16,15 @@ NOTES = (
     "utterances, C_avg (NIST LRE 2009, closed set) is at the Bayes threshold. Accuracies do not count unseen "
     "languages; macro accuracy is the mean of the languages' own, so that each counts alike.",
     "Calibrated decisions: an affine map of each utterance's log-likelihoods, fitted on the dev set and on pieces of "
-    "its utterances, makes their probabilities true. Where an utterance's mean latent is farther from the dev set's "
-    "than theirs from each other, as that of a new voice or channel is, its probabilities are flat: nothing is known "
-    "of it. Bits are the multi-class cross-entropy at flat priors, averaged over the languages of a set: 0 for "
-    "certainty of the truth, log2 K for knowing nothing, more for confident errors. The least is what the same map "
-    "would reach if fitted on the set itself. Cllr is the mean over pairs of languages, its minimum by PAV; the costs "
-    "are those of the NIST evaluations of 2017 and 2022 (1 is that of knowing nothing; at beta 1 twice C_avg), their "
-    "least that of one other threshold. Intervals are 95% bootstrap intervals; where that of what is over the least "
-    "includes 0, the set is too small to tell. The dev set's own figures are of the data that the map was fitted on.",
+    "its utterances, makes their probabilities true. Where an utterance's mean latent lies farther from those of the "
+    "dev set than these lie from one another, as that of a new voice or channel does, its probabilities are flat: "
+    "nothing is known of it. Bits are the multi-class cross-entropy at flat priors, averaged over the languages of a "
+    "set: 0 for certainty of the truth, log2 K for knowing nothing, more for confident errors. The least is what the "
+    "same map would reach if fitted on the set itself. Cllr is the mean over pairs of languages, its minimum by PAV; "
+    "the costs are those of the NIST evaluations of 2017 and 2022 (1 is that of knowing nothing; at beta 1 twice "
+    "C_avg), their least that of one other threshold. Intervals are 95% bootstrap intervals; where that of what is "
+    "over the least includes 0, the set is too small to tell. The dev set's own figures are of the data that the map "
+    "was fitted on.",
     "Baselines: a mixture of diagonal Gaussians per class (gmm), linear discriminant analysis (lda) and logistic "
     "regression (lr), of single frames, as a flow. A flow beats a baseline that was trained and scored on the same "
     "sets if it decides more of the utterances correctly and McNemar's exact test, on the utterances that one of the "
